@@ -1,3 +1,55 @@
-"""Conditional variational autoencoders on Keras 3."""
+"""Conditional variational autoencoders on Keras 3.
+
+Importing the package chooses the Keras backend if nobody has (JAX), registers the classes that a
+saved model consists of, and does nothing else.
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from keras_cvae.backend import choose_backend
 
 __version__ = "0.1.0"
+
+choose_backend()
+
+_EXPORTS = {
+    "ConditionalVAE": "model",
+    "load": "model",
+    "Bernoulli": "likelihoods",
+    "ContinuousBernoulli": "likelihoods",
+    "Gaussian": "likelihoods",
+    "CategoricalValues": "likelihoods",
+    "StandardNormal": "priors",
+    "ConditionalNormal": "priors",
+    "Unconditional": "conditions",
+    "Categorical": "conditions",
+    "Continuous": "conditions",
+    "MLP": "networks",
+    "Conv": "networks",
+    "ELBO": "objectives",
+    "IWAE": "objectives",
+    "Warmup": "objectives",
+    "Cyclical": "objectives",
+    "RunConfig": "config",
+    "train": "training",
+    "load_data": "data",
+}
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'keras_cvae' has no attribute '{name}'")
+    return getattr(import_module(f"keras_cvae.{_EXPORTS[name]}"), name)
+
+
+def __dir__():
+    return [*globals(), *__all__]
+
+
+# `keras.saving.load_model` finds a class only once its module is imported. The command alone waits:
+# `cvae --help` and Tab completion must not take the seconds that importing Keras does.
+if Path(sys.argv[0]).stem != "cvae":
+    import keras_cvae.model  # noqa: F401

@@ -1,0 +1,250 @@
+"""p(x | z, y): how the decoder's output becomes a distribution of the data.
+
+To add a likelihood, subclass `Likelihood`, set `units`, write `log_density`, `mean`, `sample` and
+`check`, and register it. The loss, sampling and every estimate use these four and nothing else.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvae.distributions import LOG_2PI
+from keras_cvae.registry import Registry
+
+LIKELIHOODS = Registry("likelihood")
+
+
+class Likelihood(keras.layers.Layer):
+    """Base of all likelihoods: independent over the values of x given the decoder's parameters.
+
+    The parameters have x's shape with the last axis `units` times as long.
+    """
+
+    units = 1
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.built = True
+
+    def parameter_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape, without the batch, that the decoder must give for data of `x_shape`."""
+        return (*x_shape[:-1], self.units * x_shape[-1])
+
+    def log_prob(self, x, parameters, training: bool = False):
+        """Log p(x | parameters) in nats, summed over x's dimensions.
+
+        Args:
+            x: Tensor `(batch, *x_shape)`.
+            parameters: Tensor `(..., batch, *parameter_shape)`.
+            training: Whether this is a training step.
+
+        Returns:
+            Tensor `(..., batch)`.
+        """
+        density = self.log_density(x, parameters, training)
+        return ops.sum(density, axis=tuple(range(1 - len(x.shape), 0)))
+
+    def log_density(self, x, parameters, training: bool = False):
+        """Log-density of each value, `(..., batch, *x_shape)`."""
+        raise NotImplementedError
+
+    def mean(self, parameters):
+        """E[x | parameters], `(..., *x_shape)`."""
+        raise NotImplementedError
+
+    def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw x in NumPy, so that a seed gives the same x on every backend."""
+        raise NotImplementedError
+
+    def check(self, x: np.ndarray) -> None:
+        """Refuse data outside the support.
+
+        Raises:
+            ValueError: Naming what was received and what this likelihood expects.
+        """
+
+    def call(self, parameters):
+        """Return the mean, so that a likelihood also works as a layer."""
+        return self.mean(parameters)
+
+    def compute_output_shape(self, input_shape):  # noqa: D102
+        return (*input_shape[:-1], input_shape[-1] // self.units)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 0.5 * (1.0 + np.tanh(0.5 * logits))
+
+
+def _check_unit_interval(x: np.ndarray, name: str) -> None:
+    low, high = float(np.min(x)), float(np.max(x))
+    if low < 0.0 or high > 1.0:
+        hint = " Divide by 255 to scale 8-bit images." if 1.0 < high <= 255.0 and low >= 0 else ""
+        raise ValueError(
+            f"The {name} likelihood expects x in [0, 1]. Received values from {low:g} to {high:g}."
+            f"{hint} For unbounded data use likelihood='gaussian'."
+        )
+
+
+@LIKELIHOODS.register("bernoulli")
+class Bernoulli(Likelihood):
+    """Bernoulli with logits as parameters: log p = x log s(l) + (1 - x) log(1 - s(l)).
+
+    For grey levels strictly between 0 and 1 this is a cross-entropy, not a likelihood.
+    """
+
+    def log_density(self, x, parameters, training=False):  # noqa: D102
+        return x * parameters - ops.softplus(parameters)
+
+    def mean(self, parameters):  # noqa: D102
+        return ops.sigmoid(parameters)
+
+    def sample(self, parameters, rng):  # noqa: D102
+        return (rng.random(parameters.shape) < _sigmoid(parameters)).astype("float32")
+
+    def check(self, x):  # noqa: D102
+        _check_unit_interval(x, "Bernoulli")
+
+
+@LIKELIHOODS.register("continuous_bernoulli")
+class ContinuousBernoulli(Likelihood):
+    """Continuous Bernoulli on [0, 1] (Loaiza-Ganem & Cunningham 2019), with logits as parameters.
+
+    In the logit l the normaliser of the paper, 2 artanh(1 - 2s) / (1 - 2s), is l / tanh(l / 2).
+    """
+
+    small = 0.05  # |l| below which the series in l^2 is exact to float32
+
+    def log_density(self, x, parameters, training=False):  # noqa: D102
+        return x * parameters - ops.softplus(parameters) + self._log_normaliser(parameters)
+
+    def _log_normaliser(self, logits):
+        near = ops.abs(logits) < self.small
+        safe = ops.where(near, ops.ones_like(logits), logits)
+        series = np.log(2.0) + ops.square(logits) / 12.0
+        return ops.where(near, series, ops.log(safe / ops.tanh(0.5 * safe)))
+
+    def mean(self, parameters):  # noqa: D102
+        near = ops.abs(parameters) < self.small
+        safe = ops.where(near, ops.ones_like(parameters), parameters)
+        exact = ops.sigmoid(safe) / ops.tanh(0.5 * safe) - 1.0 / safe
+        return ops.where(near, 0.5 + parameters / 12.0, exact)
+
+    def sample(self, parameters, rng):  # noqa: D102
+        # The inverse of F(x) = (exp(l x) - 1) / (exp(l) - 1), taken at -|l| where exp cannot overflow.
+        u, steep = rng.random(parameters.shape), -np.abs(parameters.astype("float64"))
+        steep = np.where(steep > -1e-6, -1e-6, steep)
+        x = np.log1p(u * np.expm1(steep)) / steep
+        return np.where(parameters > 0, 1.0 - x, x).astype("float32")
+
+    def check(self, x):  # noqa: D102
+        _check_unit_interval(x, "continuous Bernoulli")
+
+
+@LIKELIHOODS.register("gaussian")
+class Gaussian(Likelihood):
+    """Gaussian with one of four variances.
+
+    Args:
+        variance: "fixed": `sigma` squared. "learned": one number for all values, trained.
+            "predicted": the decoder gives a log-variance for each value. "optimal": the variance
+            that maximises the likelihood of the batch, in closed form (sigma-VAE, Rybkin, Daniilidis
+            & Levine 2021, eq. 4); outside training its running average, so that p(x|z) is a density.
+        sigma: Standard deviation, fixed or initial.
+        momentum: Of the running average of the optimal variance.
+    """
+
+    VARIANCES = ("fixed", "learned", "predicted", "optimal")
+
+    def __init__(self, variance="fixed", sigma=1.0, momentum=0.99, **kwargs):
+        if variance not in self.VARIANCES:
+            raise ValueError(
+                f"Gaussian variance: received {variance!r}, expected one of {self.VARIANCES}."
+            )
+        if not sigma > 0:
+            raise ValueError(f"Gaussian sigma: received {sigma}, expected a positive number.")
+        super().__init__(**kwargs)
+        self.variance, self.sigma, self.momentum = variance, sigma, momentum
+        if variance == "predicted":
+            self.units = 2
+        if variance in ("learned", "optimal"):
+            self.log_var = self.add_weight(
+                shape=(),
+                initializer=keras.initializers.Constant(2.0 * np.log(sigma)),
+                trainable=variance == "learned",
+                dtype="float32",
+                name="log_var",
+            )
+
+    def get_config(self):  # noqa: D102
+        own = {"variance": self.variance, "sigma": self.sigma, "momentum": self.momentum}
+        return super().get_config() | own
+
+    def _mean_and_log_var(self, parameters) -> tuple[Any, Any]:
+        if self.variance == "predicted":
+            mean, log_var = ops.split(parameters, 2, axis=-1)
+            return mean, log_var
+        if self.variance == "fixed":
+            return parameters, 2.0 * float(np.log(self.sigma))
+        return parameters, ops.convert_to_tensor(self.log_var)
+
+    def log_density(self, x, parameters, training=False):  # noqa: D102
+        mean, log_var = self._mean_and_log_var(parameters)
+        squared = ops.square(x - mean)
+        if self.variance == "optimal" and training:
+            log_var = ops.log(ops.mean(squared) + 1e-10)
+            kept = self.momentum * self.log_var
+            self.log_var.assign(kept + (1.0 - self.momentum) * ops.stop_gradient(log_var))
+        return -0.5 * (squared * ops.exp(-log_var) + log_var + LOG_2PI)
+
+    def mean(self, parameters):  # noqa: D102
+        return self._mean_and_log_var(parameters)[0]
+
+    def sample(self, parameters, rng):  # noqa: D102
+        mean, log_var = map(ops.convert_to_numpy, self._mean_and_log_var(parameters))
+        noise = rng.standard_normal(mean.shape)
+        return (mean + np.exp(0.5 * log_var) * noise).astype("float32")
+
+
+@LIKELIHOODS.register("categorical")
+class CategoricalValues(Likelihood):
+    """Each value of x is one of `levels` whole numbers 0 .. levels - 1, with its own softmax.
+
+    Args:
+        levels: How many values there are: 2 for binary, 256 for 8-bit data.
+    """
+
+    def __init__(self, levels=256, **kwargs):
+        if int(levels) != levels or levels < 2:
+            raise ValueError(f"levels: received {levels}, expected a whole number of at least 2.")
+        super().__init__(**kwargs)
+        self.levels = self.units = int(levels)
+
+    def get_config(self):  # noqa: D102
+        return super().get_config() | {"levels": self.levels}
+
+    def _logits(self, parameters):
+        shape = ops.shape(parameters)
+        return ops.reshape(parameters, (*shape[:-1], shape[-1] // self.levels, self.levels))
+
+    def log_density(self, x, parameters, training=False):  # noqa: D102
+        log_p = ops.log_softmax(self._logits(parameters), axis=-1)
+        index = ops.broadcast_to(ops.cast(x, "int32"), ops.shape(log_p)[:-1])
+        return ops.squeeze(ops.take_along_axis(log_p, index[..., None], axis=-1), axis=-1)
+
+    def mean(self, parameters):  # noqa: D102
+        p = ops.softmax(self._logits(parameters), axis=-1)
+        return ops.sum(p * ops.arange(self.levels, dtype="float32"), axis=-1)
+
+    def sample(self, parameters, rng):  # noqa: D102
+        logits = np.asarray(self._logits(parameters))
+        return np.argmax(logits + rng.gumbel(size=logits.shape), axis=-1).astype("float32")
+
+    def check(self, x):  # noqa: D102
+        low, high = float(np.min(x)), float(np.max(x))
+        if low < 0 or high > self.levels - 1 or not np.array_equal(x, np.round(x)):
+            raise ValueError(
+                f"The categorical likelihood expects whole numbers from 0 to {self.levels - 1}. "
+                f"Received values from {low:g} to {high:g}."
+            )

@@ -1,0 +1,565 @@
+"""The conditional variational autoencoder.
+
+    inference   q(z | x, y)     model.encoder
+    prior       p(z | y)        model.prior
+    generation  p(x | z, y)     model.decoder
+
+    elbo(x | y) = E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z | y) )
+"""
+
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvae import conditions
+from keras_cvae.distributions import Gaussian
+from keras_cvae.networks import GenerationNetwork, PriorNetwork, RecognitionNetwork
+from keras_cvae.networks.parts import deserialize, serialize
+from keras_cvae.objectives import OBJECTIVES, Terms
+from keras_cvae.priors import concatenate, split_groups
+
+EVALUATION_SEED = 0
+
+
+class Latent(NamedTuple):
+    """One group of the latent: a draw z `(samples, batch, size)`, q(z|x,y) and p(z|y)."""
+
+    z: Any
+    posterior: Gaussian
+    prior: Gaussian
+
+
+class Noise(keras.layers.Layer):
+    """Standard normal noise: a random stream for training, another for evaluation.
+
+    The streams' states are saved with the model, so that a resumed training draws what the
+    uninterrupted one would have drawn; evaluation rewinds its own before every run.
+    """
+
+    def __init__(self, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.training_stream = keras.random.SeedGenerator(seed)
+        self.evaluation_stream = keras.random.SeedGenerator(EVALUATION_SEED)
+        self.evaluation_start = ops.convert_to_numpy(self.evaluation_stream.state)
+        self.built = True
+
+    def draw(self, shape, training: bool = False):
+        """N(0, 1) of this shape, from the stream of training or of evaluation."""
+        stream = self.training_stream if training else self.evaluation_stream
+        return keras.random.normal(shape, dtype="float32", seed=stream)
+
+    def rewind(self) -> None:
+        """Start the evaluation stream again."""
+        self.evaluation_stream.state.assign(self.evaluation_start)
+
+    def save_own_variables(self, store):  # noqa: D102
+        store["training"] = ops.convert_to_numpy(self.training_stream.state)
+
+    def load_own_variables(self, store):  # noqa: D102
+        self.training_stream.state.assign(store["training"])
+
+
+@keras.saving.register_keras_serializable(package="keras_cvae")
+class ConditionalVAE(keras.Model):
+    """A conditional variational autoencoder (Sohn, Lee & Yan 2015); with `condition=None`, a VAE.
+
+    Args:
+        x_shape: Shape of one example, `(28, 28, 1)` or `(n,)`.
+        condition: What x is conditioned on: None, a number of classes, a list of class names, or a
+            `Condition`.
+        latent_dim: Length of z. A list splits z into groups, z = (z_1, z_2, ...), whose learned
+            priors depend on the groups before.
+        likelihood: p(x | z, y): "bernoulli", "continuous_bernoulli", "gaussian", "categorical", or
+            a `Likelihood`.
+        prior: p(z | y): "standard", "conditional", or a `Prior`.
+        backbone: "mlp", "conv", or a `Backbone`, for encoder and decoder.
+        encoder: In place of the backbone's, a Keras model from `[x, condition features]` to
+            `[mean, log_var]`, each `(batch, latent_dim)`.
+        decoder: In place of the backbone's, a Keras model from `[z, condition features]` to the
+            likelihood's parameters, `(batch, *x_shape)` logits for Bernoulli.
+        objective: "elbo", "iwae", or an `Objective`.
+        seed: Of the noise drawn in training. None takes a random one.
+
+    Attributes:
+        encoder: q(z | x, y), a Keras model from `{"x", "condition"}` to `{"mean", "log_var"}`.
+        decoder: p(x | z, y), a Keras model from `{"z", "condition"}` to the mean of x.
+        prior: p(z | y), a Keras model from `{"noise", "condition"}` to `{"z", "mean", "log_var"}`.
+
+    Raises:
+        ValueError: An argument that does not fit, named with what was expected.
+
+    Example:
+        model = ConditionalVAE((28, 28, 1), condition=10, latent_dim=2)
+        model.compile()
+        model.fit(x, y, epochs=10)
+        twos = model.generate(2, n=16)
+    """
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        condition: Any = None,
+        latent_dim: int | Sequence[int] = 2,
+        *,
+        likelihood: Any = "bernoulli",
+        prior: Any = "standard",
+        backbone: Any = "mlp",
+        encoder: keras.Model | None = None,
+        decoder: keras.Model | None = None,
+        objective: Any = "elbo",
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self.x_shape = _shape(x_shape)
+        self.latent_groups = _groups(latent_dim)
+        self.latent_dim = sum(self.latent_groups)
+        self.condition = conditions.get(condition)
+        self.objective = OBJECTIVES.get(objective)
+        self.seed = seed
+
+        self.encoder = RecognitionNetwork(
+            self.x_shape, self.latent_dim, encoder or backbone, self.condition
+        )
+        self.prior = PriorNetwork(self.latent_groups, prior, self.condition)
+        self.decoder = GenerationNetwork(
+            self.x_shape, self.latent_dim, decoder or backbone, likelihood, self.condition
+        )
+        self.likelihood = self.decoder.likelihood
+        self.noise = Noise(seed)
+        self.step = self.add_weight(
+            shape=(), dtype="int32", initializer="zeros", trainable=False, name="step"
+        )
+        self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction")
+        self.kl_tracker = keras.metrics.Mean(name="kl")
+        self._reconstructs = False
+        self.built = True
+
+    # The equation.
+
+    def call(self, inputs: dict, training: bool = False) -> Terms:
+        """The terms of the objective for `{"x": (batch, *x_shape), "condition": ...}`."""
+        x = ops.cast(inputs["x"], "float32")
+        features = self.condition.features(inputs.get("condition"))
+        if self._reconstructs:
+            z = self.encoder.posterior(x, features).mean
+            return self.likelihood.mean(self.decoder.parameters(z, features))
+        latents = self.infer(x, features, self.objective.num_samples, training)
+        parameters = self.decoder.parameters(concatenate([l.z for l in latents]), features)
+        kl = [ops.mean(_batched(l.posterior.kl(l.prior)), axis=0) for l in latents]
+        log_ratio = [l.prior.log_prob(l.z) - l.posterior.log_prob(l.z) for l in latents]
+        return Terms(
+            log_likelihood=self.likelihood.log_prob(x, parameters, training),
+            kl=ops.stack(kl, axis=-1),
+            log_ratio=sum(log_ratio),
+        )
+
+    def infer(self, x, features, samples: int, training: bool = False) -> list[Latent]:
+        """Draw z from q(z | x, y) `samples` times, and meet it with p(z | y), group by group."""
+        q = self.encoder.posterior(x, features)
+        noise = self.noise.draw((samples, *ops.shape(q.mean)), training)
+        parts = zip(
+            *(split_groups(t, self.latent_groups) for t in (q.mean, q.log_var, noise)), strict=True
+        )
+        latents: list[Latent] = []
+        for g, (mean, log_var, part) in enumerate(parts):
+            posterior = Gaussian(mean, log_var)
+            prior = self.prior.prior.conditional(g, features, [l.z for l in latents])
+            latents.append(Latent(posterior.sample(part), posterior, prior))
+        return latents
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
+        terms: Terms = y_pred
+        objective = self.objective(terms, self.step if training else None)  # (batch,)
+        if training:
+            self.step.assign_add(1)
+        self.reconstruction_tracker.update_state(terms.reconstruction, sample_weight)
+        self.kl_tracker.update_state(terms.total_kl, sample_weight)
+        if sample_weight is None:
+            loss = -ops.mean(objective)
+        else:
+            weight = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
+            loss = -ops.sum(weight * objective) / ops.maximum(ops.sum(weight), 1e-12)
+        return loss + sum(self.losses)
+
+    # Keras' verbs.
+
+    def compile(self, optimizer="adam", **kwargs):
+        """As in Keras, without a loss or metrics: the objective is the model's.
+
+        Raises:
+            ValueError: `loss` or `metrics` is given.
+        """
+        given = [name for name in ("loss", "metrics", "weighted_metrics") if kwargs.get(name)]
+        if given:
+            raise ValueError(
+                f"compile() received {', '.join(given)}, but a ConditionalVAE has its own: the loss "
+                "is the negative objective, reported with 'reconstruction' and 'kl'. Change it with "
+                "ConditionalVAE(objective=...)."
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def compile_from_config(self, config):  # noqa: D102
+        self.compile(**deserialize(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, *, sample_weight=None, validation_data=None, **kwargs):
+        """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`.
+
+        Raises:
+            ValueError: Arrays that do not fit each other or the model.
+        """
+        x, y = self._check(x, y, "x", sample_weight)
+        if isinstance(validation_data, tuple | list):
+            vx, *rest = validation_data
+            vx, vy = self._check(vx, rest[0] if rest else None, "validation x")
+            validation_data = (vx, vy, *rest[1:])
+        return super().fit(
+            x, y, sample_weight=sample_weight, validation_data=validation_data, **kwargs
+        )
+
+    def evaluate(self, x=None, y=None, **kwargs):
+        """As in Keras, with the same noise at every call and schedules at their end.
+
+        Raises:
+            ValueError: Arrays that do not fit each other or the model.
+        """
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x, y = self._check(x, y, "x", kwargs.get("sample_weight"))
+        self.noise.rewind()
+        return super().evaluate(x, y, **kwargs)
+
+    def predict(self, x, condition=None, **kwargs):
+        """Reconstructions `(n, *x_shape)`: the mean of p(x | z, y) at the mean of q(z | x, y).
+
+        Args:
+            x: Array `(n, *x_shape)`, or a data set of x or `(x, y)`.
+            condition: With an array: one condition, or one for each x.
+            **kwargs: As in Keras.
+        """
+        if _is_array(x):
+            x = self._x(x)
+            x = self._inputs(x=x, condition=self._conditions(condition, len(x)))
+        return super().predict(x, **kwargs)
+
+    def predict_step(self, *args):  # noqa: D102
+        *state, data = args
+        self._reconstructs = True  # read while the step is traced
+        try:
+            return super().predict_step(*state, self._repack(data))
+        finally:
+            self._reconstructs = False
+
+    def train_step(self, *args):  # noqa: D102
+        *state, data = args
+        return super().train_step(*state, self._repack(data))
+
+    def test_step(self, *args):  # noqa: D102
+        *state, data = args
+        return super().test_step(*state, self._repack(data))
+
+    # The verbs of a conditional VAE.
+
+    def encode(
+        self, x, condition=None, *, sample: bool = False, seed: int | None = None, batch_size=256
+    ) -> np.ndarray:
+        """z `(n, latent_dim)` for each x: the mean of q(z | x, y), or with `sample` a draw."""
+        x = self._x(x)
+        inputs = self._inputs(x=x, condition=self._conditions(condition, len(x)))
+        q = self.encoder.predict(inputs, batch_size=batch_size, verbose=0)
+        if not sample:
+            return q["mean"]
+        noise = np.random.default_rng(seed).standard_normal(q["mean"].shape)
+        return (q["mean"] + np.exp(0.5 * q["log_var"]) * noise).astype("float32")
+
+    def decode(self, z, condition=None, *, batch_size=256) -> np.ndarray:
+        """The mean of p(x | z, y), `(n, *x_shape)`, for z `(n, latent_dim)`.
+
+        Raises:
+            ValueError: z of another shape, or a condition that the model does not know.
+        """
+        z = np.asarray(z, "float32")
+        z = z[None] if z.ndim == 1 else z
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"decode received z of shape {np.shape(z)}. Expected (n, {self.latent_dim})."
+            )
+        inputs = self._inputs(z=z, condition=self._conditions(condition, len(z)))
+        return self.decoder.predict(inputs, batch_size=batch_size, verbose=0)
+
+    def reconstruct(self, x, condition=None, *, batch_size=256) -> np.ndarray:
+        """x through the latent and back, `(n, *x_shape)`, without noise."""
+        return self.decode(self.encode(x, condition, batch_size=batch_size), condition)
+
+    def sample_prior(
+        self, condition=None, n: int = 1, *, temperature=1.0, seed=None, batch_size=256
+    ) -> np.ndarray:
+        """z ~ p(z | y), `n` for each condition, `(total, latent_dim)`."""
+        if n < 1 or temperature < 0:
+            raise ValueError(
+                f"Received n={n}, temperature={temperature}. Expected n of at least 1 and a "
+                "temperature of at least 0."
+            )
+        y = self._repeated(condition, n)
+        rng = np.random.default_rng(seed)
+        noise = rng.standard_normal((n if y is None else len(y), self.latent_dim))
+        inputs = self._inputs(noise=(temperature * noise).astype("float32"), condition=y)
+        return self.prior.predict(inputs, batch_size=batch_size, verbose=0)["z"]
+
+    def generate(
+        self,
+        condition=None,
+        n: int = 1,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        *,
+        output: str = "mean",
+        batch_size=256,
+    ) -> np.ndarray:
+        """Draw x for a condition: z ~ p(z | y), x from p(x | z, y).
+
+        Args:
+            condition: One condition (a class, a name, a mixture `{3: 0.5, 8: 0.5}`), or an array.
+            n: How many for each condition.
+            temperature: Factor on the prior's standard deviation: 1 draws from the model, 0 gives
+                the prior's mean.
+            seed: Gives the same result again.
+            output: "mean" of p(x | z, y), smooth pictures, or "sample" from it.
+            batch_size: How many are decoded at once.
+
+        Returns:
+            `(n, *x_shape)` for one condition, `(conditions * n, *x_shape)` for several, in order.
+        """
+        if output not in ("mean", "sample"):
+            raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
+        z = self.sample_prior(
+            condition, n, temperature=temperature, seed=seed, batch_size=batch_size
+        )
+        y = self._repeated(condition, n)
+        if output == "mean":
+            return self.decode(z, y, batch_size=batch_size)
+        rng = np.random.default_rng(None if seed is None else [seed, 1])
+        drawn = []
+        for start in range(0, len(z), batch_size):
+            part = slice(start, start + batch_size)
+            features = None if y is None else self.condition.features(y[part])
+            parameters = self.decoder.parameters(ops.convert_to_tensor(z[part]), features)
+            drawn.append(self.likelihood.sample(ops.convert_to_numpy(parameters), rng))
+        return np.concatenate(drawn)
+
+    def restyle(self, x, condition, to) -> np.ndarray:
+        """The same handwriting, another digit: z = encode(x, condition), decode(z, to).
+
+        Args:
+            x: Array `(n, *x_shape)`.
+            condition: What x is: one condition, or one for each x.
+            to: What it becomes, likewise.
+
+        Returns:
+            Array `(n, *x_shape)`.
+        """
+        return self.decode(self.encode(x, condition), to)
+
+    def interpolate(
+        self, z=None, to_z=None, *, condition=None, to_condition=None, steps: int = 11
+    ) -> np.ndarray:
+        """The way from one latent to another, from one condition to another, or both at once.
+
+        Args:
+            z: Start `(latent_dim,)`; None is the prior's mean for the condition on the way.
+            to_z: End; None stays at `z`.
+            condition: One condition, the start.
+            to_condition: The end; None stays at `condition`.
+            steps: How many pictures, both ends included.
+
+        Returns:
+            Array `(steps, *x_shape)`.
+        """
+        if steps < 2:
+            raise ValueError(f"interpolate: received steps={steps}, expected at least 2.")
+        if z is None and to_z is not None:
+            raise ValueError("interpolate: received to_z without z. Expected both, or z alone.")
+        way = np.linspace(0.0, 1.0, steps, dtype="float32")
+        y = self.condition.mix(
+            condition, condition if to_condition is None else to_condition, way
+        )
+        if z is None:
+            return self.decode(self.sample_prior(y, steps if y is None else 1, temperature=0.0), y)
+        start = np.asarray(z, "float32")
+        end = start if to_z is None else np.asarray(to_z, "float32")
+        return self.decode((1 - way[:, None]) * start + way[:, None] * end, y)
+
+    # Saving.
+
+    def get_config(self):  # noqa: D102
+        own, network = self.encoder.body, self.decoder.body
+        return {
+            "name": self.name,
+            "x_shape": self.x_shape,
+            "condition": serialize(self.condition),
+            "latent_dim": self.latent_groups,
+            "likelihood": serialize(self.likelihood),
+            "prior": serialize(self.prior.prior),
+            "backbone": serialize(network if self.encoder.own else own),
+            "encoder": serialize(own) if self.encoder.own else None,
+            "decoder": serialize(network) if self.decoder.own else None,
+            "objective": serialize(self.objective),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):  # noqa: D102
+        return cls(**{name: deserialize(value) for name, value in config.items()})
+
+    def build(self, input_shape=None):
+        """Nothing to do: the constructor builds."""
+
+    def build_from_config(self, config):
+        """Nothing to do: the constructor builds."""
+
+    def save(self, filepath, overwrite=True, **kwargs):
+        """Save as `.keras`: to a temporary name first, so that no half-written file is left."""
+        path = Path(filepath)
+        if path.suffix != ".keras":
+            raise ValueError(f"Received the path '{path}'. Expected one that ends in '.keras'.")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"'{path}' exists. Choose another name, or overwrite=True.")
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
+        try:
+            super().save(temporary, **kwargs)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    # What the verbs share.
+
+    def _repack(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        inputs = x if isinstance(x, dict) else _pack(x, y)
+        shape = tuple(inputs["x"].shape[1:])
+        if shape != self.x_shape:
+            raise ValueError(
+                f"Received a batch of x with examples of shape {shape}. This model expects "
+                f"{self.x_shape}."
+            )
+        if self.condition.width and "condition" not in inputs:
+            self.condition.prepare(None)
+        return inputs, None, sample_weight
+
+    def _check(self, x, y, name, sample_weight=None):
+        if not _is_array(x):
+            return x, y
+        x = self._x(x, name)
+        for what, other in (("y", y), ("sample_weight", sample_weight)):
+            if other is not None and len(other) != len(x):
+                raise ValueError(
+                    f"{name} has {len(x)} examples, but {what} has {len(other)}. Expected one "
+                    f"{what} for each."
+                )
+        return x, self.condition.prepare(y)
+
+    def _x(self, x, name: str = "x") -> np.ndarray:
+        x = np.asarray(x)
+        if x.shape[1:] != self.x_shape and (*x.shape[1:], 1) == self.x_shape:
+            x = x[..., None]
+        if x.shape[1:] != self.x_shape:
+            raise ValueError(
+                f"{name} has the shape {x.shape}. This model expects (n, "
+                f"{', '.join(map(str, self.x_shape))})."
+            )
+        if not len(x):
+            raise ValueError(f"{name} is empty. Expected at least one example.")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+            raise ValueError(
+                f"{name} holds NaN or infinity in {bad.sum()} of {len(x)} examples, first in row "
+                f"{int(np.argmax(bad))}. Expected finite numbers."
+            )
+        self.likelihood.check(x)
+        return x.astype("float32", copy=False)
+
+    def _conditions(self, condition, n: int) -> np.ndarray | None:
+        """One condition for each of `n`."""
+        y, single = self.condition.prepare_any(condition)
+        if y is None:
+            return None
+        if single:
+            return np.repeat(y, n, axis=0)
+        if len(y) != n:
+            raise ValueError(
+                f"Received {len(y)} conditions for {n} examples. Expected one, or {n}."
+            )
+        return y
+
+    def _repeated(self, condition, n: int) -> np.ndarray | None:
+        """Each condition `n` times."""
+        y, _ = self.condition.prepare_any(condition)
+        return None if y is None else np.repeat(y, n, axis=0)
+
+    @staticmethod
+    def _inputs(condition=None, **inputs) -> dict:
+        return inputs if condition is None else inputs | {"condition": condition}
+
+
+def load(path: str | os.PathLike) -> ConditionalVAE:
+    """Load a model that was saved as `.keras`, on any backend; nothing executable is unpickled.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is truncated, or holds no ConditionalVAE.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no model at '{path}'.")
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"'{path}' is not a saved model, or was cut short. Expected a .keras file written by "
+            "model.save() or `cvae train`."
+        )
+    try:
+        model = keras.saving.load_model(path)
+    except (zipfile.BadZipFile, OSError, KeyError, EOFError) as error:
+        raise ValueError(f"'{path}' is damaged and cannot be loaded: {error}") from error
+    if not isinstance(model, ConditionalVAE):
+        raise ValueError(f"'{path}' holds a {type(model).__name__}. Expected a ConditionalVAE.")
+    return model
+
+
+def _pack(x, y=None) -> dict:
+    return {"x": x} if y is None else {"x": x, "condition": y}
+
+
+def _batched(value):
+    """`(samples, batch)` from what may lack the samples."""
+    return value if len(value.shape) > 1 else value[None]
+
+
+def _is_array(x: Any) -> bool:
+    streams = isinstance(x, keras.utils.PyDataset) or hasattr(x, "__next__")
+    return x is not None and not streams and (hasattr(x, "__array__") or isinstance(x, list))
+
+
+def _shape(x_shape) -> tuple[int, ...]:
+    shape = tuple(int(n) for n in np.atleast_1d(x_shape))
+    if not shape or any(n < 1 for n in shape):
+        raise ValueError(
+            f"x_shape: received {x_shape}, expected positive sizes, like (28, 28, 1) or (20,)."
+        )
+    return shape
+
+
+def _groups(latent_dim) -> tuple[int, ...]:
+    groups = tuple(np.atleast_1d(latent_dim).tolist())
+    if not groups or any(int(n) != n or n < 1 for n in groups):
+        raise ValueError(
+            f"latent_dim: received {latent_dim}, expected a positive whole number, or a list of "
+            "them for several groups."
+        )
+    return tuple(int(n) for n in groups)

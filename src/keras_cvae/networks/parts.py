@@ -1,0 +1,272 @@
+"""The three parts of a CVAE as Keras models, named as in Sohn, Lee & Yan (2015).
+
+    recognition network   q(z | x, y)
+    prior network         p(z | y)
+    generation network    p(x | z, y)
+
+Each can be called, used to predict, saved and loaded on its own, on the raw condition. The model
+calls the method that the paper's letter names, on features that it computes once.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_cvae import conditions
+from keras_cvae.conditions import Condition
+from keras_cvae.distributions import Gaussian, split_gaussian
+from keras_cvae.likelihoods import LIKELIHOODS, Likelihood
+from keras_cvae.networks.backbone import BACKBONES
+from keras_cvae.priors import PRIORS, Prior
+from keras_cvae.registry import Registry
+
+PARTS = Registry("part")
+
+
+class Part(keras.Model):
+    """Base of the three: holds the condition, and serialises its arguments."""
+
+    def __init__(self, condition: Condition | Any = None, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.condition = conditions.get(condition)
+
+    def features(self, inputs: dict):
+        """Features of `inputs["condition"]`, or None."""
+        return self.condition.features(inputs.get("condition"))
+
+    def build_on(self, **inputs) -> None:
+        """Create the weights by a symbolic call on inputs of these shapes."""
+        symbols = {name: keras.Input(shape, name=name) for name, shape in inputs.items()}
+        condition = self.condition.symbolic()
+        self(symbols if condition is None else symbols | {"condition": condition})
+
+    def get_config(self):  # noqa: D102
+        own = {name: serialize(value) for name, value in self.arguments().items()}
+        return {"name": self.name, "condition": serialize(self.condition)} | own
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's own arguments."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):  # noqa: D102
+        return cls(**{name: deserialize(value) for name, value in config.items()})
+
+    def build(self, input_shape=None):
+        """Nothing to do: the constructor builds."""
+
+    def build_from_config(self, config):
+        """Nothing to do: the constructor builds."""
+
+
+def serialize(value: Any) -> Any:
+    """Serialise a part; numbers, strings, None and shapes stay as they are."""
+    return keras.saving.serialize_keras_object(value)
+
+
+def deserialize(value: Any) -> Any:
+    """Undo `serialize`."""
+    return keras.saving.deserialize_keras_object(value)
+
+
+@PARTS.register("recognition")
+class RecognitionNetwork(Part):
+    """q(z | x, y) = N(mean(x, y), diag(exp(log_var(x, y)))).
+
+    Called with `{"x": (batch, *x_shape), "condition": ...}`, gives `{"mean", "log_var"}`, each
+    `(batch, latent_dim)`.
+
+    Args:
+        x_shape: Shape of one example.
+        latent_dim: Length of z.
+        body: A backbone, or a Keras model of one's own from `[x, features]` (or `x` alone) to
+            `[mean, log_var]`.
+        condition: The condition.
+
+    Raises:
+        ValueError: A model of one's own whose shapes do not fit.
+    """
+
+    def __init__(self, x_shape, latent_dim, body="mlp", condition=None, **kwargs):
+        super().__init__(condition, **kwargs)
+        self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
+        self.body = body if isinstance(body, keras.Model) else BACKBONES.get(body)
+        self.own = isinstance(body, keras.Model)
+        if self.own:
+            two = [(self.latent_dim,), (self.latent_dim,)]
+            check_own_model("encoder", body, "x", self.x_shape, self.condition.width, two)
+            self.network = body
+        else:
+            self.network = self.body.encoder(self.x_shape)
+            self.head = keras.layers.Dense(2 * self.latent_dim, dtype="float32", name="head")
+        self.build_on(x=self.x_shape)
+
+    def posterior(self, x, features) -> Gaussian:
+        """q(z | x, y) from the features of y."""
+        inputs = [ops.cast(x, "float32")] + ([] if features is None else [features])
+        if self.own:
+            return Gaussian(*(ops.cast(out, "float32") for out in call_own(self.body, inputs)))
+        return split_gaussian(self.head(self.network(inputs)))
+
+    def call(self, inputs):  # noqa: D102
+        return self.posterior(inputs["x"], self.features(inputs))._asdict()
+
+    def arguments(self):  # noqa: D102
+        return {"x_shape": self.x_shape, "latent_dim": self.latent_dim, "body": self.body}
+
+
+@PARTS.register("prior_network")
+class PriorNetwork(Part):
+    """p(z | y), group by group.
+
+    Called with `{"noise": (batch, latent_dim), "condition": ...}`, where the noise is standard
+    normal times a temperature, gives `{"z", "mean", "log_var"}`, each `(batch, latent_dim)`: a draw
+    and the Gaussians that it came from. Noise of zeros gives the prior's mean.
+
+    Args:
+        latent_groups: Sizes of the groups.
+        prior: The prior.
+        condition: The condition.
+    """
+
+    def __init__(self, latent_groups, prior="standard", condition=None, **kwargs):
+        super().__init__(condition, **kwargs)
+        self.latent_groups = tuple(latent_groups)
+        self.prior: Prior = PRIORS.get(prior)
+        self.prior.build_groups(self.latent_groups, self.condition.width)
+        self.build_on(noise=(sum(self.latent_groups),))
+
+    def call(self, inputs):  # noqa: D102
+        noise = ops.cast(inputs["noise"], "float32")
+        groups, factors = self.prior.sample(self.features(inputs), noise)
+        whole = {
+            "z": groups,
+            "mean": [factor.mean for factor in factors],
+            "log_var": [factor.log_var for factor in factors],
+        }
+        return {
+            name: ops.concatenate(
+                [ops.broadcast_to(p, ops.shape(z)) for p, z in zip(parts, groups, strict=True)],
+                axis=-1,
+            )
+            for name, parts in whole.items()
+        }
+
+    def arguments(self):  # noqa: D102
+        return {"latent_groups": self.latent_groups, "prior": self.prior}
+
+
+@PARTS.register("generation")
+class GenerationNetwork(Part):
+    """p(x | z, y): a body that gives the likelihood's parameters.
+
+    Called with `{"z": (batch, latent_dim), "condition": ...}`, gives the mean of x,
+    `(batch, *x_shape)`.
+
+    Args:
+        x_shape: Shape of one example.
+        latent_dim: Length of z.
+        body: A backbone, or a Keras model of one's own from `[z, features]` (or `z` alone) to the
+            likelihood's parameters: logits for Bernoulli, not probabilities.
+        likelihood: The likelihood.
+        condition: The condition.
+
+    Raises:
+        ValueError: A model of one's own whose shapes do not fit.
+    """
+
+    def __init__(
+        self, x_shape, latent_dim, body="mlp", likelihood="bernoulli", condition=None, **kwargs
+    ):
+        super().__init__(condition, **kwargs)
+        self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
+        self.likelihood: Likelihood = LIKELIHOODS.get(likelihood)
+        shape_out = self.likelihood.parameter_shape(self.x_shape)
+        self.body = body if isinstance(body, keras.Model) else BACKBONES.get(body)
+        self.own = isinstance(body, keras.Model)
+        if self.own:
+            width = self.condition.width
+            check_own_model("decoder", body, "z", (self.latent_dim,), width, [shape_out])
+            check_linear(body)
+            self.network = body
+        else:
+            self.network = self.body.decoder(shape_out)
+        self.build_on(z=(self.latent_dim,))
+
+    def parameters(self, z, features):
+        """The likelihood's parameters `(..., batch, *parameter_shape)` for z `(..., batch, dim)`."""
+        lead = ops.shape(z)[:-1]
+        if features is not None and len(z.shape) > len(features.shape):
+            features = ops.broadcast_to(features, (*lead, features.shape[-1]))
+            features = ops.reshape(features, (-1, features.shape[-1]))
+        inputs = [ops.reshape(z, (-1, self.latent_dim))] + ([] if features is None else [features])
+        out = call_own(self.body, inputs)[0] if self.own else self.network(inputs)
+        return ops.reshape(ops.cast(out, "float32"), (*lead, *out.shape[1:]))
+
+    def call(self, inputs):  # noqa: D102
+        z = ops.cast(inputs["z"], "float32")
+        return self.likelihood.mean(self.parameters(z, self.features(inputs)))
+
+    def arguments(self):  # noqa: D102
+        return {
+            "x_shape": self.x_shape,
+            "latent_dim": self.latent_dim,
+            "body": self.body,
+            "likelihood": self.likelihood,
+        }
+
+
+def call_own(model: keras.Model, inputs: list) -> list:
+    """Call a user's model on as many of the inputs as it takes; its outputs as a list."""
+    takes = len(getattr(model, "inputs", None) or inputs)
+    out = model(inputs[0] if takes == 1 else inputs)
+    return list(out.values()) if isinstance(out, dict) else keras.tree.flatten(out)
+
+
+def check_own_model(role, model, name, shape, features, outputs) -> None:
+    """Compare a user's model with what its role needs, by symbolic shapes only.
+
+    Raises:
+        ValueError: Saying which shape was expected where, and which was found.
+    """
+    wanted = [(name, tuple(shape))] + ([("condition features", (features,))] if features else [])
+    taken = getattr(model, "inputs", None)
+    if taken is not None:
+        found = [tuple(i.shape[1:]) for i in taken]
+        if len(found) > len(wanted) or any(
+            got != want for got, (_, want) in zip(found, wanted, strict=False)
+        ):
+            raise ValueError(
+                f"Your {role} takes inputs of shapes {_shapes(found)}. Expected "
+                + " and ".join(f"{what} of shape {_shapes([want])}" for what, want in wanted)
+                + (f" (or {name} alone)." if features else ".")
+            )
+    symbols = [keras.KerasTensor((None, *want)) for _, want in wanted]
+    found = [tuple(out.shape[1:]) for out in call_own(model, symbols)]
+    if found != [tuple(out) for out in outputs]:
+        what = "[mean, log_var] of q(z|x,y)" if role == "encoder" else "the likelihood's parameters"
+        raise ValueError(
+            f"Your {role} gives outputs of shapes {_shapes(found)}. Expected {what}: "
+            f"{_shapes(outputs)}."
+        )
+
+
+def check_linear(decoder: keras.Model) -> None:
+    """Refuse a decoder that squashes what must be unconstrained parameters.
+
+    Raises:
+        ValueError: The last layer has a sigmoid or softmax activation.
+    """
+    last = decoder.layers[-1] if decoder.layers else None
+    activation = getattr(getattr(last, "activation", None), "__name__", "linear")
+    if activation in ("sigmoid", "softmax"):
+        raise ValueError(
+            f"Your decoder ends in a {activation}, but must give unconstrained parameters (logits "
+            f"for Bernoulli). Give its last layer '{last.name}' activation=None; the likelihood "
+            f"applies the {activation} itself."
+        )
+
+
+def _shapes(shapes) -> str:
+    return " and ".join(str(("batch", *shape)).replace("'", "") for shape in shapes)

@@ -1,0 +1,200 @@
+"""From the terms of the model to what is maximised.
+
+    elbo(x | y) = E_q[ log p(x | z, y) ] - beta KL( q(z | x, y) || p(z | y) )
+
+An objective is nats per example, higher is better; the loss is its negative mean over the batch.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_cvae.registry import Registry
+
+OBJECTIVES = Registry("objective")
+SCHEDULES = Registry("beta schedule")
+
+
+class Terms(NamedTuple):
+    """What an objective sees of the model, in nats.
+
+    Args:
+        log_likelihood: log p(x | z, y) of each drawn z, `(samples, batch)`.
+        kl: KL( q(z_g | x, y) || p(z_g | y, z_<g) ) of each latent group, `(batch, groups)`.
+        log_ratio: log p(z | y) - log q(z | x, y) of each drawn z, `(samples, batch)`.
+    """
+
+    log_likelihood: Any
+    kl: Any
+    log_ratio: Any
+
+    @property
+    def reconstruction(self):
+        """-E_q[ log p(x | z, y) ], `(batch,)`."""
+        return -ops.mean(self.log_likelihood, axis=0)
+
+    @property
+    def total_kl(self):
+        """KL( q(z | x, y) || p(z | y) ), `(batch,)`."""
+        return ops.sum(self.kl, axis=-1)
+
+
+class Schedule:
+    """A beta that changes with the training step. `final` is what evaluation uses."""
+
+    final: float
+
+    def __call__(self, step):
+        """Beta at this training step, a scalar tensor."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Schedule":
+        """Rebuild from `get_config`."""
+        return cls(**config)
+
+
+@SCHEDULES.register("warmup")
+class Warmup(Schedule):
+    """Beta grows from 0 to `final` over `steps` steps, then stays (Bowman et al. 2016)."""
+
+    def __init__(self, steps: int, final: float = 1.0):
+        self.steps = _positive("Warmup steps", steps)
+        self.final = _not_negative("Warmup final", final)
+
+    def __call__(self, step):  # noqa: D102
+        return self.final * ops.minimum(1.0, ops.cast(step, "float32") / self.steps)
+
+    def get_config(self):  # noqa: D102
+        return {"steps": self.steps, "final": self.final}
+
+
+@SCHEDULES.register("cyclical")
+class Cyclical(Schedule):
+    """Beta grows from 0 to `final` in the first part of every period (Fu et al. 2019).
+
+    Args:
+        period: Steps of one cycle.
+        ramp: Part of the cycle that beta takes to grow.
+        final: Beta at the top.
+    """
+
+    def __init__(self, period: int, ramp: float = 0.5, final: float = 1.0):
+        self.period = _positive("Cyclical period", period)
+        self.ramp = _positive("Cyclical ramp", ramp)
+        self.final = _not_negative("Cyclical final", final)
+
+    def __call__(self, step):  # noqa: D102
+        position = ops.cast(ops.mod(step, self.period), "float32") / self.period
+        return self.final * ops.minimum(1.0, position / self.ramp)
+
+    def get_config(self):  # noqa: D102
+        return {"period": self.period, "ramp": self.ramp, "final": self.final}
+
+
+class Objective:
+    """Base of all objectives.
+
+    Attributes:
+        num_samples: How many z are drawn per example.
+    """
+
+    num_samples = 1
+
+    def __call__(self, terms: Terms, step=None):
+        """The objective in nats, `(batch,)`.
+
+        Args:
+            terms: The model's terms.
+            step: Number of the training step, or None in evaluation.
+        """
+        raise NotImplementedError
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Objective":
+        """Rebuild from `get_config`."""
+        return cls(**config)
+
+
+@OBJECTIVES.register("elbo")
+class ELBO(Objective):
+    """The evidence lower bound (Kingma & Welling 2014; conditional: Sohn, Lee & Yan 2015, eq. 4).
+
+    Args:
+        beta: Weight of the KL: a number (Higgins et al. 2017), or a `Schedule`.
+        free_bits: Nats per latent group below which the batch's mean KL is not pushed further
+            (Kingma et al. 2016, eq. 15).
+        num_samples: How many z are drawn per example.
+    """
+
+    def __init__(
+        self, beta: float | Schedule = 1.0, free_bits: float = 0.0, num_samples: int = 1
+    ):
+        self.beta = beta if isinstance(beta, Schedule) else _not_negative("beta", beta)
+        self.free_bits = _not_negative("free_bits", free_bits)
+        self.num_samples = _positive("num_samples", num_samples)
+
+    def __call__(self, terms, step=None):  # noqa: D102
+        return -terms.reconstruction - self._beta(step) * ops.sum(self._free(terms.kl), axis=-1)
+
+    def _beta(self, step):
+        if not isinstance(self.beta, Schedule):
+            return self.beta
+        return self.beta.final if step is None else self.beta(step)
+
+    def _free(self, kl):
+        # max(free_bits, batch mean) in value and gradient, still one number per example.
+        if not self.free_bits:
+            return kl
+        above = ops.mean(kl, axis=0, keepdims=True) > self.free_bits
+        return ops.where(above, kl, self.free_bits)
+
+    def get_config(self):  # noqa: D102
+        beta = keras.saving.serialize_keras_object(self.beta)
+        return {"beta": beta, "free_bits": self.free_bits, "num_samples": self.num_samples}
+
+    @classmethod
+    def from_config(cls, config):  # noqa: D102
+        beta = keras.saving.deserialize_keras_object(config["beta"])
+        return cls(**config | {"beta": beta})
+
+
+@OBJECTIVES.register("iwae")
+class IWAE(Objective):
+    """The importance-weighted bound, log of the mean of p(x, z | y) / q(z | x, y) (Burda et al. 2016).
+
+    Args:
+        num_samples: How many z are drawn per example, the paper's k.
+    """
+
+    def __init__(self, num_samples: int = 5):
+        self.num_samples = _positive("num_samples", num_samples)
+
+    def __call__(self, terms, step=None):  # noqa: D102
+        log_weights = terms.log_likelihood + terms.log_ratio  # (samples, batch)
+        return ops.logsumexp(log_weights, axis=0) - math.log(self.num_samples)
+
+    def get_config(self):  # noqa: D102
+        return {"num_samples": self.num_samples}
+
+
+def _positive(name: str, value: Any) -> Any:
+    if not value > 0:
+        raise ValueError(f"{name}: received {value}, expected a positive number.")
+    return value
+
+
+def _not_negative(name: str, value: Any) -> Any:
+    if not value >= 0:
+        raise ValueError(f"{name}: received {value}, expected 0 or more.")
+    return value

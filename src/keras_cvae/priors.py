@@ -1,0 +1,124 @@
+"""p(z | y): the latent before the data are seen, group by group.
+
+    p(z | y) = p(z_1 | y) p(z_2 | y, z_1) ...
+
+To add a prior, subclass `Prior`, write `conditional`, and register it.
+"""
+
+import keras
+from keras import ops
+
+from keras_cvae.distributions import Gaussian, split_gaussian, standard_normal
+from keras_cvae.registry import Registry
+
+PRIORS = Registry("prior")
+
+
+class Prior(keras.layers.Layer):
+    """Base of all priors. `build_groups` tells the sizes; `conditional` gives one factor."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True
+
+    def build_groups(self, sizes: tuple[int, ...], features: int) -> None:
+        """Create the weights for groups of these sizes and a condition of so many features."""
+        self.sizes = sizes
+
+    def conditional(self, group: int, features, before) -> Gaussian:
+        """p(z_group | y, z_<group).
+
+        Args:
+            group: Index of the group.
+            features: The condition's features `(batch, width)`, or None without a condition.
+            before: The groups already drawn, a list of `(..., batch, size)`.
+
+        Returns:
+            A Gaussian whose parameters broadcast against `(..., batch, size)`.
+        """
+        raise NotImplementedError
+
+    def sample(self, features, noise):
+        """Ancestral sampling: one group after the other.
+
+        Args:
+            features: `(batch, width)` or None.
+            noise: Standard normal `(batch, sum of sizes)`, scaled by the temperature.
+
+        Returns:
+            The drawn groups and the Gaussians that they come from, two lists.
+        """
+        groups, factors = [], []
+        for g, part in enumerate(split_groups(noise, self.sizes)):
+            factors.append(self.conditional(g, features, groups))
+            groups.append(factors[-1].sample(part))
+        return groups, factors
+
+
+def split_groups(z, sizes: tuple[int, ...]) -> list:
+    """Cut `(..., sum of sizes)` into its groups."""
+    ends = [sum(sizes[: g + 1]) for g in range(len(sizes))]
+    return [z[..., end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+@PRIORS.register("standard")
+class StandardNormal(Prior):
+    """p(z | y) = N(0, I)."""
+
+    def conditional(self, group, features, before):  # noqa: D102
+        return standard_normal(self.sizes[group])
+
+
+@PRIORS.register("conditional")
+class ConditionalNormal(Prior):
+    """A normal whose mean and variance are learned functions of y (Sohn, Lee & Yan 2015, eq. 4).
+
+    Starts as N(0, I). What has nothing to depend on, the first group of an unconditional model,
+    stays N(0, I).
+
+    Args:
+        units: Widths of the hidden layers; `()` makes the parameters linear in y.
+        activation: Of the hidden layers.
+    """
+
+    def __init__(self, units=(128,), activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.activation = tuple(units), activation
+        self.bodies: list[keras.Sequential | None] = []
+
+    def get_config(self):  # noqa: D102
+        return super().get_config() | {"units": self.units, "activation": self.activation}
+
+    def build_groups(self, sizes, features):  # noqa: D102
+        super().build_groups(sizes, features)
+        for g, size in enumerate(sizes):
+            width = features + sum(sizes[:g])
+            if not width:
+                self.bodies.append(None)
+                continue
+            hidden = [keras.layers.Dense(n, activation=self.activation) for n in self.units]
+            head = keras.layers.Dense(2 * size, kernel_initializer="zeros", dtype="float32")
+            self.bodies.append(keras.Sequential([keras.Input((width,)), *hidden, head]))
+
+    def conditional(self, group, features, before):  # noqa: D102
+        body = self.bodies[group]
+        if body is None:
+            return standard_normal(self.sizes[group])
+        return split_gaussian(body(concatenate([*before, features])))
+
+
+def concatenate(parts: list):
+    """Join `(..., batch, n)` tensors on the last axis; None is skipped, leading axes broadcast."""
+    parts = [ops.convert_to_tensor(part) for part in parts if part is not None]
+    if len(parts) == 1:
+        return parts[0]
+    longest = max(parts, key=lambda part: len(part.shape))
+    lead = ops.shape(longest)[:-1]
+    dtype = keras.backend.result_type(*(part.dtype for part in parts))
+    parts = [
+        ops.broadcast_to(ops.cast(part, dtype), (*lead, part.shape[-1]))
+        if len(part.shape) < len(longest.shape)
+        else ops.cast(part, dtype)
+        for part in parts
+    ]
+    return ops.concatenate(parts, axis=-1)
