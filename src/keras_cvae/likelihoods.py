@@ -209,20 +209,33 @@ class Gaussian(Likelihood):
 
 @LIKELIHOODS.register("categorical")
 class CategoricalValues(Likelihood):
-    """Each value of x is one of `levels` whole numbers 0 .. levels - 1, with its own softmax.
+    """Each value of x is one of `levels` evenly spaced values, with its own softmax.
 
     Args:
         levels: How many values there are: 2 for binary, 256 for 8-bit data.
+        low: The lowest value.
+        high: The highest value; None means `low + levels - 1`, whole numbers.
     """
 
-    def __init__(self, levels=256, **kwargs):
+    def __init__(self, levels=256, low=0.0, high=None, **kwargs):
         if int(levels) != levels or levels < 2:
             raise ValueError(f"levels: received {levels}, expected a whole number of at least 2.")
         super().__init__(**kwargs)
         self.levels = self.units = int(levels)
+        self.low, self.high = float(low), float(low + levels - 1 if high is None else high)
+        if not self.high > self.low:
+            raise ValueError(f"high: received {high}, expected more than low={low}.")
 
     def get_config(self):  # noqa: D102
-        return super().get_config() | {"levels": self.levels}
+        return super().get_config() | {"levels": self.levels, "low": self.low, "high": self.high}
+
+    @property
+    def values(self) -> np.ndarray:
+        """The values that x can take, `(levels,)`."""
+        return np.linspace(self.low, self.high, self.levels, dtype="float32")
+
+    def _level(self, x):
+        return (x - self.low) * ((self.levels - 1) / (self.high - self.low))
 
     def _logits(self, parameters):
         shape = ops.shape(parameters)
@@ -230,21 +243,25 @@ class CategoricalValues(Likelihood):
 
     def log_density(self, x, parameters, training=False):  # noqa: D102
         log_p = ops.log_softmax(self._logits(parameters), axis=-1)
-        index = ops.broadcast_to(ops.cast(x, "int32"), ops.shape(log_p)[:-1])
+        index = ops.cast(ops.round(self._level(x)), "int32")
+        index = ops.broadcast_to(index, ops.shape(log_p)[:-1])
         return ops.squeeze(ops.take_along_axis(log_p, index[..., None], axis=-1), axis=-1)
 
     def mean(self, parameters):  # noqa: D102
-        p = ops.softmax(self._logits(parameters), axis=-1)
-        return ops.sum(p * ops.arange(self.levels, dtype="float32"), axis=-1)
+        return ops.sum(ops.softmax(self._logits(parameters), axis=-1) * self.values, axis=-1)
 
     def sample(self, parameters, rng):  # noqa: D102
-        logits = np.asarray(self._logits(parameters))
-        return np.argmax(logits + rng.gumbel(size=logits.shape), axis=-1).astype("float32")
+        shape = (*parameters.shape[:-1], -1, self.levels)
+        logits = np.asarray(parameters).reshape(shape)
+        return self.values[np.argmax(logits + rng.gumbel(size=logits.shape), axis=-1)]
 
     def check(self, x):  # noqa: D102
         low, high = float(np.min(x)), float(np.max(x))
-        if low < 0 or high > self.levels - 1 or not np.array_equal(x, np.round(x)):
+        level = self._level(np.asarray(x, "float64"))
+        whole = np.allclose(level, np.round(level), atol=1e-3)
+        if low < self.low or high > self.high or not whole:
             raise ValueError(
-                f"The categorical likelihood expects whole numbers from 0 to {self.levels - 1}. "
-                f"Received values from {low:g} to {high:g}."
+                f"The categorical likelihood expects x to be one of {self.levels} evenly spaced "
+                f"values from {self.low:g} to {self.high:g}. Received values from {low:g} to "
+                f"{high:g}{'' if whole else ', some of them in between'}."
             )

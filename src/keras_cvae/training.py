@@ -1,0 +1,434 @@
+"""From a configuration and data to a trained model in a run folder, stoppable at any moment.
+
+A run folder holds
+
+    run.json            the data's name, the configuration, versions; written first
+    history.json        metrics of every epoch
+    checkpoint.keras    model, optimizer and random streams after some epoch; gone at the end
+    model.keras         the trained model; its presence means that the run is complete
+    metrics.json        the last epoch's metrics and the time it took
+    pictures/           what `cvae plot` draws
+
+Every file is written under a temporary name and renamed.
+"""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import keras_cvae
+from keras_cvae.conditions import Categorical, Condition, Continuous, Unconditional
+from keras_cvae.config import ConfigError, RunConfig, load_config, validated
+from keras_cvae.data import Batches, Data, load
+from keras_cvae.likelihoods import Bernoulli, CategoricalValues, ContinuousBernoulli, Gaussian
+from keras_cvae.model import ConditionalVAE
+from keras_cvae.model import load as load_model
+from keras_cvae.networks import MLP, Conv
+from keras_cvae.objectives import ELBO, IWAE, Cyclical, Warmup
+
+CHECKPOINT_SECONDS = 10.0
+
+
+class RunError(Exception):
+    """A run folder that is missing, in the way, incomplete or not a run's."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was interrupted; the message says how to go on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Args:
+        folder: Its path.
+        source: The data: a name, or an absolute path.
+        config: What was computed.
+    """
+
+    folder: Path
+    source: str
+    config: RunConfig
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Read a run folder.
+
+        Raises:
+            RunError: There is none, or it is damaged.
+        """
+        folder = Path(folder)
+        if not (folder / "run.json").is_file():
+            what = "is not a run folder" if folder.exists() else "does not exist"
+            raise RunError(
+                f"'{folder}' {what}. Expected a folder that `cvae train` or `cvae quickstart` made."
+            )
+        try:
+            about = json.loads((folder / "run.json").read_text())
+            return cls(folder, about["data"], validated(about["config"]))
+        except (ValueError, KeyError) as error:
+            raise RunError(f"'{folder / 'run.json'}' is damaged: {error}") from error
+
+    @property
+    def model_path(self) -> Path:
+        """The trained model."""
+        return self.folder / "model.keras"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last saved state of a run that is not complete."""
+        return self.folder / "checkpoint.keras"
+
+    @property
+    def complete(self) -> bool:
+        """Whether training came to its end."""
+        return self.model_path.is_file()
+
+    def model(self) -> ConditionalVAE:
+        """Load the trained model.
+
+        Raises:
+            RunError: The run is not complete.
+        """
+        if not self.complete:
+            raise RunError(
+                f"The run '{self.folder}' has not finished training. Continue it with: "
+                f"cvae train {self.source} --out {self.folder} --resume"
+            )
+        return load_model(self.model_path)
+
+    def data(self, progress: Callable | None = None) -> Data:
+        """Load the data again, split as in training."""
+        return load_data(self.source, self.config, progress)
+
+    def history(self) -> dict[str, list[float]]:
+        """Metrics by name, one value an epoch."""
+        path = self.folder / "history.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def metrics(self) -> dict[str, Any]:
+        """What the last epoch measured."""
+        path = self.folder / "metrics.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON to a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def load_data(source: str, config: RunConfig, progress: Callable | None = None) -> Data:
+    """Load data as the configuration wants it."""
+    return load(
+        source,
+        image_size=config.image_size,
+        color=config.color,
+        validation=config.validation,
+        seed=config.seed,
+        progress=progress,
+    )
+
+
+def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
+    """Build and compile the model that the configuration describes, for this data.
+
+    Raises:
+        ValueError: The data does not fit the likelihood or the backbone.
+    """
+    likelihood = {
+        "bernoulli": Bernoulli,
+        "continuous_bernoulli": ContinuousBernoulli,
+        "gaussian": lambda: Gaussian(config.variance, config.sigma),
+        "categorical": lambda: CategoricalValues(
+            2 if config.binarize == "dynamic" else 256, low=0, high=1
+        ),
+    }[config.likelihood]()
+    for split in (data.train, data.validation):
+        if isinstance(split.x, keras.utils.PyDataset) or split.x[:1].dtype == "uint8":
+            continue  # read as 0..1
+        likelihood.check(split.x)
+
+    keras.utils.set_random_seed(config.seed)
+    steps = math.ceil(len(data.train) / config.batch_size)
+    total = config.epochs * steps
+    with _precision(config.precision):
+        model = ConditionalVAE(
+            data.x_shape,
+            _condition(config, data),
+            config.latent_dim,
+            likelihood=likelihood,
+            prior=config.prior,
+            backbone=MLP(config.units, config.activation)
+            if config.backbone == "mlp"
+            else Conv(config.filters, config.units[-1], config.activation),
+            objective=_objective(config, steps),
+            seed=config.seed,
+        )
+        rate: Any = config.learning_rate
+        if config.schedule == "cosine":
+            rate = keras.optimizers.schedules.CosineDecay(rate, total)
+        optimizer: Any = keras.optimizers.Adam(rate)
+        if config.precision == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer)
+    return model
+
+
+def _condition(config: RunConfig, data: Data) -> Condition:
+    if not config.conditional or data.train.y is None:
+        return Unconditional()
+    if data.class_names is not None:
+        return Categorical(data.class_names)
+    condition = Continuous(1 if data.train.y.ndim == 1 else data.train.y.shape[1])
+    condition.adapt(data.train.y)
+    return condition
+
+
+def _objective(config: RunConfig, steps: int) -> ELBO | IWAE:
+    if config.objective == "iwae":
+        return IWAE(config.num_samples)
+    beta: Any = config.beta
+    if config.warmup_epochs:
+        beta = Warmup(max(1, round(config.warmup_epochs * steps)), config.beta)
+    elif config.cycle_epochs:
+        beta = Cyclical(max(1, round(config.cycle_epochs * steps)), final=config.beta)
+    return ELBO(beta, config.free_bits, config.num_samples)
+
+
+@contextlib.contextmanager
+def _precision(name: str):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def train(
+    data: str | Path | Data,
+    config: RunConfig | str | None = None,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    progress: Callable | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    changes: dict[str, Any] | None = None,
+) -> Run:
+    """Train a model into a run folder.
+
+    Args:
+        data: A name, a path, or loaded `Data`.
+        config: A configuration, or the name of a preset.
+        out: The run folder; by default `runs/<data>-<preset or "run">`.
+        resume: Continue the run in `out` with the configuration it was started with.
+        overwrite: Replace a run that is there.
+        callbacks: Keras callbacks.
+        progress: Wraps slow loops, called as `progress(iterable, total=..., description=...)`.
+        checkpoint_seconds: Least time between two checkpoints; the last epoch always has one.
+        changes: Only with `resume`: settings asked for anew. `epochs` may grow, others must agree.
+
+    Returns:
+        The complete run.
+
+    Raises:
+        RunError: The folder is in the way, is no run, cannot be written, or cannot be resumed.
+        ValueError: Data or configuration that do not fit.
+        Stopped: On Ctrl-C, after which `resume=True` goes on to the same result.
+    """
+    name = data.name if isinstance(data, Data) else Path(data).stem
+    label = config if isinstance(config, str) else "run"
+    folder = Path(out) if out is not None else Path("runs") / f"{name}-{label}"
+    if not isinstance(config, RunConfig):
+        config = load_config(config)
+
+    if resume:
+        run = _resumed(Run.open(folder), changes or {})
+    else:
+        check_folder(folder, overwrite)
+        source = data.name if isinstance(data, Data) else _absolute(data)
+        run = Run(folder, source, config)
+    if not isinstance(data, Data):
+        given, data = _absolute(data), load_data(str(data), run.config, progress)
+        if resume and given != run.source:
+            raise RunError(
+                f"The run '{folder}' was started on '{run.source}', not on '{given}'. Resume it "
+                "with the same data, or choose another --out."
+            )
+
+    model, epoch = build_model(run.config, data), 0
+    if resume:
+        model, epoch = _restored(run, model, len(data.train))
+    else:
+        _create(run, overwrite)
+    return _fit(run, model, data, epoch, [*callbacks], checkpoint_seconds)
+
+
+def check_folder(folder: Path, overwrite: bool = False) -> None:
+    """Refuse a run folder that exists or cannot be written, before anything expensive.
+
+    Raises:
+        RunError: Saying what to do instead.
+    """
+    if folder.exists():
+        is_run = (folder / "run.json").is_file()
+        empty = folder.is_dir() and not any(folder.iterdir())
+        if not empty and not (overwrite and is_run):
+            raise RunError(
+                f"'{folder}' exists already. Use --resume to continue it, --overwrite to replace "
+                "it, or another --out."
+                if is_run
+                else f"'{folder}' exists and is not a run folder; nothing was touched. Choose "
+                "another --out."
+            )
+    parent = next(p for p in folder.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise RunError(f"Cannot write to '{parent}'. Choose another --out.")
+
+
+def _absolute(source: str | Path) -> str:
+    path = Path(source)
+    return str(path.absolute()) if path.exists() else str(source)
+
+
+def _create(run: Run, overwrite: bool) -> None:
+    old = run.folder.with_name(f".{run.folder.name}.old.{os.getpid()}")
+    replaced = overwrite and run.folder.exists()
+    try:
+        if replaced:
+            run.folder.rename(old)
+        run.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"Cannot write to '{run.folder}': {error.strerror}.") from error
+    about = {
+        "data": run.source,
+        "config": run.config.model_dump(),
+        "keras_cvae": keras_cvae.__version__,
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+    }
+    write_json(run.folder / "run.json", about)
+    if replaced:
+        shutil.rmtree(old)
+
+
+def _resumed(run: Run, changes: dict[str, Any]) -> Run:
+    asked = validated(run.config.model_dump() | changes)
+    different = {
+        name: (getattr(run.config, name), value)
+        for name, value in asked
+        if name != "epochs" and value != getattr(run.config, name)
+    }
+    if different:
+        words = ", ".join(f"{name} was {a!r}, asked {b!r}" for name, (a, b) in different.items())
+        raise RunError(
+            f"The run '{run.folder}' was started with other settings ({words}). A resumed run "
+            "keeps its settings; only --epochs may grow. Start another run for other settings."
+        )
+    if asked.epochs != run.config.epochs and run.config.schedule != "constant":
+        raise ConfigError(
+            f"The run '{run.folder}' plans its learning rate over {run.config.epochs} epochs "
+            f"(schedule={run.config.schedule}); --epochs cannot change on --resume."
+        )
+    if asked.epochs < run.config.epochs:
+        raise ConfigError(
+            f"The run '{run.folder}' has {run.config.epochs} epochs; received --epochs "
+            f"{asked.epochs}, expected at least as many."
+        )
+    run = Run(run.folder, run.source, asked)
+    about = json.loads((run.folder / "run.json").read_text())
+    write_json(run.folder / "run.json", about | {"config": asked.model_dump()})
+    return run
+
+
+def _restored(run: Run, fresh: ConditionalVAE, examples: int) -> tuple[ConditionalVAE, int]:
+    """The model and the epoch to go on from; a run killed before its first checkpoint starts anew."""
+    path = next((p for p in (run.checkpoint, run.model_path) if p.is_file()), None)
+    if path is None:
+        return fresh, 0
+    with _precision(run.config.precision):
+        model = load_model(path)
+    return model, int(model.step) // math.ceil(examples / run.config.batch_size)
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Saves history and, now and then, everything that a resumed run needs."""
+
+    def __init__(self, run: Run, history: dict[str, list[float]], seconds: float):
+        super().__init__()
+        self.run, self.seconds = run, seconds
+        self.metrics = history
+        self.saved = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):  # noqa: D102
+        for name, value in (logs or {}).items():
+            self.metrics.setdefault(name, []).append(float(value))
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            raise ArithmeticError(
+                f"The loss is {logs['loss']} after epoch {epoch + 1}. Lower the learning rate "
+                f"(now {self.run.config.learning_rate:g}), or lengthen the warm-up. "
+                f"The last good state is kept in '{self.run.folder}'."
+            )
+        if time.monotonic() - self.saved >= self.seconds:
+            self.save()
+
+    def save(self) -> None:
+        # History first: a kill in between leaves more of it than of the checkpoint, and resuming
+        # cuts it back to the checkpoint's epoch.
+        write_json(self.run.folder / "history.json", self.metrics)
+        self.model.save(self.run.checkpoint)
+        self.saved = time.monotonic()
+
+
+def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: float) -> Run:
+    config = run.config
+    history = {name: values[:epoch] for name, values in run.history().items()}
+    if epoch >= config.epochs and run.complete:
+        return run
+    labelled = not isinstance(model.condition, Unconditional)
+    options: dict[str, Any] = {"batch_size": config.batch_size, "binarize": config.binarize}
+    train_batches, validation_batches = (
+        Batches(split if labelled else type(split)(split.x, None), **options, **more)
+        for split, more in (
+            (data.train, {"shuffle": True, "seed": config.seed, "epoch": epoch}),
+            (data.validation, {}),
+        )
+    )
+    recorder = _Recorder(run, history, seconds)
+    started = time.monotonic()
+    try:
+        model.fit(
+            train_batches,
+            validation_data=validation_batches,
+            epochs=config.epochs,
+            initial_epoch=epoch,
+            callbacks=[recorder, *callbacks],
+            shuffle=False,  # the batches shuffle themselves, by seed and epoch
+            verbose=0,
+        )
+    except KeyboardInterrupt:
+        at = f"Stopped in epoch {len(history.get('loss', [])) + 1} of {config.epochs}"
+        raise Stopped(
+            f"{at}. Continue with: cvae train {run.source} --out {run.folder} --resume"
+        ) from None
+    recorder.save()
+    run.checkpoint.replace(run.model_path)
+    metrics = {name: values[-1] for name, values in history.items()}
+    seconds_before = run.metrics().get("seconds", 0.0) if epoch else 0.0
+    metrics |= {"epochs": config.epochs, "seconds": seconds_before + time.monotonic() - started}
+    write_json(run.folder / "metrics.json", metrics)
+    return run
