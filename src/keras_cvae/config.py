@@ -15,60 +15,72 @@ class ConfigError(ValueError):
     """A setting that is unknown or out of range, in the user's words."""
 
 
+def _setting(default: Any, panel: str, description: str, **bounds: Any) -> Any:
+    extra = {"panel": panel}
+    return Field(default, description=description, json_schema_extra=extra, **bounds)
+
+
 class RunConfig(BaseModel):
     """Everything that decides what a run computes; the data's name is the only other input."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # The model.
-    conditional: bool = Field(True, description="Condition on the labels; off is the plain VAE.")
-    latent_dim: int = Field(16, ge=1, description="Length of the latent z.")
-    prior: Literal["standard", "conditional"] = Field(
-        "standard", description="p(z|y): standard normal, or learned from y."
+    conditional: bool = _setting(True, "Model", "Condition on the labels; off: the plain VAE.")
+    latent_dim: int = _setting(32, "Model", "Length of the latent z.", ge=1)
+    prior: Literal["standard", "conditional"] = _setting(
+        "conditional", "Model", "p(z|y): standard normal, or learned from y."
     )
-    likelihood: Literal["bernoulli", "continuous_bernoulli", "gaussian", "categorical"] = Field(
-        "bernoulli", description="p(x|z,y), what the decoder's output means."
+    likelihood: Literal["bernoulli", "continuous_bernoulli", "gaussian", "categorical"] = _setting(
+        "bernoulli", "Model", "p(x|z,y): what the decoder's output means."
     )
-    variance: Literal["fixed", "learned", "predicted", "optimal"] = Field(
-        "optimal", description="How the gaussian likelihood gets its variance."
+    variance: Literal["fixed", "learned", "predicted", "optimal"] = _setting(
+        "optimal", "Model", "How the gaussian likelihood gets its variance."
     )
-    sigma: float = Field(0.1, gt=0, description="Standard deviation of variance=fixed.")
-    backbone: Literal["mlp", "conv"] = Field("mlp", description="Kind of network.")
-    units: tuple[int, ...] = Field((512,), description="Widths of the dense layers (mlp, conv).")
-    filters: tuple[int, ...] = Field((32, 64), description="Channels of the conv blocks.")
-    activation: Literal["relu", "gelu", "silu", "tanh", "elu"] = Field(
-        "relu", description="Activation of the hidden layers."
+    sigma: float = _setting(0.1, "Model", "Standard deviation if variance is fixed.", gt=0)
+    backbone: Literal["mlp", "conv"] = _setting("mlp", "Model", "Kind of network.")
+    units: tuple[int, ...] = _setting(
+        (512, 512), "Model", "Widths of the dense layers: 512,512 (conv uses the last)."
+    )
+    filters: tuple[int, ...] = _setting((32, 64), "Model", "Channels of the conv blocks: 32,64.")
+    activation: Literal["relu", "gelu", "silu", "tanh", "elu"] = _setting(
+        "gelu", "Model", "Activation of the hidden layers."
     )
 
-    # The objective.
-    objective: Literal["elbo", "iwae"] = Field("elbo", description="What is maximised.")
-    beta: float = Field(1.0, ge=0, description="Weight of the KL.")
-    warmup_epochs: float = Field(0.0, ge=0, description="Epochs in which beta grows from 0.")
-    cycle_epochs: float = Field(0.0, ge=0, description="Period of cyclical annealing of beta.")
-    free_bits: float = Field(0.0, ge=0, description="Nats of KL that are not pushed down.")
-    num_samples: int = Field(1, ge=1, description="Draws of z per example in training.")
+    objective: Literal["elbo", "iwae"] = _setting("elbo", "Objective", "What is maximised.")
+    beta: float = _setting(1.0, "Objective", "Weight of the KL.", ge=0)
+    warmup: float = _setting(
+        0.1, "Objective", "Part of the run in which beta grows from 0.", ge=0, le=1
+    )
+    cycles: int = _setting(
+        0, "Objective", "Times that beta starts again from 0 (cyclical annealing).", ge=0
+    )
+    free_bits: float = _setting(0.0, "Objective", "Nats of KL that are not pushed down.", ge=0)
+    num_samples: int = _setting(1, "Objective", "Draws of z per example in training.", ge=1)
 
-    # The training.
-    epochs: int = Field(50, ge=1, description="Passes over the training data.")
-    batch_size: int = Field(128, ge=1, description="Examples per step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's step size.")
-    schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="Learning rate over the run: constant, or cosine decay to 0."
+    epochs: int | None = _setting(
+        None,
+        "Training",
+        "Passes over the training data. Not given: enough for 25,000 steps, 20 to 300.",
+        ge=1,
     )
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "float32", description="Precision of the networks."
+    batch_size: int = _setting(128, "Training", "Examples per step.", ge=1)
+    learning_rate: float = _setting(1e-3, "Training", "Adam's step size.", gt=0)
+    schedule: Literal["constant", "cosine"] = _setting(
+        "cosine", "Training", "Learning rate over the run: constant, or cosine decay to 0."
     )
-    seed: int = Field(0, ge=0, description="Same seed, same run.")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = _setting(
+        "float32", "Training", "Precision of the networks."
+    )
+    seed: int = _setting(0, "Training", "Same seed, same run.", ge=0)
 
-    # The data.
-    binarize: Literal["none", "dynamic"] = Field(
-        "none", description="Draw x ~ Bernoulli(pixel): anew every epoch, fixed for validation."
+    binarize: Literal["none", "dynamic"] = _setting(
+        "none", "Data", "Draw x ~ Bernoulli(pixel): anew every epoch, fixed for validation."
     )
-    validation: float | Literal["test"] = Field(
-        0.1, description="Part of the training data held out, or 'test' for the test set."
+    validation: float | Literal["test"] = _setting(
+        0.1, "Data", "Part of the training data held out, or 'test' for the test set."
     )
-    image_size: int | None = Field(None, ge=1, description="Resize pictures to this many pixels.")
-    color: Literal["auto", "grey", "rgb"] = Field("auto", description="Colour of the pictures.")
+    image_size: int | None = _setting(None, "Data", "Resize pictures to this many pixels.", ge=1)
+    color: Literal["auto", "grey", "rgb"] = _setting("auto", "Data", "Colour of the pictures.")
 
     @model_validator(mode="after")
     def _fits_together(self):
@@ -80,19 +92,22 @@ class RunConfig(BaseModel):
         for name in ("units", "filters"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise ValueError(f"{name}: expected one or more positive widths, like 512")
-        if self.warmup_epochs and self.cycle_epochs:
-            raise ValueError("warmup_epochs and cycle_epochs were both given, expected one")
         if self.objective == "iwae":
-            given = [n for n in ("warmup_epochs", "cycle_epochs", "free_bits") if getattr(self, n)]
-            if given or self.beta != 1:
-                names = ", ".join(given or ["beta"])
-                raise ValueError(f"{names} belong to objective=elbo; iwae has no weight on the KL")
+            set_by_user = self.model_fields_set & {"beta", "warmup", "cycles", "free_bits"}
+            given = sorted(n for n in set_by_user if getattr(self, n) != _without_kl_weight[n])
+            if given:
+                raise ValueError(
+                    f"{', '.join(given)} belong to objective=elbo; iwae has no weight on the KL"
+                )
         if self.binarize == "dynamic" and self.likelihood not in ("bernoulli", "categorical"):
             raise ValueError(
                 f"binarize=dynamic makes x binary, but likelihood={self.likelihood} is for "
                 "continuous x; expected likelihood=bernoulli"
             )
         return self
+
+
+_without_kl_weight = {"beta": 1.0, "warmup": 0.0, "cycles": 0, "free_bits": 0.0}
 
 
 class Preset(BaseModel):

@@ -236,6 +236,15 @@ class ImageFiles:
         return np.asarray(image).reshape(height, width, self.channels)
 
 
+def read_image(path: str | Path, x_shape: tuple[int, ...]) -> np.ndarray:
+    """Read one picture, stretched to `x_shape` `(h, w, c)`, as float32 in 0..1."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"There is no image '{path}'.")
+    height, width, channels = x_shape
+    return ImageFiles([path], (height, width), channels)[0].astype(np.float32) / 255.0
+
+
 # ---------------------------------------------------------------------------------------------
 # Loading
 

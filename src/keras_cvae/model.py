@@ -1,38 +1,29 @@
 """The conditional variational autoencoder.
 
-    inference   q(z | x, y)     model.encoder
-    prior       p(z | y)        model.prior
-    generation  p(x | z, y)     model.decoder
+inference   q(z | x, y)     model.encoder
+prior       p(z | y)        model.prior
+generation  p(x | z, y)     model.decoder
 
-    elbo(x | y) = E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z | y) )
+elbo(x | y) = E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z | y) )
 """
 
 import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import conditions
-from keras_cvae.distributions import Gaussian
+from keras_cvae import conditions, importance
 from keras_cvae.networks import GenerationNetwork, PriorNetwork, RecognitionNetwork
 from keras_cvae.networks.parts import deserialize, serialize
 from keras_cvae.objectives import OBJECTIVES, Terms
-from keras_cvae.priors import concatenate, split_groups
+from keras_cvae.priors import Latent, concatenate
 
 EVALUATION_SEED = 0
-
-
-class Latent(NamedTuple):
-    """One group of the latent: a draw z `(samples, batch, size)`, q(z|x,y) and p(z|y)."""
-
-    z: Any
-    posterior: Gaussian
-    prior: Gaussian
 
 
 class Noise(keras.layers.Layer):
@@ -151,9 +142,9 @@ class ConditionalVAE(keras.Model):
             z = self.encoder.posterior(x, features).mean
             return self.likelihood.mean(self.decoder.parameters(z, features))
         latents = self.infer(x, features, self.objective.num_samples, training)
-        parameters = self.decoder.parameters(concatenate([l.z for l in latents]), features)
-        kl = [ops.mean(_batched(l.posterior.kl(l.prior)), axis=0) for l in latents]
-        log_ratio = [l.prior.log_prob(l.z) - l.posterior.log_prob(l.z) for l in latents]
+        parameters = self.decoder.parameters(concatenate([g.z for g in latents]), features)
+        kl = [ops.mean(_batched(g.posterior.kl(g.prior)), axis=0) for g in latents]
+        log_ratio = [g.prior.log_prob(g.z) - g.posterior.log_prob(g.z) for g in latents]
         return Terms(
             log_likelihood=self.likelihood.log_prob(x, parameters, training),
             kl=ops.stack(kl, axis=-1),
@@ -164,15 +155,7 @@ class ConditionalVAE(keras.Model):
         """Draw z from q(z | x, y) `samples` times, and meet it with p(z | y), group by group."""
         q = self.encoder.posterior(x, features)
         noise = self.noise.draw((samples, *ops.shape(q.mean)), training)
-        parts = zip(
-            *(split_groups(t, self.latent_groups) for t in (q.mean, q.log_var, noise)), strict=True
-        )
-        latents: list[Latent] = []
-        for g, (mean, log_var, part) in enumerate(parts):
-            posterior = Gaussian(mean, log_var)
-            prior = self.prior.prior.conditional(g, features, [l.z for l in latents])
-            latents.append(Latent(posterior.sample(part), posterior, prior))
-        return latents
+        return self.prior.prior.meet(features, q, noise)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
@@ -387,14 +370,87 @@ class ConditionalVAE(keras.Model):
         if z is None and to_z is not None:
             raise ValueError("interpolate: received to_z without z. Expected both, or z alone.")
         way = np.linspace(0.0, 1.0, steps, dtype="float32")
-        y = self.condition.mix(
-            condition, condition if to_condition is None else to_condition, way
-        )
+        y = self.condition.mix(condition, condition if to_condition is None else to_condition, way)
         if z is None:
             return self.decode(self.sample_prior(y, steps if y is None else 1, temperature=0.0), y)
         start = np.asarray(z, "float32")
         end = start if to_z is None else np.asarray(to_z, "float32")
         return self.decode((1 - way[:, None]) * start + way[:, None] * end, y)
+
+    # How likely? By importance sampling; see `keras_cvae.importance`.
+
+    def log_prob(
+        self, x, y=None, num_samples: int = 500, seed: int = 0, *, batch_size=None, progress=None
+    ) -> importance.LogProb:
+        """log p(x | y) of each x in nats, with its standard error.
+
+        Args:
+            x: Array `(n, *x_shape)`.
+            y: One condition, or one for each x.
+            num_samples: Draws of z per example; the estimate rises to the truth with them.
+            seed: Of the draws.
+            batch_size: How many z are decoded at once; None chooses. Does not change the result.
+            progress: Wraps the loop as `progress(iterable, total=, description=)`.
+
+        Returns:
+            A tuple with `log_prob` `(n,)`, `standard_error` `(n,)`, and `mean`.
+        """
+        x = self._x(x)
+        y = self._conditions(y, len(x))
+        return importance.log_prob(self, x, y, num_samples, seed, batch_size, progress)
+
+    def log_marginal(
+        self, x, num_samples: int = 500, seed: int = 0, *, class_prior=None, **options
+    ) -> importance.LogProb:
+        """log p(x) = log sum_y p(y) p(x | y) in nats, for class conditions; else as `log_prob`.
+
+        `class_prior` is p(y) `(K,)`, uniform by default.
+        """
+        classes = importance.class_log_prob(self, self._x(x), num_samples, seed, **options)
+        return classes.marginal(class_prior)
+
+    def classify(
+        self,
+        x,
+        num_samples: int = 100,
+        seed: int = 0,
+        *,
+        class_prior=None,
+        temperature=1.0,
+        calibration=None,
+        **options,
+    ) -> np.ndarray:
+        """p(y | x) `(n, K)` by Bayes' rule from p(x | y), for class conditions.
+
+        Args:
+            x: Array `(n, *x_shape)`.
+            num_samples: As in `log_prob`.
+            seed: As in `log_prob`.
+            class_prior: p(y) `(K,)`, uniform by default.
+            temperature: Above 1 softens: sums over many pixels make Bayes' rule overconfident.
+            calibration: `(x, y)` that were not trained on, to fit the temperature instead.
+            **options: As in `log_prob`.
+        """
+
+        def joint(x):
+            given = importance.class_log_prob(self, self._x(x), num_samples, seed, **options)
+            return given.joint(class_prior)
+
+        if calibration is not None:
+            held, labels = calibration
+            temperature = importance.fit_temperature(joint(held), self.condition.prepare(labels))
+        return importance.class_posterior(joint(x), temperature)
+
+    def score(
+        self, x, y=None, num_samples: int = 100, seed: int = 0, *, reference=None, **options
+    ) -> np.ndarray:
+        """How normal each x is for its condition, `(n,)`; low marks an outlier.
+
+        log p(x | y) in nats; or, with `reference` the scores of normal examples that were not
+        trained on, the share of these that are no higher: a p-value between 0 and 1.
+        """
+        scores = self.log_prob(x, y, num_samples, seed, **options).log_prob
+        return scores if reference is None else importance.percentile(scores, reference)
 
     # Saving.
 
@@ -458,9 +514,10 @@ class ConditionalVAE(keras.Model):
             return x, y
         x = self._x(x, name)
         for what, other in (("y", y), ("sample_weight", sample_weight)):
-            if other is not None and len(other) != len(x):
+            count = 1 if np.ndim(other) == 0 else len(other)
+            if other is not None and count != len(x):
                 raise ValueError(
-                    f"{name} has {len(x)} examples, but {what} has {len(other)}. Expected one "
+                    f"{name} has {len(x)} examples, but {what} has {count}. Expected one "
                     f"{what} for each."
                 )
         return x, self.condition.prepare(y)
@@ -474,6 +531,8 @@ class ConditionalVAE(keras.Model):
                 f"{name} has the shape {x.shape}. This model expects (n, "
                 f"{', '.join(map(str, self.x_shape))})."
             )
+        if x.dtype.kind not in "fiub":
+            raise ValueError(f"{name} holds {x.dtype} values. Expected numbers.")
         if not len(x):
             raise ValueError(f"{name} is empty. Expected at least one example.")
         if x.dtype.kind == "f" and not np.isfinite(x).all():
@@ -490,7 +549,7 @@ class ConditionalVAE(keras.Model):
         y, single = self.condition.prepare_any(condition)
         if y is None:
             return None
-        if single:
+        if single or len(y) == 1:
             return np.repeat(y, n, axis=0)
         if len(y) != n:
             raise ValueError(

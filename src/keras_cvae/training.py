@@ -36,9 +36,10 @@ from keras_cvae.networks import MLP, Conv
 from keras_cvae.objectives import ELBO, IWAE, Cyclical, Warmup
 
 CHECKPOINT_SECONDS = 10.0
+STEPS = 25_000  # of a run whose epochs are not given
 
 
-class RunError(Exception):
+class RunError(ValueError):
     """A run folder that is missing, in the way, incomplete or not a run's."""
 
 
@@ -162,7 +163,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
 
     keras.utils.set_random_seed(config.seed)
     steps = math.ceil(len(data.train) / config.batch_size)
-    total = config.epochs * steps
+    total = epochs(config, len(data.train)) * steps
     with _precision(config.precision):
         model = ConditionalVAE(
             data.x_shape,
@@ -173,7 +174,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
             backbone=MLP(config.units, config.activation)
             if config.backbone == "mlp"
             else Conv(config.filters, config.units[-1], config.activation),
-            objective=_objective(config, steps),
+            objective=_objective(config, total),
             seed=config.seed,
         )
         rate: Any = config.learning_rate
@@ -200,11 +201,19 @@ def _objective(config: RunConfig, steps: int) -> ELBO | IWAE:
     if config.objective == "iwae":
         return IWAE(config.num_samples)
     beta: Any = config.beta
-    if config.warmup_epochs:
-        beta = Warmup(max(1, round(config.warmup_epochs * steps)), config.beta)
-    elif config.cycle_epochs:
-        beta = Cyclical(max(1, round(config.cycle_epochs * steps)), final=config.beta)
+    if config.cycles:
+        beta = Cyclical(max(1, steps // config.cycles), final=config.beta)
+    elif config.warmup:
+        beta = Warmup(max(1, round(config.warmup * steps)), config.beta)
     return ELBO(beta, config.free_bits, config.num_samples)
+
+
+def epochs(config: RunConfig, examples: int) -> int:
+    """How many epochs a run on so many training examples takes."""
+    if config.epochs is not None:
+        return config.epochs
+    steps = math.ceil(examples / config.batch_size)
+    return min(max(round(STEPS / steps), 20), 300)
 
 
 @contextlib.contextmanager
@@ -270,6 +279,8 @@ def train(
                 "with the same data, or choose another --out."
             )
 
+    chosen = run.config.model_copy(update={"epochs": epochs(run.config, len(data.train))})
+    run = Run(run.folder, run.source, chosen)
     model, epoch = build_model(run.config, data), 0
     if resume:
         model, epoch = _restored(run, model, len(data.train))

@@ -1,0 +1,554 @@
+"""The command `cvae`: parse, then call the Python API.
+
+Keras is imported inside the commands, so that `--help` and Tab completion answer at once.
+"""
+
+import inspect
+import json
+import os
+import sys
+import time
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from keras_cvae.config import RunConfig, load_config, presets
+
+app = typer.Typer(
+    name="cvae",
+    help="Conditional variational autoencoders: train one, then draw what you ask for.\n\n"
+    "Start with:  cvae quickstart",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same pictures.")]
+Temperature = Annotated[
+    float, typer.Option(min=0.0, help="Spread of the draws: 1 is the model's, 0 its default.")
+]
+
+
+class UsageError(Exception):
+    """Something asked for that cannot be done, in the user's words."""
+
+
+# Train.
+
+
+def _flags(function: Callable) -> Callable:
+    """Give a command one option for every field of `RunConfig`, passed on as `settings`."""
+    own = [p for p in inspect.signature(function).parameters.values() if p.name != "settings"]
+    flags = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field)
+        )
+        for name, field in RunConfig.model_fields.items()
+    ]
+
+    def command(**given):
+        settings = {name: given.pop(name) for name in RunConfig.model_fields}
+        return function(settings={n: v for n, v in settings.items() if v is not None}, **given)
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    return command
+
+
+def _option(name: str, field: Any) -> Any:
+    kind: Any = field.annotation
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        kinds = [k for k in typing.get_args(kind) if k is not type(None)]
+        kind = kinds[0] if len(kinds) == 1 else str
+    if typing.get_origin(kind) is tuple:
+        kind = str
+    flag = f"--{name.replace('_', '-')}"
+    declared = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+    panel = field.json_schema_extra["panel"]
+    return Annotated[
+        kind | None if isinstance(kind, type) else typing.Optional[kind],  # noqa: UP045
+        typer.Option(declared, help=field.description, rich_help_panel=panel, show_default=False),
+    ]
+
+
+def _typed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Read widths written as 512,256."""
+    typed = dict(settings)
+    for name in ("units", "filters"):
+        if name in typed:
+            typed[name] = tuple(part.strip() for part in str(typed[name]).split(","))
+    return typed
+
+
+def _complete_presets(start: str) -> list[str]:
+    return [name for name in presets() if name.startswith(start)]
+
+
+@app.command()
+@_flags
+def train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="digits, mnist, fashion_mnist, cifar10, an .npz file, or a folder of images with "
+            "one sub-folder per class.",
+        ),
+    ],
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Start from a preset: see `cvae presets`.", autocompletion=_complete_presets),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML or JSON file with any of the settings below.")
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="The run folder. Default: runs/DATA-PRESET.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Train a conditional VAE into a run folder.
+
+    Stop it at any moment with Ctrl-C; --resume goes on to the same result. Flags win over the
+    config file, the file over the preset.
+    """
+    from keras_cvae.training import check_folder
+
+    typed = _typed(settings)
+    chosen = load_config(preset, config, **typed)
+    name = Path(data).stem or "run"
+    folder = out_folder or Path("runs") / f"{name}-{preset or 'run'}"
+    changes = {n: getattr(chosen, n) for n in typed} if not (preset or config) else dict(chosen)
+    if not resume:
+        check_folder(folder, overwrite)
+    run = _train(data, chosen, folder, resume=resume, overwrite=overwrite, changes=changes)
+    if as_json:
+        print(json.dumps({"run": str(run.folder)} | run.metrics()))
+        return
+    _summarise(run)
+    _next(
+        ("draw what you ask for", f"cvae generate {run.folder} --condition CLASS -n 16 -o out.png"),
+        ("all its pictures", f"cvae plot {run.folder} all"),
+    )
+
+
+def _train(data: str, config: RunConfig, folder: Path, **options: Any) -> Any:
+    from keras_cvae import training
+
+    # Keras callbacks can only be defined once Keras is there.
+    from keras_cvae.progress import EpochBar
+
+    bar = EpochBar(err)
+    try:
+        return training.train(
+            data, config, folder, callbacks=[bar], progress=_progress, **options
+        )
+    finally:
+        bar.stop()
+
+
+@app.command()
+def quickstart(
+    out_folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path(
+        "runs/quickstart"
+    ),
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    seed: Seed = 0,
+    ask: Annotated[str, typer.Option(help="The digit to draw at the end.")] = "2",
+    overwrite: Overwrite = False,
+) -> None:
+    """Train on small digits in under a minute and draw one that you ask for."""
+    from keras_cvae.training import check_folder
+
+    config = load_config("quickstart", epochs=epochs, seed=seed)
+    folder = out_folder
+    if not overwrite and out_folder == Path("runs/quickstart"):
+        folder = _unused(out_folder)
+    check_folder(folder, overwrite)
+    err.print("Training a conditional VAE on scikit-learn's 8x8 handwritten digits.")
+    started = time.monotonic()
+    run = _train("digits", config, folder, overwrite=overwrite)
+
+    from keras_cvae.pictures import draw
+
+    model = run.model()
+    asked = model.condition.parse(ask)
+    for kind in ("samples", "defaults", "latent", "transition", "reconstructions", "history"):
+        draw(run, kind, model=model)
+    draw(run, "manifold", condition=ask, model=model)
+    _summarise(run)
+    out.print(f"\nYou asked for a {ask}:\n")
+    _show(model.generate(asked, n=5, seed=seed))
+    out.print(f"\nPictures are in {run.folder / 'pictures'} ({time.monotonic() - started:.0f} s).")
+    _next(
+        ("another digit", f"cvae generate {run.folder} --condition 7 -n 16 -o sevens.png"),
+        ("half a 3, half an 8", f"cvae generate {run.folder} --condition 3:0.5,8:0.5"),
+        ("real MNIST", "cvae train mnist --preset dense"),
+        ("your own pictures", "cvae train FOLDER-WITH-ONE-SUBFOLDER-PER-CLASS"),
+    )
+
+
+# Draw.
+
+
+@app.command()
+def generate(
+    run: RunFolder,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--condition",
+            "-c",
+            help="A class, a mixture (3:0.5,8:0.5) or numbers. Repeat for several; leave out for "
+            "all classes.",
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many for each condition.")] = 8,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="A .png, an .npz, or a folder of PNGs. None: shown here."),
+    ] = None,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw x from p(x|z,y) instead of showing its mean.")
+    ] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw new examples of what you ask for."""
+    import numpy as np
+
+    if output is not None:
+        _check_output(output, (".png", ".npz", ""), overwrite)
+    opened = _open(run)
+    model = opened.model()
+    conditions, names = _conditions(model, condition)
+    drawn = [
+        model.generate(y, n, temperature, seed, output="sample" if sample else "mean")
+        for y in _progress(conditions, total=len(conditions), description="Drawing")
+    ]
+    x, labels = np.concatenate(drawn), np.repeat(names, n)
+    if output is None:
+        _images_only(model, "Use -o FILE.npz to save them.")
+        for name, images in zip(names, drawn, strict=True):
+            out.print(f"{name}:" if name else "")
+            _show(images)
+        return
+    written = _write_drawn(model, x, labels, n, output)
+    if as_json:
+        print(json.dumps({"files": [str(p) for p in written], "labels": labels.tolist()}))
+    else:
+        out.print(f"{len(x)} drawn, written to {output}")
+
+
+@app.command()
+def restyle(
+    run: RunFolder,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of one example.")],
+    to: Annotated[list[str], typer.Option(help="What it becomes. Repeat for several.")],
+    is_a: Annotated[
+        str | None, typer.Option("--from", help="What it is. Left out: the model reads it.")
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="The picture is dark on light, the data light on dark.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--out", help="A .png file.")] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """The same handwriting, another digit: encode an image, decode it as something else."""
+    import numpy as np
+
+    from keras_cvae import plots
+    from keras_cvae.conditions import Unconditional
+    from keras_cvae.data import read_image
+
+    if output is not None:
+        _check_output(output, (".png",), overwrite)
+    model = _open(run).model()
+    _images_only(model, "Restyling needs pictures.")
+    if isinstance(model.condition, Unconditional):
+        raise UsageError("This run has no condition, so there is nothing to restyle to.")
+    x = read_image(image, model.x_shape)[None]
+    x = 1.0 - x if invert else x
+    targets = [model.condition.parse(text) for text in to]
+    source = model.condition.parse(is_a) if is_a is not None else _read(model, x)
+    restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
+    labels = [f"{source} (yours)", *to]
+    if output is not None:
+        plots.save(plots.image_grid(np.concatenate([x, restyled])[None], column_labels=labels), output)
+    if as_json:
+        print(json.dumps({"from": str(source), "to": to, "file": output and str(output)}))
+        return
+    _show(np.concatenate([x, restyled]), labels)
+    if output is not None:
+        out.print(f"Written to {output}")
+
+
+def _read(model: Any, x: Any) -> str:
+    from keras_cvae.conditions import Categorical
+
+    if not isinstance(model.condition, Categorical):
+        raise UsageError("Say what the picture is with --from; only classes can be read from it.")
+    p = model.classify(x)[0]
+    best = int(p.argmax())
+    err.print(f"Read as a {model.condition.names[best]} ({p[best]:.0%}); --from says otherwise.")
+    return model.condition.names[best]
+
+
+Kind = Literal[
+    "samples", "defaults", "latent", "manifold", "transition", "reconstructions", "history", "all"
+]
+
+
+@app.command()
+def plot(
+    run: RunFolder,
+    kind: Annotated[Kind, typer.Argument(help="What to draw.")] = "all",
+    condition: Annotated[
+        str | None, typer.Option("--condition", "-c", help="Only this one, in the manifold.")
+    ] = None,
+    grid: Annotated[
+        Literal["linear", "quantile"], typer.Option(help="Of the manifold: -1.5 .. 1.5, or 5 %..95 %.")
+    ] = "linear",
+    form: Annotated[
+        Literal["png", "pdf", "svg"], typer.Option("--format", help="Of the figures.")
+    ] = "png",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--out", help="A folder. Default: RUN/pictures.")
+    ] = None,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Draw pictures of a run: samples, the latent plane, morphs, reconstructions, history."""
+    opened = _open(run)
+
+    from keras_cvae.pictures import draw
+
+    written = draw(
+        opened,
+        kind,
+        out=output,
+        condition=condition,
+        grid=grid,
+        temperature=temperature,
+        seed=seed,
+        suffix=f".{form}",
+        progress=_progress,
+    )
+    if as_json:
+        print(json.dumps([str(path) for path in written]))
+    else:
+        for path in written:
+            out.print(str(path), soft_wrap=True)
+
+
+# Look.
+
+
+@app.command()
+def info(
+    what: Annotated[str, typer.Argument(metavar="RUN|DATA", help="A run folder, or data.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a run or a data set holds."""
+    if (Path(what) / "run.json").is_file():
+        about = _about_run(_open(Path(what)))
+    else:
+        from keras_cvae.data import load
+
+        about = load(what, progress=_progress).describe()
+    if as_json:
+        print(json.dumps(about))
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name, value in about.items():
+        table.add_row(name.replace("_", " "), _words(value))
+    out.print(table)
+
+
+def _about_run(run: Any) -> dict[str, Any]:
+    history = run.history()
+    done = len(history.get("loss", []))
+    about: dict[str, Any] = {
+        "run": str(run.folder),
+        "data": run.source,
+        "state": "complete" if run.complete else f"stopped after {done} epochs; --resume goes on",
+        "metrics": run.metrics(),
+        "settings": run.config.model_dump(),
+    }
+    if run.complete:
+        model = run.model()
+        about["x_shape"] = list(model.x_shape)
+        about["condition"] = list(getattr(model.condition, "names", [])) or model.condition.name
+        about["weights"] = int(model.count_params())
+    return about
+
+
+@app.command("presets")
+def list_presets(as_json: AsJson = False) -> None:
+    """List the presets with what to expect of each."""
+    known = presets().values()
+    if as_json:
+        print(json.dumps([preset.model_dump() for preset in known]))
+        return
+    for preset in known:
+        out.print(f"[bold]{preset.name}[/]  {preset.summary}")
+        out.print(f"    {preset.command}", style="cyan")
+        out.print(f"    {preset.score}; {preset.time} on {preset.hardware}\n", style="dim")
+
+
+# What the commands share.
+
+
+def _open(folder: Path) -> Any:
+    from keras_cvae.training import Run
+
+    return Run.open(folder)
+
+
+def _progress(items: Iterable, total: int | None = None, description: str = "") -> Iterator:
+    return iter(
+        track(items, total=total, description=description, console=err, transient=True)
+        if err.is_terminal
+        else items
+    )
+
+
+def _conditions(model: Any, given: list[str] | None) -> tuple[list[Any], list[str]]:
+    from keras_cvae.conditions import Categorical, Unconditional
+
+    if given:
+        return [model.condition.parse(text) for text in given], given
+    if isinstance(model.condition, Categorical):
+        return list(model.condition.names), list(model.condition.names)
+    if isinstance(model.condition, Unconditional):
+        return [None], [""]
+    raise UsageError(
+        f"This run is conditioned on {model.condition.width} number(s): say which with --condition."
+    )
+
+
+def _check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:
+    if path.suffix.lower() not in suffixes:
+        kinds = ", ".join(s or "a folder" for s in suffixes)
+        raise UsageError(f"Cannot write '{path}'. Expected {kinds}.")
+    if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
+        raise UsageError(f"'{path}' exists already. Choose another name, or --overwrite.")
+    parent = path if path.is_dir() else path.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UsageError(f"Cannot write '{path}': the folder '{parent}' is missing or protected.")
+
+
+def _write_drawn(model: Any, x: Any, labels: Any, n: int, output: Path) -> list[Path]:
+    import numpy as np
+
+    from keras_cvae import plots
+
+    if output.suffix.lower() == ".npz":
+        temporary = output.with_name(f".{output.stem}.{os.getpid()}.npz")
+        np.savez_compressed(temporary, x=x, y=labels)
+        temporary.replace(output)
+        return [output]
+    _images_only(model, "Use an .npz file.")
+    if output.suffix:
+        plots.save_tiles(x, output, columns=n if len(x) > n else None)
+        return [output]
+    output.mkdir(exist_ok=True)
+    paths = [
+        output / f"{_safe(label) or 'drawn'}-{i % n:04d}.png" for i, label in enumerate(labels)
+    ]
+    for path, image in _progress(zip(paths, x, strict=True), len(x), "Writing"):
+        plots.save_image(image, path)
+    return paths
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-.," else "_" for c in str(name))
+
+
+def _images_only(model: Any, instead: str) -> None:
+    if len(model.x_shape) != 3 or model.x_shape[-1] not in (1, 3):
+        raise UsageError(f"x has the shape {model.x_shape}, which is no picture. {instead}")
+
+
+def _show(images: Any, labels: list[str] | None = None) -> None:
+    from keras_cvae import plots
+
+    color = out.is_terminal and "NO_COLOR" not in os.environ
+    width = max(16, min(2 * images.shape[2], 28))
+    fit = max(1, out.width // (width + 2))
+    for start in range(0, len(images), fit):
+        row = slice(start, start + fit)
+        print(
+            plots.terminal_row(
+                images[row], labels=labels and labels[row], width=width, color=color
+            )
+        )
+
+
+def _summarise(run: Any) -> None:
+    m = run.metrics()
+    out.print(
+        f"Trained {m['epochs']} epochs in {m['seconds']:.0f} s. Validation: loss "
+        f"{m['val_loss']:.2f} nats = reconstruction {m['val_reconstruction']:.2f} + KL "
+        f"{m['val_kl']:.2f}. The run is in {run.folder}",
+        soft_wrap=True,
+    )
+
+
+def _next(*commands: tuple[str, str]) -> None:
+    out.print("\nNext:")
+    for what, command in commands:
+        out.print(f"  {what:<22} [cyan]{command}[/]", soft_wrap=True)
+
+
+def _unused(folder: Path) -> Path:
+    candidates = (folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 10_000)))
+    return next(path for path in candidates if not path.exists())
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{k}={_words(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    """Run the command; an error of the user's is one message, not a traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        app()
+    except KeyboardInterrupt as stop:
+        err.print(f"\n{stop or 'Stopped.'}", soft_wrap=True)
+        sys.exit(130)
+    except (UsageError, ValueError, OSError, ImportError, ArithmeticError) as error:
+        if os.environ.get("KERAS_CVAE_TRACEBACK"):
+            raise
+        err.print("[bold red]Error:[/] ", end="")
+        err.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Progress of a training for a person who watches."""
+
+import math
+import time
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class EpochBar(keras.callbacks.Callback):
+    """One bar over all epochs with the latest losses; where nobody watches, a line now and then."""
+
+    def __init__(self, console: Console):
+        super().__init__()
+        self.console = console
+        self.bar: Progress | None = None
+        self.first: int | None = None
+        self.printed = -math.inf
+
+    def on_epoch_begin(self, epoch, logs=None):  # noqa: D102
+        if self.first is not None:
+            return
+        self.first, self.steps = epoch, self.params.get("steps") or 1
+        if self.console.is_terminal:
+            self.bar = Progress(
+                TextColumn("[bold]epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+                BarColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("[dim]{task.fields[losses]}"),
+                console=self.console,
+            )
+            self.task = self.bar.add_task(
+                "train",
+                total=self.params["epochs"] * self.steps,
+                completed=epoch * self.steps,
+                epoch=epoch + 1,
+                epochs=self.params["epochs"],
+                losses="compiling ...",
+            )
+            self.bar.start()
+
+    def on_train_batch_end(self, batch, logs=None):  # noqa: D102
+        if self.bar:
+            self.bar.advance(self.task)
+
+    def on_epoch_end(self, epoch, logs=None):  # noqa: D102
+        done, total, words = epoch + 1, self.params["epochs"], _losses(logs or {})
+        if self.bar:
+            shown = min(done + 1, total)
+            self.bar.update(self.task, completed=done * self.steps, epoch=shown, losses=words)
+            if done == total:
+                self.bar.stop()
+        elif time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES or done == total:
+            self.console.print(f"epoch {done}/{total}  {words}", soft_wrap=True)
+            self.printed = time.monotonic()
+
+    def stop(self) -> None:
+        """Give the terminal back; also after an interruption."""
+        if self.bar:
+            self.bar.stop()
+
+
+def _losses(logs: dict[str, Any]) -> str:
+    names = [name for name in ("loss", "val_loss", "val_kl") if name in logs]
+    return "  ".join(f"{name} {float(logs[name]):.2f}" for name in names)
