@@ -109,7 +109,9 @@ def train(
     ],
     preset: Annotated[
         str | None,
-        typer.Option(help="Start from a preset: see `cvae presets`.", autocompletion=_complete_presets),
+        typer.Option(
+            help="Start from a preset: see `cvae presets`.", autocompletion=_complete_presets
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML or JSON file with any of the settings below.")
@@ -156,9 +158,7 @@ def _train(data: str, config: RunConfig, folder: Path, **options: Any) -> Any:
 
     bar = EpochBar(err)
     try:
-        return training.train(
-            data, config, folder, callbacks=[bar], progress=_progress, **options
-        )
+        return training.train(data, config, folder, callbacks=[bar], progress=_progress, **options)
     finally:
         bar.stop()
 
@@ -293,7 +293,9 @@ def restyle(
     restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
     labels = [f"{source} (yours)", *to]
     if output is not None:
-        plots.save(plots.image_grid(np.concatenate([x, restyled])[None], column_labels=labels), output)
+        plots.save(
+            plots.image_grid(np.concatenate([x, restyled])[None], column_labels=labels), output
+        )
     if as_json:
         print(json.dumps({"from": str(source), "to": to, "file": output and str(output)}))
         return
@@ -326,7 +328,8 @@ def plot(
         str | None, typer.Option("--condition", "-c", help="Only this one, in the manifold.")
     ] = None,
     grid: Annotated[
-        Literal["linear", "quantile"], typer.Option(help="Of the manifold: -1.5 .. 1.5, or 5 %..95 %.")
+        Literal["linear", "quantile"],
+        typer.Option(help="Of the manifold: -1.5 .. 1.5, or 5 %..95 %."),
     ] = "linear",
     form: Annotated[
         Literal["png", "pdf", "svg"], typer.Option("--format", help="Of the figures.")
@@ -499,9 +502,7 @@ def _show(images: Any, labels: list[str] | None = None) -> None:
     for start in range(0, len(images), fit):
         row = slice(start, start + fit)
         print(
-            plots.terminal_row(
-                images[row], labels=labels and labels[row], width=width, color=color
-            )
+            plots.terminal_row(images[row], labels=labels and labels[row], width=width, color=color)
         )
 
 

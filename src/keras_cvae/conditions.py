@@ -33,6 +33,10 @@ class Condition(keras.layers.Layer):
     width: int = 0
     dtype_in = "float32"
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True
+
     def prepare(self, y: Any) -> np.ndarray | None:
         """Check the conditions of many examples and return the canonical array `(n, ...)`.
 
@@ -42,7 +46,7 @@ class Condition(keras.layers.Layer):
         raise NotImplementedError
 
     def prepare_any(self, y: Any) -> tuple[np.ndarray | None, bool]:
-        """Check one condition or many; return the canonical array and whether it was a single one."""
+        """Check one condition or many; return the canonical array, and whether it was one."""
         raise NotImplementedError
 
     def parse(self, text: str) -> Any:
@@ -61,7 +65,7 @@ class Condition(keras.layers.Layer):
         """Return a Keras input of this condition."""
         return keras.Input(self.shape, dtype=self.dtype_in, name="condition")
 
-    def compute_output_shape(self, input_shape):  # noqa: D102
+    def compute_output_shape(self, input_shape):
         return (input_shape[0], self.width)
 
 
@@ -69,26 +73,26 @@ class Condition(keras.layers.Layer):
 class Unconditional(Condition):
     """No condition: the plain VAE."""
 
-    def prepare(self, y):  # noqa: D102
+    def prepare(self, y):
         if y is not None:
             raise ValueError(
                 "This model has no condition, but one was given. Leave it out, or build the model "
                 "with condition=... to train on labels."
             )
 
-    def prepare_any(self, y):  # noqa: D102
+    def prepare_any(self, y):
         return self.prepare(y), True
 
-    def parse(self, text):  # noqa: D102
+    def parse(self, text):
         return self.prepare(text)
 
-    def mix(self, start, end, weights):  # noqa: D102
+    def mix(self, start, end, weights):
         return self.prepare(start) or self.prepare(end)
 
-    def features(self, y):  # noqa: D102
+    def features(self, y):
         return None
 
-    def symbolic(self):  # noqa: D102
+    def symbolic(self):
         return None
 
 
@@ -136,7 +140,6 @@ class Categorical(Condition):
             if numeric
             else {i: i for i in range(len(self.labels))}
         )
-        self.built = True
 
     @property
     def num_classes(self) -> int:
@@ -148,7 +151,7 @@ class Categorical(Condition):
         """The classes' names, in order."""
         return tuple(self._index_of_name)
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         own = {
             "classes": self.labels,
             "encoding": self.encoding,
@@ -156,7 +159,7 @@ class Categorical(Condition):
         }
         return super().get_config() | own
 
-    def call(self, y):  # noqa: D102
+    def call(self, y):
         if len(y.shape) == 2 and y.shape[-1] == 1:
             y = ops.squeeze(y, axis=-1)
         if len(y.shape) == 1:
@@ -167,11 +170,11 @@ class Categorical(Condition):
         weights = ops.cast(y, self.compute_dtype)
         return weights @ self.table if self.encoding == "embedding" else weights
 
-    def prepare(self, y):  # noqa: D102
+    def prepare(self, y):
         if y is None:
             raise ValueError(
-                f"This model is conditioned on classes ({listed(self.names)}), but no condition was "
-                "given."
+                f"This model is conditioned on classes ({listed(self.names)}), but no condition "
+                "was given."
             )
         y = np.asarray(y)
         if y.dtype.kind in "USO":
@@ -199,7 +202,7 @@ class Categorical(Condition):
         numbers, inverse = np.unique(y.astype("int64"), return_inverse=True)
         return np.array([self._index(number) for number in numbers.tolist()], "int32")[inverse]
 
-    def prepare_any(self, y):  # noqa: D102
+    def prepare_any(self, y):
         if isinstance(y, Mapping):
             weights = np.zeros((1, self.num_classes), "float32")
             for label, weight in y.items():
@@ -227,7 +230,7 @@ class Categorical(Condition):
         self.prepare_any(mixture)
         return mixture
 
-    def mix(self, start, end, weights):  # noqa: D102
+    def mix(self, start, end, weights):
         first, last = (self.as_weights(self.prepare_any(one)[0]) for one in (start, end))
         return ((1 - weights[:, None]) * first + weights[:, None] * last).astype("float32")
 
@@ -278,25 +281,24 @@ class Continuous(Condition):
         super().__init__(**kwargs)
         self.dim = self.width = int(dim)
         self.shape = (self.dim,)
-        statistics: dict[str, Any] = {"shape": (dim,), "trainable": False, "dtype": "float32"}
+        statistics: dict[str, Any] = {"shape": self.shape, "trainable": False, "dtype": "float32"}
         self.mean = self.add_weight(initializer="zeros", name="mean", **statistics)
         self.scale = self.add_weight(initializer="ones", name="scale", **statistics)
-        self.built = True
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         return super().get_config() | {"dim": self.dim}
 
     def adapt(self, y: Any) -> None:
-        """Take mean and scale from training conditions `(n, dim)`; they are saved with the model."""
+        """Take mean and scale from training conditions `(n, dim)`; the model saves them."""
         y = self.prepare(y)
         self.mean.assign(y.mean(axis=0))
         self.scale.assign(np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0))
 
-    def call(self, y):  # noqa: D102
+    def call(self, y):
         y = ops.reshape(ops.cast(y, "float32"), (-1, self.dim))
         return ops.cast((y - self.mean) / self.scale, self.compute_dtype)
 
-    def prepare(self, y):  # noqa: D102
+    def prepare(self, y):
         if y is None:
             raise ValueError(
                 f"This model is conditioned on {self.dim} number(s), but no condition was given."
@@ -321,7 +323,7 @@ class Continuous(Condition):
             )
         return y.astype("float32")
 
-    def prepare_any(self, y):  # noqa: D102
+    def prepare_any(self, y):
         single = np.ndim(y) == 0 or (np.ndim(y) == 1 and self.dim > 1)
         return self.prepare(y if y is None else np.reshape(y, (1, -1)) if single else y), single
 
@@ -337,7 +339,7 @@ class Continuous(Condition):
         self.prepare(value[None])
         return value if self.dim > 1 else value[0] if len(value) == 1 else value
 
-    def mix(self, start, end, weights):  # noqa: D102
+    def mix(self, start, end, weights):
         first, last = (self.prepare_any(one)[0] for one in (start, end))
         return ((1 - weights[:, None]) * first + weights[:, None] * last).astype("float32")
 

@@ -1,4 +1,4 @@
-"""One validated description of a run. The command's flags, the config file and Python all use it."""
+"""One validated description of a run: the command's flags, the config file and Python use it."""
 
 import json
 import tomllib
@@ -16,7 +16,7 @@ class ConfigError(ValueError):
 
 
 def _setting(default: Any, panel: str, description: str, **bounds: Any) -> Any:
-    extra = {"panel": panel}
+    extra: dict[str, Any] = {"panel": panel}
     return Field(default, description=description, json_schema_extra=extra, **bounds)
 
 

@@ -25,7 +25,7 @@ class Gaussian(NamedTuple):
         return -0.5 * ops.sum(squared + self.log_var + LOG_2PI, axis=-1)
 
     def kl(self, other: "Gaussian"):
-        """KL(self || other) in nats, `(...)`; Kingma & Welling 2014, appendix B, for any `other`."""
+        """KL(self || other) in nats, `(...)` (Kingma & Welling 2014, appendix B, for any other)."""
         ratio = ops.exp(self.log_var - other.log_var)
         shift = ops.square(self.mean - other.mean) * ops.exp(-other.log_var)
         return 0.5 * ops.sum(other.log_var - self.log_var + ratio + shift - 1.0, axis=-1)

@@ -20,9 +20,14 @@ class Likelihood(keras.layers.Layer):
     """Base of all likelihoods: independent over the values of x given the decoder's parameters.
 
     The parameters have x's shape with the last axis `units` times as long.
+
+    Attributes:
+        units: Parameters for each value of x.
+        link: The activation that turns logits into probabilities, where the parameters are logits.
     """
 
     units = 1
+    link: str | None = None
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -69,7 +74,7 @@ class Likelihood(keras.layers.Layer):
         """Return the mean, so that a likelihood also works as a layer."""
         return self.mean(parameters)
 
-    def compute_output_shape(self, input_shape):  # noqa: D102
+    def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] // self.units)
 
 
@@ -94,16 +99,18 @@ class Bernoulli(Likelihood):
     For grey levels strictly between 0 and 1 this is a cross-entropy, not a likelihood.
     """
 
-    def log_density(self, x, parameters, training=False):  # noqa: D102
+    link = "sigmoid"
+
+    def log_density(self, x, parameters, training=False):
         return x * parameters - ops.softplus(parameters)
 
-    def mean(self, parameters):  # noqa: D102
+    def mean(self, parameters):
         return ops.sigmoid(parameters)
 
-    def sample(self, parameters, rng):  # noqa: D102
+    def sample(self, parameters, rng):
         return (rng.random(parameters.shape) < _sigmoid(parameters)).astype("float32")
 
-    def check(self, x):  # noqa: D102
+    def check(self, x):
         _check_unit_interval(x, "Bernoulli")
 
 
@@ -114,9 +121,10 @@ class ContinuousBernoulli(Likelihood):
     In the logit l the normaliser of the paper, 2 artanh(1 - 2s) / (1 - 2s), is l / tanh(l / 2).
     """
 
+    link = "sigmoid"
     small = 0.05  # |l| below which the series in l^2 is exact to float32
 
-    def log_density(self, x, parameters, training=False):  # noqa: D102
+    def log_density(self, x, parameters, training=False):
         return x * parameters - ops.softplus(parameters) + self._log_normaliser(parameters)
 
     def _log_normaliser(self, logits):
@@ -125,20 +133,20 @@ class ContinuousBernoulli(Likelihood):
         series = np.log(2.0) + ops.square(logits) / 12.0
         return ops.where(near, series, ops.log(safe / ops.tanh(0.5 * safe)))
 
-    def mean(self, parameters):  # noqa: D102
+    def mean(self, parameters):
         near = ops.abs(parameters) < self.small
         safe = ops.where(near, ops.ones_like(parameters), parameters)
         exact = ops.sigmoid(safe) / ops.tanh(0.5 * safe) - 1.0 / safe
         return ops.where(near, 0.5 + parameters / 12.0, exact)
 
-    def sample(self, parameters, rng):  # noqa: D102
-        # The inverse of F(x) = (exp(l x) - 1) / (exp(l) - 1), taken at -|l| where exp cannot overflow.
+    def sample(self, parameters, rng):
+        # The inverse of F(x) = (exp(l x) - 1) / (exp(l) - 1), at -|l|, where exp cannot overflow.
         u, steep = rng.random(parameters.shape), -np.abs(parameters.astype("float64"))
         steep = np.where(steep > -1e-6, -1e-6, steep)
         x = np.log1p(u * np.expm1(steep)) / steep
         return np.where(parameters > 0, 1.0 - x, x).astype("float32")
 
-    def check(self, x):  # noqa: D102
+    def check(self, x):
         _check_unit_interval(x, "continuous Bernoulli")
 
 
@@ -149,8 +157,9 @@ class Gaussian(Likelihood):
     Args:
         variance: "fixed": `sigma` squared. "learned": one number for all values, trained.
             "predicted": the decoder gives a log-variance for each value. "optimal": the variance
-            that maximises the likelihood of the batch, in closed form (sigma-VAE, Rybkin, Daniilidis
-            & Levine 2021, eq. 4); outside training its running average, so that p(x|z) is a density.
+            that maximises the likelihood of the batch, in closed form (sigma-VAE, Rybkin,
+            Daniilidis & Levine 2021, eq. 4); outside training its running average, so that p(x|z)
+            is a density.
         sigma: Standard deviation, fixed or initial.
         momentum: Of the running average of the optimal variance.
     """
@@ -177,7 +186,7 @@ class Gaussian(Likelihood):
                 name="log_var",
             )
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         own = {"variance": self.variance, "sigma": self.sigma, "momentum": self.momentum}
         return super().get_config() | own
 
@@ -189,7 +198,7 @@ class Gaussian(Likelihood):
             return parameters, 2.0 * float(np.log(self.sigma))
         return parameters, ops.convert_to_tensor(self.log_var)
 
-    def log_density(self, x, parameters, training=False):  # noqa: D102
+    def log_density(self, x, parameters, training=False):
         mean, log_var = self._mean_and_log_var(parameters)
         squared = ops.square(x - mean)
         if self.variance == "optimal" and training:
@@ -198,10 +207,10 @@ class Gaussian(Likelihood):
             self.log_var.assign(kept + (1.0 - self.momentum) * ops.stop_gradient(log_var))
         return -0.5 * (squared * ops.exp(-log_var) + log_var + LOG_2PI)
 
-    def mean(self, parameters):  # noqa: D102
+    def mean(self, parameters):
         return self._mean_and_log_var(parameters)[0]
 
-    def sample(self, parameters, rng):  # noqa: D102
+    def sample(self, parameters, rng):
         mean, log_var = map(ops.convert_to_numpy, self._mean_and_log_var(parameters))
         noise = rng.standard_normal(mean.shape)
         return (mean + np.exp(0.5 * log_var) * noise).astype("float32")
@@ -217,6 +226,8 @@ class CategoricalValues(Likelihood):
         high: The highest value; None means `low + levels - 1`, whole numbers.
     """
 
+    link = "softmax"
+
     def __init__(self, levels=256, low=0.0, high=None, **kwargs):
         if int(levels) != levels or levels < 2:
             raise ValueError(f"levels: received {levels}, expected a whole number of at least 2.")
@@ -226,7 +237,7 @@ class CategoricalValues(Likelihood):
         if not self.high > self.low:
             raise ValueError(f"high: received {high}, expected more than low={low}.")
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         return super().get_config() | {"levels": self.levels, "low": self.low, "high": self.high}
 
     @property
@@ -241,21 +252,21 @@ class CategoricalValues(Likelihood):
         shape = ops.shape(parameters)
         return ops.reshape(parameters, (*shape[:-1], shape[-1] // self.levels, self.levels))
 
-    def log_density(self, x, parameters, training=False):  # noqa: D102
+    def log_density(self, x, parameters, training=False):
         log_p = ops.log_softmax(self._logits(parameters), axis=-1)
         index = ops.cast(ops.round(self._level(x)), "int32")
         index = ops.broadcast_to(index, ops.shape(log_p)[:-1])
         return ops.squeeze(ops.take_along_axis(log_p, index[..., None], axis=-1), axis=-1)
 
-    def mean(self, parameters):  # noqa: D102
+    def mean(self, parameters):
         return ops.sum(ops.softmax(self._logits(parameters), axis=-1) * self.values, axis=-1)
 
-    def sample(self, parameters, rng):  # noqa: D102
+    def sample(self, parameters, rng):
         shape = (*parameters.shape[:-1], -1, self.levels)
         logits = np.asarray(parameters).reshape(shape)
         return self.values[np.argmax(logits + rng.gumbel(size=logits.shape), axis=-1)]
 
-    def check(self, x):  # noqa: D102
+    def check(self, x):
         low, high = float(np.min(x)), float(np.max(x))
         level = self._level(np.asarray(x, "float64"))
         whole = np.allclose(level, np.round(level), atol=1e-3)

@@ -65,13 +65,13 @@ class Warmup(Schedule):
     """Beta grows from 0 to `final` over `steps` steps, then stays (Bowman et al. 2016)."""
 
     def __init__(self, steps: int, final: float = 1.0):
-        self.steps = _positive("Warmup steps", steps)
+        self.steps = _count("Warmup steps", steps)
         self.final = _not_negative("Warmup final", final)
 
-    def __call__(self, step):  # noqa: D102
+    def __call__(self, step):
         return self.final * ops.minimum(1.0, ops.cast(step, "float32") / self.steps)
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         return {"steps": self.steps, "final": self.final}
 
 
@@ -86,15 +86,17 @@ class Cyclical(Schedule):
     """
 
     def __init__(self, period: int, ramp: float = 0.5, final: float = 1.0):
-        self.period = _positive("Cyclical period", period)
-        self.ramp = _positive("Cyclical ramp", ramp)
+        self.period = _count("Cyclical period", period)
+        if not 0 < ramp <= 1:
+            raise ValueError(f"Cyclical ramp: received {ramp}, expected a part of 1, like 0.5.")
+        self.ramp = ramp
         self.final = _not_negative("Cyclical final", final)
 
-    def __call__(self, step):  # noqa: D102
+    def __call__(self, step):
         position = ops.cast(ops.mod(step, self.period), "float32") / self.period
         return self.final * ops.minimum(1.0, position / self.ramp)
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         return {"period": self.period, "ramp": self.ramp, "final": self.final}
 
 
@@ -137,14 +139,12 @@ class ELBO(Objective):
         num_samples: How many z are drawn per example.
     """
 
-    def __init__(
-        self, beta: float | Schedule = 1.0, free_bits: float = 0.0, num_samples: int = 1
-    ):
+    def __init__(self, beta: float | Schedule = 1.0, free_bits: float = 0.0, num_samples: int = 1):
         self.beta = beta if isinstance(beta, Schedule) else _not_negative("beta", beta)
         self.free_bits = _not_negative("free_bits", free_bits)
-        self.num_samples = _positive("num_samples", num_samples)
+        self.num_samples = _count("num_samples", num_samples)
 
-    def __call__(self, terms, step=None):  # noqa: D102
+    def __call__(self, terms, step=None):
         return -terms.reconstruction - self._beta(step) * ops.sum(self._free(terms.kl), axis=-1)
 
     def _beta(self, step):
@@ -159,39 +159,39 @@ class ELBO(Objective):
         above = ops.mean(kl, axis=0, keepdims=True) > self.free_bits
         return ops.where(above, kl, self.free_bits)
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         beta = keras.saving.serialize_keras_object(self.beta)
         return {"beta": beta, "free_bits": self.free_bits, "num_samples": self.num_samples}
 
     @classmethod
-    def from_config(cls, config):  # noqa: D102
+    def from_config(cls, config):
         beta = keras.saving.deserialize_keras_object(config["beta"])
         return cls(**config | {"beta": beta})
 
 
 @OBJECTIVES.register("iwae")
 class IWAE(Objective):
-    """The importance-weighted bound, log of the mean of p(x, z | y) / q(z | x, y) (Burda et al. 2016).
+    """The importance-weighted bound: log of the mean of p(x, z | y) / q(z | x, y) (Burda 2016).
 
     Args:
         num_samples: How many z are drawn per example, the paper's k.
     """
 
     def __init__(self, num_samples: int = 5):
-        self.num_samples = _positive("num_samples", num_samples)
+        self.num_samples = _count("num_samples", num_samples)
 
-    def __call__(self, terms, step=None):  # noqa: D102
+    def __call__(self, terms, step=None):
         log_weights = terms.log_likelihood + terms.log_ratio  # (samples, batch)
         return ops.logsumexp(log_weights, axis=0) - math.log(self.num_samples)
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         return {"num_samples": self.num_samples}
 
 
-def _positive(name: str, value: Any) -> Any:
-    if not value > 0:
-        raise ValueError(f"{name}: received {value}, expected a positive number.")
-    return value
+def _count(name: str, value: Any) -> int:
+    if int(value) != value or value < 1:
+        raise ValueError(f"{name}: received {value}, expected a positive whole number.")
+    return int(value)
 
 
 def _not_negative(name: str, value: Any) -> Any:

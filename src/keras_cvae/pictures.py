@@ -1,6 +1,7 @@
 """What a trained model looks like: the model's verbs on one side, `plots` on the other."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -26,7 +27,7 @@ KINDS = (
 SHOWN_POINTS = 5000
 
 
-class NotAPicture(ValueError):
+class NotAPictureError(ValueError):
     """The data are not images, so there is nothing to look at."""
 
 
@@ -61,21 +62,21 @@ def draw(
         The files written.
 
     Raises:
-        NotAPicture: One kind was asked for that needs images, and the data are none.
+        NotAPictureError: One kind was asked for that needs images, and the data are none.
         ValueError: An unknown condition.
     """
     model, data = model or run.model(), run.data()
     folder = Path(out) if out is not None else run.folder / "pictures"
+    kinds: tuple[str, ...] = KINDS if kind == "all" else (kind,)
     only = None if condition is None else model.condition.parse(condition)
     if len(model.x_shape) != 3:
         if kind not in ("all", "latent", "history"):
-            raise NotAPicture(
+            raise NotAPictureError(
                 f"x has the shape {model.x_shape}, so '{kind}' cannot be drawn. Vectors have "
                 "'latent' and 'history'."
             )
-        kinds = ("latent", "history") if kind == "all" else (kind,)
-    else:
-        kinds = KINDS if kind == "all" else (kind,)
+        if kind == "all":
+            kinds = ("latent", "history")
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -106,7 +107,10 @@ def _figures(
             shown = shown_conditions(model, data) if only is None else [(only, str(only))]
             for y, name in shown:
                 safe = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
-                yield f"manifold{f'-{safe}' if name else ''}{ending}", manifold(model, y, name, grid)
+                yield (
+                    f"manifold{f'-{safe}' if name else ''}{ending}",
+                    manifold(model, y, name, grid),
+                )
         case "transition":
             frames, figure = transition(model, data)
             yield "transition", figure
@@ -122,7 +126,9 @@ def shown_conditions(model: ConditionalVAE, data: Data, most: int = 10) -> list[
     condition = model.condition
     if isinstance(condition, Categorical):
         names = condition.names
-        spread = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))
+        spread = np.unique(
+            np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
+        )
         return [(names[i], names[i]) for i in spread]
     if isinstance(condition, Continuous):
         y = condition.prepare(data.train.y)
@@ -138,8 +144,11 @@ def samples(model, data, *, n: int = 12, temperature: float = 1.0, seed: int = 0
     rows = np.stack([model.generate(y, n, temperature, seed) for y, _ in shown])
     caption = f"Draws: z ~ p(z|y) at temperature {temperature:g}; shown is the mean of p(x|z,y)."
     if shown[0][0] is None:
-        return plots.image_grid(model.generate(n=100, temperature=temperature, seed=seed),
-                                columns=10, caption=caption.replace("|y", "").replace(",y", ""))
+        return plots.image_grid(
+            model.generate(n=100, temperature=temperature, seed=seed),
+            columns=10,
+            caption=caption.replace("|y", "").replace(",y", ""),
+        )
     return plots.samples_by_class(rows, [name for _, name in shown], caption=caption)
 
 
@@ -256,12 +265,12 @@ def transition(model, data, steps: int = 8) -> tuple[np.ndarray, Figure]:
     if shown[0][0] is None:
         rng = np.random.default_rng(0)
         z = rng.standard_normal((6, model.latent_dim)).astype("float32")
-        ways = [model.interpolate(a, b, steps=steps + 1) for a, b in zip(z, z[1:], strict=False)]
+        ways = [model.interpolate(a, b, steps=steps + 1) for a, b in pairwise(z)]
         names, caption = ["" for _ in z], "A walk between draws from the prior."
     else:
         ways = [
             model.interpolate(condition=a, to_condition=b, steps=steps + 1)
-            for (a, _), (b, _) in zip(shown, shown[1:], strict=False)
+            for (a, _), (b, _) in pairwise(shown)
         ] or [model.interpolate(condition=shown[0][0], steps=2)]
         names = [name for _, name in shown]
         caption = "From one condition to the next through their mixtures, z at the prior's mean."

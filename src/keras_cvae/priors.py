@@ -5,6 +5,8 @@
 To add a prior, subclass `Prior`, write `conditional`, and register it.
 """
 
+from typing import Any, NamedTuple
+
 import keras
 from keras import ops
 
@@ -12,6 +14,14 @@ from keras_cvae.distributions import Gaussian, split_gaussian, standard_normal
 from keras_cvae.registry import Registry
 
 PRIORS = Registry("prior")
+
+
+class Latent(NamedTuple):
+    """One group of the latent: a draw z `(samples, batch, size)`, q(z|x,y) and p(z|y)."""
+
+    z: Any
+    posterior: Gaussian
+    prior: Gaussian
 
 
 class Prior(keras.layers.Layer):
@@ -48,11 +58,28 @@ class Prior(keras.layers.Layer):
         Returns:
             The drawn groups and the Gaussians that they come from, two lists.
         """
-        groups, factors = [], []
+        groups: list = []
+        factors: list[Gaussian] = []
         for g, part in enumerate(split_groups(noise, self.sizes)):
             factors.append(self.conditional(g, features, groups))
             groups.append(factors[-1].sample(part))
         return groups, factors
+
+    def meet(self, features, q: Gaussian, noise) -> list[Latent]:
+        """Draw z from q(z | x, y), and meet it with p(z | y), group by group.
+
+        Args:
+            features: `(batch, width)` or None.
+            q: The posterior of all groups, parameters `(batch, sum of sizes)`.
+            noise: Standard normal `(samples, batch, sum of sizes)`.
+        """
+        latents: list[Latent] = []
+        parts = (split_groups(t, self.sizes) for t in (q.mean, q.log_var, noise))
+        for g, (mean, log_var, part) in enumerate(zip(*parts, strict=True)):
+            posterior = Gaussian(mean, log_var)
+            prior = self.conditional(g, features, [group.z for group in latents])
+            latents.append(Latent(posterior.sample(part), posterior, prior))
+        return latents
 
 
 def split_groups(z, sizes: tuple[int, ...]) -> list:
@@ -65,7 +92,7 @@ def split_groups(z, sizes: tuple[int, ...]) -> list:
 class StandardNormal(Prior):
     """p(z | y) = N(0, I)."""
 
-    def conditional(self, group, features, before):  # noqa: D102
+    def conditional(self, group, features, before):
         return standard_normal(self.sizes[group])
 
 
@@ -86,10 +113,12 @@ class ConditionalNormal(Prior):
         self.units, self.activation = tuple(units), activation
         self.bodies: list[keras.Sequential | None] = []
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         return super().get_config() | {"units": self.units, "activation": self.activation}
 
-    def build_groups(self, sizes, features):  # noqa: D102
+    def build_groups(self, sizes, features):
+        if self.bodies:
+            raise ValueError("This prior belongs to another model already. Make a new one.")
         super().build_groups(sizes, features)
         for g, size in enumerate(sizes):
             width = features + sum(sizes[:g])
@@ -100,11 +129,13 @@ class ConditionalNormal(Prior):
             head = keras.layers.Dense(2 * size, kernel_initializer="zeros", dtype="float32")
             self.bodies.append(keras.Sequential([keras.Input((width,)), *hidden, head]))
 
-    def conditional(self, group, features, before):  # noqa: D102
+    def conditional(self, group, features, before):
         body = self.bodies[group]
         if body is None:
             return standard_normal(self.sizes[group])
-        return split_gaussian(body(concatenate([*before, features])))
+        inputs = concatenate([*before, features])
+        out = body(ops.reshape(inputs, (-1, inputs.shape[-1])))
+        return split_gaussian(ops.reshape(out, (*ops.shape(inputs)[:-1], out.shape[-1])))
 
 
 def concatenate(parts: list):

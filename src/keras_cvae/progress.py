@@ -21,7 +21,7 @@ class EpochBar(keras.callbacks.Callback):
         self.first: int | None = None
         self.printed = -math.inf
 
-    def on_epoch_begin(self, epoch, logs=None):  # noqa: D102
+    def on_epoch_begin(self, epoch, logs=None):
         if self.first is not None:
             return
         self.first, self.steps = epoch, self.params.get("steps") or 1
@@ -45,11 +45,11 @@ class EpochBar(keras.callbacks.Callback):
             )
             self.bar.start()
 
-    def on_train_batch_end(self, batch, logs=None):  # noqa: D102
+    def on_train_batch_end(self, batch, logs=None):
         if self.bar:
             self.bar.advance(self.task)
 
-    def on_epoch_end(self, epoch, logs=None):  # noqa: D102
+    def on_epoch_end(self, epoch, logs=None):
         done, total, words = epoch + 1, self.params["epochs"], _losses(logs or {})
         if self.bar:
             shown = min(done + 1, total)

@@ -1,4 +1,4 @@
-"""Names for parts: one registration makes a class known to Keras' saving, to strings and to help."""
+"""Names for parts: one registration makes a class known to Keras' saving and to strings."""
 
 from collections.abc import Callable
 from typing import Any

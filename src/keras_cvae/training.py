@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 import keras_cvae
 from keras_cvae.conditions import Categorical, Condition, Continuous, Unconditional
 from keras_cvae.config import ConfigError, RunConfig, load_config, validated
-from keras_cvae.data import Batches, Data, load
+from keras_cvae.data import Batches, Data, Split, load
 from keras_cvae.likelihoods import Bernoulli, CategoricalValues, ContinuousBernoulli, Gaussian
 from keras_cvae.model import ConditionalVAE
 from keras_cvae.model import load as load_model
@@ -157,9 +158,8 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
         ),
     }[config.likelihood]()
     for split in (data.train, data.validation):
-        if isinstance(split.x, keras.utils.PyDataset) or split.x[:1].dtype == "uint8":
-            continue  # read as 0..1
-        likelihood.check(split.x)
+        if isinstance(split.x, np.ndarray) and split.x.dtype != np.uint8:  # bytes become 0..1
+            likelihood.check(split.x)
 
     keras.utils.set_random_seed(config.seed)
     steps = math.ceil(len(data.train) / config.batch_size)
@@ -355,7 +355,7 @@ def _resumed(run: Run, changes: dict[str, Any]) -> Run:
             f"The run '{run.folder}' plans its learning rate over {run.config.epochs} epochs "
             f"(schedule={run.config.schedule}); --epochs cannot change on --resume."
         )
-    if asked.epochs < run.config.epochs:
+    if (asked.epochs or 0) < (run.config.epochs or 0):
         raise ConfigError(
             f"The run '{run.folder}' has {run.config.epochs} epochs; received --epochs "
             f"{asked.epochs}, expected at least as many."
@@ -367,7 +367,7 @@ def _resumed(run: Run, changes: dict[str, Any]) -> Run:
 
 
 def _restored(run: Run, fresh: ConditionalVAE, examples: int) -> tuple[ConditionalVAE, int]:
-    """The model and the epoch to go on from; a run killed before its first checkpoint starts anew."""
+    """The model and the epoch to go on from; a run killed before any checkpoint starts anew."""
     path = next((p for p in (run.checkpoint, run.model_path) if p.is_file()), None)
     if path is None:
         return fresh, 0
@@ -385,7 +385,7 @@ class _Recorder(keras.callbacks.Callback):
         self.metrics = history
         self.saved = time.monotonic()
 
-    def on_epoch_end(self, epoch, logs=None):  # noqa: D102
+    def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():
             self.metrics.setdefault(name, []).append(float(value))
         if not math.isfinite((logs or {}).get("loss", 0.0)):
@@ -406,40 +406,37 @@ class _Recorder(keras.callbacks.Callback):
 
 
 def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: float) -> Run:
-    config = run.config
+    config, total = run.config, epochs(run.config, len(data.train))
     history = {name: values[:epoch] for name, values in run.history().items()}
-    if epoch >= config.epochs and run.complete:
+    if epoch >= total and run.complete:
         return run
     labelled = not isinstance(model.condition, Unconditional)
-    options: dict[str, Any] = {"batch_size": config.batch_size, "binarize": config.binarize}
-    train_batches, validation_batches = (
-        Batches(split if labelled else type(split)(split.x, None), **options, **more)
-        for split, more in (
-            (data.train, {"shuffle": True, "seed": config.seed, "epoch": epoch}),
-            (data.validation, {}),
-        )
-    )
+
+    def batches(split: Split, **order: Any) -> Batches:
+        split = split if labelled else Split(split.x, None)
+        return Batches(split, config.batch_size, binarize=config.binarize, **order)
+
     recorder = _Recorder(run, history, seconds)
     started = time.monotonic()
     try:
         model.fit(
-            train_batches,
-            validation_data=validation_batches,
-            epochs=config.epochs,
+            batches(data.train, shuffle=True, seed=config.seed, epoch=epoch),
+            validation_data=batches(data.validation),
+            epochs=total,
             initial_epoch=epoch,
             callbacks=[recorder, *callbacks],
             shuffle=False,  # the batches shuffle themselves, by seed and epoch
             verbose=0,
         )
     except KeyboardInterrupt:
-        at = f"Stopped in epoch {len(history.get('loss', [])) + 1} of {config.epochs}"
+        at = f"Stopped in epoch {len(history.get('loss', [])) + 1} of {total}"
         raise Stopped(
             f"{at}. Continue with: cvae train {run.source} --out {run.folder} --resume"
         ) from None
     recorder.save()
     run.checkpoint.replace(run.model_path)
-    metrics = {name: values[-1] for name, values in history.items()}
+    metrics: dict[str, Any] = {name: values[-1] for name, values in history.items()}
     seconds_before = run.metrics().get("seconds", 0.0) if epoch else 0.0
-    metrics |= {"epochs": config.epochs, "seconds": seconds_before + time.monotonic() - started}
+    metrics |= {"epochs": total, "seconds": seconds_before + time.monotonic() - started}
     write_json(run.folder / "metrics.json", metrics)
     return run

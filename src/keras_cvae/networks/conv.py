@@ -29,15 +29,15 @@ class Conv(Backbone):
                 f"Conv: received filters={filters}, units={units}; expected positive numbers."
             )
 
-    def encoder(self, x_shape):  # noqa: D102
+    def encoder(self, x_shape):
         self._check(x_shape)
         return ConvEncoder(self.filters, self.units, self.activation)
 
-    def decoder(self, output_shape):  # noqa: D102
+    def decoder(self, output_shape):
         self._check(output_shape)
         return ConvDecoder(self.filters[::-1], self.units, self.activation, tuple(output_shape))
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         return {"filters": self.filters, "units": self.units, "activation": self.activation}
 
     @staticmethod
@@ -73,15 +73,15 @@ class Block(keras.layers.Layer):
     def __init__(self, filters, activation, **kwargs):
         super().__init__(**kwargs)
         self.conv = keras.layers.Conv2D(filters, 3, padding="same")
-        self.shift = keras.layers.Dense(filters, use_bias=False)
         self.activation = keras.layers.Activation(activation)
 
-    def build(self, shape, features_shape=None):  # noqa: D102
+    def build(self, shape, features_shape=None):
         self.conv.build(shape)
         if features_shape:
+            self.shift = keras.layers.Dense(self.conv.filters, use_bias=False)
             self.shift.build(features_shape)
 
-    def call(self, h, features=None):  # noqa: D102
+    def call(self, h, features=None):
         h = self.conv(h)
         if features is not None:
             h = h + self.shift(features)[:, None, None, :]
@@ -97,7 +97,7 @@ class ConvEncoder(keras.layers.Layer):
         self.flatten = keras.layers.Flatten()
         self.dense = keras.layers.Dense(units, activation=activation)
 
-    def build(self, input_shapes):  # noqa: D102
+    def build(self, input_shapes):
         (_, height, width, channels), *features = input_shapes
         for block in self.blocks:
             height, width = math.ceil(height / 2), math.ceil(width / 2)
@@ -105,7 +105,7 @@ class ConvEncoder(keras.layers.Layer):
             channels = block.conv.filters
         self.dense.build((None, height * width * channels + sum(f[-1] for f in features)))
 
-    def call(self, inputs):  # noqa: D102
+    def call(self, inputs):
         h, *features = inputs
         for block in self.blocks:
             odd = ((0, 0), (0, h.shape[1] % 2), (0, h.shape[2] % 2), (0, 0))
@@ -130,7 +130,7 @@ class ConvDecoder(keras.layers.Layer):
             output_shape[-1], 3, padding="same", dtype="float32"
         )
 
-    def build(self, input_shapes):  # noqa: D102
+    def build(self, input_shapes):
         width = sum(shape[-1] for shape in input_shapes)
         self.dense.build((None, width))
         self.spread.build((None, self.dense.units))
@@ -140,7 +140,7 @@ class ConvDecoder(keras.layers.Layer):
             rows, columns, channels = 2 * rows, 2 * columns, block.conv.filters // 4
         self.output_layer.build((None, *self.shape_out[:2], channels))
 
-    def call(self, inputs):  # noqa: D102
+    def call(self, inputs):
         z, *features = inputs
         h = self.dense(ops.concatenate([z, *features], axis=-1) if features else z)
         h = self.activation(self.spread(h))

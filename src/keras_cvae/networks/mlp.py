@@ -23,18 +23,18 @@ class MLP(Backbone):
             raise ValueError(f"MLP units: received {units}, expected positive widths, like (512,).")
         self.activation = activation
 
-    def encoder(self, x_shape):  # noqa: D102
+    def encoder(self, x_shape):
         return DenseBody(self.units, self.activation)
 
-    def decoder(self, output_shape):  # noqa: D102
+    def decoder(self, output_shape):
         return DenseBody(self.units[::-1], self.activation, output_shape=tuple(output_shape))
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         return {"units": self.units, "activation": self.activation}
 
 
 class DenseBody(keras.layers.Layer):
-    """Flatten and join the inputs, then dense layers; with `output_shape`, a linear one at the end."""
+    """Flatten and join the inputs, then dense layers; with `output_shape`, a linear one last."""
 
     def __init__(self, units, activation, output_shape=None, **kwargs):
         super().__init__(**kwargs)
@@ -44,7 +44,7 @@ class DenseBody(keras.layers.Layer):
         if output_shape:
             self.output_layer = keras.layers.Dense(math.prod(output_shape), dtype="float32")
 
-    def build(self, input_shapes):  # noqa: D102
+    def build(self, input_shapes):
         width = sum(math.prod(shape[1:]) for shape in input_shapes)
         for layer in self.hidden:
             layer.build((None, width))
@@ -52,7 +52,7 @@ class DenseBody(keras.layers.Layer):
         if self.shape_out:
             self.output_layer.build((None, width))
 
-    def call(self, inputs):  # noqa: D102
+    def call(self, inputs):
         parts = [self.flatten(part) for part in inputs]
         h = ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
         for layer in self.hidden:

@@ -41,7 +41,7 @@ class Part(keras.Model):
         condition = self.condition.symbolic()
         self(symbols if condition is None else symbols | {"condition": condition})
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         own = {name: serialize(value) for name, value in self.arguments().items()}
         return {"name": self.name, "condition": serialize(self.condition)} | own
 
@@ -50,7 +50,7 @@ class Part(keras.Model):
         raise NotImplementedError
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):  # noqa: D102
+    def from_config(cls, config, custom_objects=None):
         return cls(**{name: deserialize(value) for name, value in config.items()})
 
     def build(self, input_shape=None):
@@ -109,10 +109,10 @@ class RecognitionNetwork(Part):
             return Gaussian(*(ops.cast(out, "float32") for out in call_own(self.body, inputs)))
         return split_gaussian(self.head(self.network(inputs)))
 
-    def call(self, inputs):  # noqa: D102
+    def call(self, inputs):
         return self.posterior(inputs["x"], self.features(inputs))._asdict()
 
-    def arguments(self):  # noqa: D102
+    def arguments(self):
         return {"x_shape": self.x_shape, "latent_dim": self.latent_dim, "body": self.body}
 
 
@@ -137,7 +137,7 @@ class PriorNetwork(Part):
         self.prior.build_groups(self.latent_groups, self.condition.width)
         self.build_on(noise=(sum(self.latent_groups),))
 
-    def call(self, inputs):  # noqa: D102
+    def call(self, inputs):
         noise = ops.cast(inputs["noise"], "float32")
         groups, factors = self.prior.sample(self.features(inputs), noise)
         whole = {
@@ -153,7 +153,7 @@ class PriorNetwork(Part):
             for name, parts in whole.items()
         }
 
-    def arguments(self):  # noqa: D102
+    def arguments(self):
         return {"latent_groups": self.latent_groups, "prior": self.prior}
 
 
@@ -188,14 +188,14 @@ class GenerationNetwork(Part):
         if self.own:
             width = self.condition.width
             check_own_model("decoder", body, "z", (self.latent_dim,), width, [shape_out])
-            check_linear(body)
+            check_linear(body, self.likelihood)
             self.network = body
         else:
             self.network = self.body.decoder(shape_out)
         self.build_on(z=(self.latent_dim,))
 
     def parameters(self, z, features):
-        """The likelihood's parameters `(..., batch, *parameter_shape)` for z `(..., batch, dim)`."""
+        """The likelihood's parameters `(..., batch, *parameter_shape)`, z `(..., batch, dim)`."""
         lead = ops.shape(z)[:-1]
         if features is not None and len(z.shape) > len(features.shape):
             features = ops.broadcast_to(features, (*lead, features.shape[-1]))
@@ -204,11 +204,11 @@ class GenerationNetwork(Part):
         out = call_own(self.body, inputs)[0] if self.own else self.network(inputs)
         return ops.reshape(ops.cast(out, "float32"), (*lead, *out.shape[1:]))
 
-    def call(self, inputs):  # noqa: D102
+    def call(self, inputs):
         z = ops.cast(inputs["z"], "float32")
         return self.likelihood.mean(self.parameters(z, self.features(inputs)))
 
-    def arguments(self):  # noqa: D102
+    def arguments(self):
         return {
             "x_shape": self.x_shape,
             "latent_dim": self.latent_dim,
@@ -252,19 +252,21 @@ def check_own_model(role, model, name, shape, features, outputs) -> None:
         )
 
 
-def check_linear(decoder: keras.Model) -> None:
-    """Refuse a decoder that squashes what must be unconstrained parameters.
+def check_linear(decoder: keras.Model, likelihood: Likelihood) -> None:
+    """Refuse a decoder that squashes what must be logits.
 
     Raises:
-        ValueError: The last layer has a sigmoid or softmax activation.
+        ValueError: The last layer (but for reshaping) has a sigmoid or softmax activation.
     """
-    last = decoder.layers[-1] if decoder.layers else None
+    moves = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Cropping2D)
+    shapers = (layer for layer in reversed(decoder.layers) if not isinstance(layer, moves))
+    last = next(shapers, None)
     activation = getattr(getattr(last, "activation", None), "__name__", "linear")
-    if activation in ("sigmoid", "softmax"):
+    if likelihood.link and activation in ("sigmoid", "softmax"):
         raise ValueError(
-            f"Your decoder ends in a {activation}, but must give unconstrained parameters (logits "
-            f"for Bernoulli). Give its last layer '{last.name}' activation=None; the likelihood "
-            f"applies the {activation} itself."
+            f"Your decoder ends in a {activation}, but the {type(likelihood).__name__} likelihood "
+            f"takes logits and applies the {likelihood.link} itself. Give the layer '{last.name}' "
+            "activation=None."
         )
 
 

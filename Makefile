@@ -1,0 +1,57 @@
+# Every target does its own set-up: a fresh clone needs Python 3.11 or newer and make, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BACKENDS := .venv-backends
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-backends test-slow lint format clean
+
+help:  ## Show the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# torch first and pinned: whatever else asks for it then finds it installed.
+$(BACKENDS)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BACKENDS)
+	$(BACKENDS)/bin/python -m pip install --quiet --upgrade pip
+	$(BACKENDS)/bin/python -m pip install --quiet 'torch==2.13.0'
+	$(BACKENDS)/bin/python -m pip install --quiet --constraint constraints.txt tensorflow-cpu
+	$(BACKENDS)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: $(VENV)/ready  ## Train on small digits in under a minute and draw one.
+	$(VENV)/bin/cvae quickstart
+
+test: lint  ## Checks and tests on JAX.
+	$(VENV)/bin/python -m pytest -m 'not slow'
+
+test-backends: $(BACKENDS)/ready  ## The model's tests on PyTorch and TensorFlow, and across all three.
+	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -m 'not slow' $(CORE_TESTS)
+	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -m 'not slow' $(CORE_TESTS)
+	KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest tests/test_across_backends.py
+
+CORE_TESTS := tests/test_distributions.py tests/test_likelihoods.py tests/test_priors.py \
+	tests/test_conditions.py tests/test_objectives.py tests/test_networks.py tests/test_model.py \
+	tests/test_importance.py
+
+test-slow: $(VENV)/ready  ## Trainings of minutes on the real MNIST.
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: $(VENV)/ready  ## ruff, mypy and the direction of imports.
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/ready  ## Format the code.
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:  ## Remove the environments and caches.
+	rm -rf $(VENV) $(BACKENDS) build dist .mypy_cache .ruff_cache .pytest_cache
