@@ -5,6 +5,7 @@ saved model consists of, and does nothing else.
 """
 
 import sys
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from keras_cvae.backend import choose_backend
 
 __version__ = "0.1.0"
 
-choose_backend()
+# The command says what is wrong with a backend in one message of its own.
+_command = Path(sys.argv[0]).stem == "cvae"
+with suppress(ImportError) if _command else nullcontext():
+    choose_backend()
 
 _EXPORTS = {
     "ConditionalVAE": "model",
@@ -51,5 +55,5 @@ def __dir__():
 
 # `keras.saving.load_model` finds a class only once its module is imported. The command alone waits:
 # `cvae --help` and Tab completion must not take the seconds that importing Keras does.
-if Path(sys.argv[0]).stem != "cvae":
+if not _command:
     import keras_cvae.model  # noqa: F401

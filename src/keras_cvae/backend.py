@@ -52,4 +52,6 @@ def _configured() -> str | None:
         config = json.loads((home / "keras.json").read_text())
     except (OSError, ValueError):
         return None
-    return None if config == _WRITTEN_BY_KERAS else config.get("backend")
+    if not isinstance(config, dict) or config == _WRITTEN_BY_KERAS:
+        return None
+    return config.get("backend")

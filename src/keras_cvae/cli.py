@@ -6,10 +6,12 @@ Keras is imported inside the commands, so that `--help` and Tab completion answe
 import inspect
 import json
 import os
+import shlex
 import sys
 import time
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +20,9 @@ import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
+from keras_cvae.backend import choose_backend
 from keras_cvae.config import RunConfig, load_config, presets
 
 app = typer.Typer(
@@ -29,13 +33,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, markup=False)
+err = Console(stderr=True, highlight=False, markup=False)
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same pictures.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")]
 Temperature = Annotated[
     float, typer.Option(min=0.0, help="Spread of the draws: 1 is the model's, 0 its default.")
 ]
@@ -77,9 +81,24 @@ def _option(name: str, field: Any) -> Any:
     flag = f"--{name.replace('_', '-')}"
     declared = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
     panel = field.json_schema_extra["panel"]
+    text, metavar, complete = field.description, None, None
+    if typing.get_origin(kind) is Literal:
+        names = typing.get_args(kind)
+        text, metavar, complete = f"{text} One of: {', '.join(names)}.", "name", _starting(names)
+        kind = str  # `RunConfig` checks it, with the nearest name in its message
+    if field.default is not None and kind is not bool:
+        default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else ""
+        text += f" Default: {default or field.default}."
     return Annotated[
-        kind | None if isinstance(kind, type) else typing.Optional[kind],  # noqa: UP045
-        typer.Option(declared, help=field.description, rich_help_panel=panel, show_default=False),
+        kind | None,
+        typer.Option(
+            declared,
+            help=text,
+            metavar=metavar,
+            autocompletion=complete,
+            rich_help_panel=panel,
+            show_default=False,
+        ),
     ]
 
 
@@ -92,8 +111,11 @@ def _typed(settings: dict[str, Any]) -> dict[str, Any]:
     return typed
 
 
-def _complete_presets(start: str) -> list[str]:
-    return [name for name in presets() if name.startswith(start)]
+def _starting(names: Iterable[str]) -> Callable[[str], list[str]]:
+    def complete(start: str) -> list[str]:
+        return [name for name in names if name.startswith(start)]
+
+    return complete
 
 
 @app.command()
@@ -110,7 +132,7 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Start from a preset: see `cvae presets`.", autocompletion=_complete_presets
+            help="Start from a preset: see `cvae presets`.", autocompletion=_starting(presets())
         ),
     ] = None,
     config: Annotated[
@@ -128,25 +150,25 @@ def train(
     """Train a conditional VAE into a run folder.
 
     Stop it at any moment with Ctrl-C; --resume goes on to the same result. Flags win over the
-    config file, the file over the preset.
+    config file, the file over the preset, the preset over the defaults.
     """
-    from keras_cvae.training import check_folder
+    chosen = load_config(preset, config, **_typed(settings))
+    if resume and overwrite:
+        raise UsageError("Received --resume and --overwrite. Expected one of them.")
 
-    typed = _typed(settings)
-    chosen = load_config(preset, config, **typed)
-    name = Path(data).stem or "run"
-    folder = out_folder or Path("runs") / f"{name}-{preset or 'run'}"
-    changes = {n: getattr(chosen, n) for n in typed} if not (preset or config) else dict(chosen)
-    if not resume:
-        check_folder(folder, overwrite)
-    run = _train(data, chosen, folder, resume=resume, overwrite=overwrite, changes=changes)
+    from keras_cvae.training import default_folder
+
+    folder = out_folder or default_folder(data, preset)
+    run = _train(data, chosen, folder, resume=resume, overwrite=overwrite)
     if as_json:
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return
     _summarise(run)
+    names = getattr(run.model().condition, "names", None)
+    ask = ["--condition", names[-1]] if names else []
     _next(
-        ("draw what you ask for", f"cvae generate {run.folder} --condition CLASS -n 16 -o out.png"),
-        ("all its pictures", f"cvae plot {run.folder} all"),
+        ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", "drawn.png"),
+        ("all its pictures", "plot", run.folder, "all"),
     )
 
 
@@ -159,6 +181,10 @@ def _train(data: str, config: RunConfig, folder: Path, **options: Any) -> Any:
     bar = EpochBar(err)
     try:
         return training.train(data, config, folder, callbacks=[bar], progress=_progress, **options)
+    except training.Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
+        bar.stop()
+        err.print(f"\n{stop}", soft_wrap=True)
+        raise typer.Exit(130) from None
     finally:
         bar.stop()
 
@@ -174,9 +200,13 @@ def quickstart(
     overwrite: Overwrite = False,
 ) -> None:
     """Train on small digits in under a minute and draw one that you ask for."""
+    config = load_config("quickstart", epochs=epochs, seed=seed)
+
+    from keras_cvae.conditions import Categorical
+    from keras_cvae.data import NAMED
     from keras_cvae.training import check_folder
 
-    config = load_config("quickstart", epochs=epochs, seed=seed)
+    asked = Categorical(NAMED["digits"]).parse(ask)
     folder = out_folder
     if not overwrite and out_folder == Path("runs/quickstart"):
         folder = _unused(out_folder)
@@ -188,19 +218,19 @@ def quickstart(
     from keras_cvae.pictures import draw
 
     model = run.model()
-    asked = model.condition.parse(ask)
     for kind in ("samples", "defaults", "latent", "transition", "reconstructions", "history"):
         draw(run, kind, model=model)
     draw(run, "manifold", condition=ask, model=model)
     _summarise(run)
     out.print(f"\nYou asked for a {ask}:\n")
     _show(model.generate(asked, n=5, seed=seed))
-    out.print(f"\nPictures are in {run.folder / 'pictures'} ({time.monotonic() - started:.0f} s).")
+    seconds = time.monotonic() - started
+    out.print(f"\nPictures are in {run.folder / 'pictures'} ({seconds:.0f} s).", soft_wrap=True)
     _next(
-        ("another digit", f"cvae generate {run.folder} --condition 7 -n 16 -o sevens.png"),
-        ("half a 3, half an 8", f"cvae generate {run.folder} --condition 3:0.5,8:0.5"),
-        ("real MNIST", "cvae train mnist --preset dense"),
-        ("your own pictures", "cvae train FOLDER-WITH-ONE-SUBFOLDER-PER-CLASS"),
+        ("another digit", "generate", run.folder, "--condition", 7, "-n", 16, "-o", "sevens.png"),
+        ("half a 3, half an 8", "generate", run.folder, "--condition", "3:0.5,8:0.5"),
+        ("real MNIST", "train", "mnist", "--preset", "dense"),
+        ("your own pictures", "train", "FOLDER-WITH-ONE-SUBFOLDER-PER-CLASS"),
     )
 
 
@@ -233,12 +263,16 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Draw new examples of what you ask for."""
-    import numpy as np
-
     if output is not None:
         _check_output(output, (".png", ".npz", ""), overwrite)
-    opened = _open(run)
-    model = opened.model()
+    elif as_json:
+        raise UsageError("--json says which files were written. Expected -o FILE with it.")
+    model = _open(run).model()
+    if output is None or output.suffix.lower() != ".npz":
+        _images_only(model, "Use -o FILE.npz to save it.")
+
+    import numpy as np
+
     conditions, names = _conditions(model, condition)
     drawn = [
         model.generate(y, n, temperature, seed, output="sample" if sample else "mean")
@@ -246,7 +280,6 @@ def generate(
     ]
     x, labels = np.concatenate(drawn), np.repeat(names, n)
     if output is None:
-        _images_only(model, "Use -o FILE.npz to save them.")
         for name, images in zip(names, drawn, strict=True):
             out.print(f"{name}:" if name else "")
             _show(images)
@@ -291,13 +324,14 @@ def restyle(
     targets = [model.condition.parse(text) for text in to]
     source = model.condition.parse(is_a) if is_a is not None else _read(model, x)
     restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
-    labels = [f"{source} (yours)", *to]
+    is_a = str(source) if is_a is None else is_a
+    labels = [f"{is_a} (yours)", *to]
     if output is not None:
         plots.save(
             plots.image_grid(np.concatenate([x, restyled])[None], column_labels=labels), output
         )
     if as_json:
-        print(json.dumps({"from": str(source), "to": to, "file": output and str(output)}))
+        print(json.dumps({"from": is_a, "to": to, "file": output and str(output)}))
         return
     _show(np.concatenate([x, restyled]), labels)
     if output is not None:
@@ -414,7 +448,7 @@ def list_presets(as_json: AsJson = False) -> None:
         print(json.dumps([preset.model_dump() for preset in known]))
         return
     for preset in known:
-        out.print(f"[bold]{preset.name}[/]  {preset.summary}")
+        out.print(Text.assemble((preset.name, "bold"), f"  {preset.summary}"))
         out.print(f"    {preset.command}", style="cyan")
         out.print(f"    {preset.score}; {preset.time} on {preset.hardware}\n", style="dim")
 
@@ -471,14 +505,15 @@ def _write_drawn(model: Any, x: Any, labels: Any, n: int, output: Path) -> list[
         np.savez_compressed(temporary, x=x, y=labels)
         temporary.replace(output)
         return [output]
-    _images_only(model, "Use an .npz file.")
     if output.suffix:
         plots.save_tiles(x, output, columns=n if len(x) > n else None)
         return [output]
     output.mkdir(exist_ok=True)
-    paths = [
-        output / f"{_safe(label) or 'drawn'}-{i % n:04d}.png" for i, label in enumerate(labels)
-    ]
+    paths, counts = [], Counter[str]()
+    for label in labels:
+        name = _safe(label) or "drawn"
+        paths.append(output / f"{name}-{counts[name]:04d}.png")
+        counts[name] += 1
     for path, image in _progress(zip(paths, x, strict=True), len(x), "Writing"):
         plots.save_image(image, path)
     return paths
@@ -510,16 +545,17 @@ def _summarise(run: Any) -> None:
     m = run.metrics()
     out.print(
         f"Trained {m['epochs']} epochs in {m['seconds']:.0f} s. Validation: loss "
-        f"{m['val_loss']:.2f} nats = reconstruction {m['val_reconstruction']:.2f} + KL "
-        f"{m['val_kl']:.2f}. The run is in {run.folder}",
+        f"{m['val_loss']:.2f} nats (reconstruction {m['val_reconstruction']:.2f}, KL "
+        f"{m['val_kl']:.2f}). The run is in {run.folder}",
         soft_wrap=True,
     )
 
 
-def _next(*commands: tuple[str, str]) -> None:
+def _next(*commands: tuple[Any, ...]) -> None:
     out.print("\nNext:")
-    for what, command in commands:
-        out.print(f"  {what:<22} [cyan]{command}[/]", soft_wrap=True)
+    for what, *words in commands:
+        command = shlex.join(["cvae", *map(str, words)])
+        out.print(Text.assemble(f"  {what:<22} ", (command, "cyan")), soft_wrap=True)
 
 
 def _unused(folder: Path) -> Path:
@@ -539,15 +575,19 @@ def main() -> None:
     """Run the command; an error of the user's is one message, not a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
+        choose_backend()
         app()
-    except KeyboardInterrupt as stop:
-        err.print(f"\n{stop or 'Stopped.'}", soft_wrap=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code != 130:
+            raise
+        # A step may still run in a thread of the backend: ending Python under it can crash.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
     except (UsageError, ValueError, OSError, ImportError, ArithmeticError) as error:
         if os.environ.get("KERAS_CVAE_TRACEBACK"):
             raise
-        err.print("[bold red]Error:[/] ", end="")
-        err.print(str(error), markup=False, soft_wrap=True)
+        err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(1)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+import typing
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ def _setting(default: Any, panel: str, description: str, **bounds: Any) -> Any:
 class RunConfig(BaseModel):
     """Everything that decides what a run computes; the data's name is the only other input."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     conditional: bool = _setting(True, "Model", "Condition on the labels; off: the plain VAE.")
     latent_dim: int = _setting(32, "Model", "Length of the latent z.", ge=1)
@@ -71,7 +72,7 @@ class RunConfig(BaseModel):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = _setting(
         "float32", "Training", "Precision of the networks."
     )
-    seed: int = _setting(0, "Training", "Same seed, same run.", ge=0)
+    seed: int = _setting(0, "Training", "Same seed, same run.", ge=0, lt=2**32)
 
     binarize: Literal["none", "dynamic"] = _setting(
         "none", "Data", "Draw x ~ Bernoulli(pixel): anew every epoch, fixed for validation."
@@ -81,6 +82,11 @@ class RunConfig(BaseModel):
     )
     image_size: int | None = _setting(None, "Data", "Resize pictures to this many pixels.", ge=1)
     color: Literal["auto", "grey", "rgb"] = _setting("auto", "Data", "Colour of the pictures.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _iwae_has_no_beta(cls, settings):
+        return (_NO_BETA if settings.get("objective") == "iwae" else {}) | settings
 
     @model_validator(mode="after")
     def _fits_together(self):
@@ -93,11 +99,11 @@ class RunConfig(BaseModel):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise ValueError(f"{name}: expected one or more positive widths, like 512")
         if self.objective == "iwae":
-            set_by_user = self.model_fields_set & {"beta", "warmup", "cycles", "free_bits"}
-            given = sorted(n for n in set_by_user if getattr(self, n) != _without_kl_weight[n])
+            given = [name for name, neutral in _NO_BETA.items() if getattr(self, name) != neutral]
             if given:
                 raise ValueError(
-                    f"{', '.join(given)} belong to objective=elbo; iwae has no weight on the KL"
+                    f"objective=iwae has no weight on the KL; received {', '.join(given)}, which "
+                    "belong to objective=elbo"
                 )
         if self.binarize == "dynamic" and self.likelihood not in ("bernoulli", "categorical"):
             raise ValueError(
@@ -107,7 +113,7 @@ class RunConfig(BaseModel):
         return self
 
 
-_without_kl_weight = {"beta": 1.0, "warmup": 0.0, "cycles": 0, "free_bits": 0.0}
+_NO_BETA = {"beta": 1.0, "warmup": 0.0, "cycles": 0, "free_bits": 0.0}
 
 
 class Preset(BaseModel):
@@ -152,7 +158,7 @@ def load_config(
     base: dict[str, Any] = {}
     if preset:
         known = presets()
-        if preset not in known:
+        if not isinstance(preset, str) or preset not in known:
             raise ConfigError(
                 f"Unknown preset '{preset}'. Known are {listed(known)}.{nearest(preset, known)}"
             )
@@ -170,7 +176,8 @@ def validated(settings: dict[str, Any], where: str = "") -> RunConfig:
     try:
         return RunConfig(**settings)
     except ValidationError as error:
-        raise ConfigError("\n".join(_words(e, where) for e in error.errors())) from None
+        words = dict.fromkeys(_words(e, where) for e in error.errors())
+        raise ConfigError("\n".join(words)) from None
 
 
 def _words(error: Any, where: str) -> str:
@@ -178,8 +185,14 @@ def _words(error: Any, where: str) -> str:
     if error["type"] == "extra_forbidden":
         known = RunConfig.model_fields
         return f"Unknown setting '{name}'{where}.{nearest(name, known)}"
-    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    return f"{name}: received {error['input']!r}, {message}." if name else f"{message}."
+    if name == "validation" and error["type"] != "value_error":
+        message = "expected a part between 0 and 1, or 'test'"
+    else:
+        message = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    hint = ""
+    if error["type"] == "literal_error" and name != "validation":
+        hint = nearest(error["input"], typing.get_args(RunConfig.model_fields[name].annotation))
+    return f"{name}: received {error['input']!r}, {message}.{hint}" if name else f"{message}."
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -259,7 +259,8 @@ class CategoricalValues(Likelihood):
         return ops.squeeze(ops.take_along_axis(log_p, index[..., None], axis=-1), axis=-1)
 
     def mean(self, parameters):
-        return ops.sum(ops.softmax(self._logits(parameters), axis=-1) * self.values, axis=-1)
+        p = ops.softmax(self._logits(parameters), axis=-1)
+        return ops.sum(p * ops.convert_to_tensor(self.values), axis=-1)
 
     def sample(self, parameters, rng):
         shape = (*parameters.shape[:-1], -1, self.levels)

@@ -49,10 +49,10 @@ class Noise(keras.layers.Layer):
         """Start the evaluation stream again."""
         self.evaluation_stream.state.assign(self.evaluation_start)
 
-    def save_own_variables(self, store):  # noqa: D102
+    def save_own_variables(self, store):
         store["training"] = ops.convert_to_numpy(self.training_stream.state)
 
-    def load_own_variables(self, store):  # noqa: D102
+    def load_own_variables(self, store):
         self.training_stream.state.assign(store["training"])
 
 
@@ -127,6 +127,7 @@ class ConditionalVAE(keras.Model):
         self.step = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="step"
         )
+        self.loss_tracker = keras.metrics.Mean(name="weighted_loss")
         self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction")
         self.kl_tracker = keras.metrics.Mean(name="kl")
         self._reconstructs = False
@@ -163,6 +164,8 @@ class ConditionalVAE(keras.Model):
         objective = self.objective(terms, self.step if training else None)  # (batch,)
         if training:
             self.step.assign_add(1)
+        extra = sum(self.losses)
+        self.loss_tracker.update_state(extra - objective, sample_weight)
         self.reconstruction_tracker.update_state(terms.reconstruction, sample_weight)
         self.kl_tracker.update_state(terms.total_kl, sample_weight)
         if sample_weight is None:
@@ -170,7 +173,12 @@ class ConditionalVAE(keras.Model):
         else:
             weight = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
             loss = -ops.sum(weight * objective) / ops.maximum(ops.sum(weight), 1e-12)
-        return loss + sum(self.losses)
+        return loss + extra
+
+    def get_metrics_result(self):
+        """As in Keras; with `sample_weight` the epoch's loss is the weighted mean too."""
+        logs = super().get_metrics_result()
+        return logs | {"loss": logs.pop("weighted_loss")}
 
     # Keras' verbs.
 
@@ -183,13 +191,13 @@ class ConditionalVAE(keras.Model):
         given = [name for name in ("loss", "metrics", "weighted_metrics") if kwargs.get(name)]
         if given:
             raise ValueError(
-                f"compile() received {', '.join(given)}, but a ConditionalVAE has its own: the loss "
-                "is the negative objective, reported with 'reconstruction' and 'kl'. Change it with "
-                "ConditionalVAE(objective=...)."
+                f"compile() received {', '.join(given)}, but a ConditionalVAE has its own: the "
+                "loss is the negative objective, reported with 'reconstruction' and 'kl'. Change "
+                "it with ConditionalVAE(objective=...)."
             )
         super().compile(optimizer=optimizer, **kwargs)
 
-    def compile_from_config(self, config):  # noqa: D102
+    def compile_from_config(self, config):
         self.compile(**deserialize(config))
         self.optimizer.build(self.trainable_variables)
 
@@ -232,7 +240,7 @@ class ConditionalVAE(keras.Model):
             x = self._inputs(x=x, condition=self._conditions(condition, len(x)))
         return super().predict(x, **kwargs)
 
-    def predict_step(self, *args):  # noqa: D102
+    def predict_step(self, *args):
         *state, data = args
         self._reconstructs = True  # read while the step is traced
         try:
@@ -240,29 +248,35 @@ class ConditionalVAE(keras.Model):
         finally:
             self._reconstructs = False
 
-    def train_step(self, *args):  # noqa: D102
+    def train_step(self, *args):
         *state, data = args
         return super().train_step(*state, self._repack(data))
 
-    def test_step(self, *args):  # noqa: D102
+    def test_step(self, *args):
         *state, data = args
         return super().test_step(*state, self._repack(data))
 
     # The verbs of a conditional VAE.
 
     def encode(
-        self, x, condition=None, *, sample: bool = False, seed: int | None = None, batch_size=256
+        self,
+        x,
+        condition=None,
+        *,
+        sample: bool = False,
+        seed: int | None = None,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """z `(n, latent_dim)` for each x: the mean of q(z | x, y), or with `sample` a draw."""
         x = self._x(x)
         inputs = self._inputs(x=x, condition=self._conditions(condition, len(x)))
-        q = self.encoder.predict(inputs, batch_size=batch_size, verbose=0)
+        q = self.encoder.apply(inputs, self._at_once(batch_size))
         if not sample:
             return q["mean"]
         noise = np.random.default_rng(seed).standard_normal(q["mean"].shape)
         return (q["mean"] + np.exp(0.5 * q["log_var"]) * noise).astype("float32")
 
-    def decode(self, z, condition=None, *, batch_size=256) -> np.ndarray:
+    def decode(self, z, condition=None, *, batch_size: int | None = None) -> np.ndarray:
         """The mean of p(x | z, y), `(n, *x_shape)`, for z `(n, latent_dim)`.
 
         Raises:
@@ -275,14 +289,20 @@ class ConditionalVAE(keras.Model):
                 f"decode received z of shape {np.shape(z)}. Expected (n, {self.latent_dim})."
             )
         inputs = self._inputs(z=z, condition=self._conditions(condition, len(z)))
-        return self.decoder.predict(inputs, batch_size=batch_size, verbose=0)
+        return self.decoder.apply(inputs, self._at_once(batch_size))
 
-    def reconstruct(self, x, condition=None, *, batch_size=256) -> np.ndarray:
+    def reconstruct(self, x, condition=None, *, batch_size: int | None = None) -> np.ndarray:
         """x through the latent and back, `(n, *x_shape)`, without noise."""
         return self.decode(self.encode(x, condition, batch_size=batch_size), condition)
 
     def sample_prior(
-        self, condition=None, n: int = 1, *, temperature=1.0, seed=None, batch_size=256
+        self,
+        condition=None,
+        n: int = 1,
+        *,
+        temperature=1.0,
+        seed=None,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """z ~ p(z | y), `n` for each condition, `(total, latent_dim)`."""
         if n < 1 or temperature < 0:
@@ -294,7 +314,7 @@ class ConditionalVAE(keras.Model):
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal((n if y is None else len(y), self.latent_dim))
         inputs = self._inputs(noise=(temperature * noise).astype("float32"), condition=y)
-        return self.prior.predict(inputs, batch_size=batch_size, verbose=0)["z"]
+        return self.prior.apply(inputs, self._at_once(batch_size))["z"]
 
     def generate(
         self,
@@ -304,7 +324,7 @@ class ConditionalVAE(keras.Model):
         seed: int | None = None,
         *,
         output: str = "mean",
-        batch_size=256,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """Draw x for a condition: z ~ p(z | y), x from p(x | z, y).
 
@@ -315,7 +335,7 @@ class ConditionalVAE(keras.Model):
                 the prior's mean.
             seed: Gives the same result again.
             output: "mean" of p(x | z, y), smooth pictures, or "sample" from it.
-            batch_size: How many are decoded at once.
+            batch_size: How many are decoded at once; None chooses.
 
         Returns:
             `(n, *x_shape)` for one condition, `(conditions * n, *x_shape)` for several, in order.
@@ -330,8 +350,9 @@ class ConditionalVAE(keras.Model):
             return self.decode(z, y, batch_size=batch_size)
         rng = np.random.default_rng(None if seed is None else [seed, 1])
         drawn = []
-        for start in range(0, len(z), batch_size):
-            part = slice(start, start + batch_size)
+        at_once = self._at_once(batch_size)
+        for start in range(0, len(z), at_once):
+            part = slice(start, start + at_once)
             features = None if y is None else self.condition.features(y[part])
             parameters = self.decoder.parameters(ops.convert_to_tensor(z[part]), features)
             drawn.append(self.likelihood.sample(ops.convert_to_numpy(parameters), rng))
@@ -454,7 +475,7 @@ class ConditionalVAE(keras.Model):
 
     # Saving.
 
-    def get_config(self):  # noqa: D102
+    def get_config(self):
         own, network = self.encoder.body, self.decoder.body
         return {
             "name": self.name,
@@ -471,7 +492,7 @@ class ConditionalVAE(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):  # noqa: D102
+    def from_config(cls, config, custom_objects=None):
         return cls(**{name: deserialize(value) for name, value in config.items()})
 
     def build(self, input_shape=None):
@@ -495,6 +516,9 @@ class ConditionalVAE(keras.Model):
             temporary.unlink(missing_ok=True)
 
     # What the verbs share.
+
+    def _at_once(self, batch_size: int | None) -> int:
+        return batch_size or importance.default_batch_size(self)
 
     def _repack(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

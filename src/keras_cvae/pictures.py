@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from keras_cvae import plots
 from keras_cvae.conditions import Categorical, Continuous
 from keras_cvae.data import Data
+from keras_cvae.errors import listed, nearest
 from keras_cvae.model import ConditionalVAE
 from keras_cvae.training import Run
 
@@ -42,6 +43,7 @@ def draw(
     seed: int = 0,
     suffix: str = ".png",
     model: ConditionalVAE | None = None,
+    data: Data | None = None,
     progress: Callable = lambda items, **_: items,
 ) -> list[Path]:
     """Draw one kind of picture, or "all", of a complete run.
@@ -56,6 +58,7 @@ def draw(
         seed: Of the samples.
         suffix: ".png", ".pdf" or ".svg".
         model: The run's model, if it is already loaded.
+        data: The run's data, likewise; needed if the run was trained on arrays.
         progress: Wraps the loop over pictures.
 
     Returns:
@@ -65,10 +68,14 @@ def draw(
         NotAPictureError: One kind was asked for that needs images, and the data are none.
         ValueError: An unknown condition.
     """
-    model, data = model or run.model(), run.data()
+    if kind not in (*KINDS, "all"):
+        raise ValueError(
+            f"Unknown picture '{kind}'. Known are {listed((*KINDS, 'all'))}.{nearest(kind, KINDS)}"
+        )
+    model, data = model or run.model(), data or run.data()
     folder = Path(out) if out is not None else run.folder / "pictures"
     kinds: tuple[str, ...] = KINDS if kind == "all" else (kind,)
-    only = None if condition is None else model.condition.parse(condition)
+    only = None if condition is None else (model.condition.parse(condition), condition)
     if len(model.x_shape) != 3:
         if kind not in ("all", "latent", "history"):
             raise NotAPictureError(
@@ -104,7 +111,7 @@ def _figures(
             yield "latent", latent(model, data)
         case "manifold":
             ending = "" if grid == "linear" else f"-{grid}"
-            shown = shown_conditions(model, data) if only is None else [(only, str(only))]
+            shown = shown_conditions(model, data) if only is None else [only]
             for y, name in shown:
                 safe = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
                 yield (
@@ -271,7 +278,7 @@ def transition(model, data, steps: int = 8) -> tuple[np.ndarray, Figure]:
         ways = [
             model.interpolate(condition=a, to_condition=b, steps=steps + 1)
             for (a, _), (b, _) in pairwise(shown)
-        ] or [model.interpolate(condition=shown[0][0], steps=2)]
+        ] or [model.generate(shown[0][0], n=2, temperature=0.0)]
         names = [name for _, name in shown]
         caption = "From one condition to the next through their mixtures, z at the prior's mean."
     frames = np.concatenate([way[:-1] for way in ways] + [ways[-1][-1:]])

@@ -39,12 +39,14 @@ from PIL import Image
 __all__ = [
     "PALETTE",
     "animate",
+    "bars",
     "default_images",
     "history",
     "image_grid",
     "latent_plane",
     "manifold",
     "reconstructions",
+    "reliability",
     "samples_by_class",
     "save",
     "save_image",
@@ -747,6 +749,112 @@ def _scatter_classes(
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+@rc_context(_STYLE)
+def bars(
+    values: ArrayLike,
+    *,
+    labels: Sequence[Any] | None = None,
+    errors: ArrayLike | None = None,
+    groups: Sequence[int] | None = None,
+    line: float | None = None,
+    ylabel: str | None = None,
+    xlabel: str | None = None,
+    zero: bool = True,
+    title: str | None = None,
+    caption: str | None = None,
+) -> Figure:
+    """One bar a value, or with ``zero=False`` one dot a value on an axis that need not show zero.
+
+    Args:
+        values: (n,).
+        labels: one a value, below it; default: none.
+        errors: (n,) half lengths of error bars.
+        groups: sizes of consecutive groups, which take turns in colour.
+        line: a level to compare with.
+        ylabel: what is shown, and its unit.
+        xlabel: what the values belong to.
+        zero: whether the axis starts at zero.
+        title: a line above.
+        caption: what is shown, below.
+
+    Raises:
+        ValueError: not (n,) finite numbers; another number of labels; groups of another total.
+    """
+    heights = np.asarray(values, float)
+    if heights.ndim != 1 or not len(heights) or not np.isfinite(heights).all():
+        raise ValueError(f"values must be (n,) finite numbers. Received: shape {heights.shape}.")
+    names = _strings(labels, len(heights), "labels")
+    sizes = [len(heights)] if groups is None else list(groups)
+    if sum(sizes) != len(heights):
+        raise ValueError(f"groups must add up to {len(heights)} values. Received: {sizes}.")
+    colors = np.repeat([PALETTE[i % 2] for i in range(len(sizes))], sizes).tolist()
+    figure = Figure(figsize=(min(7.0, max(3.5, 0.32 * len(heights) + 1)), 2.2), dpi=_DPI)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    where = np.arange(len(heights))
+    if zero:
+        axes.bar(where, heights, color=colors, width=0.75)
+    else:
+        axes.scatter(where, heights, c=colors, s=22, zorder=3)
+    if errors is not None:
+        style: dict[str, Any] = {"fmt": "none", "ecolor": _INK, "elinewidth": 0.8, "capsize": 2}
+        axes.errorbar(where, heights, yerr=np.asarray(errors, float), **style)
+    if line is not None:
+        axes.axhline(line, color=_QUIET, lw=0.8, ls=(0, (4, 3)), zorder=0)
+    if names:
+        axes.set_xticks(where, [_wrap(name, 90, _SMALL, 1) for name in names])
+        if max(map(len, names)) * len(names) > 75:
+            axes.tick_params(axis="x", labelrotation=40)
+            for text in axes.get_xticklabels():
+                text.set(ha="right", rotation_mode="anchor")
+        for text in axes.get_xticklabels():
+            text.set_parse_math(False)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    axes.set(xlabel=xlabel or "", ylabel=ylabel or "", xlim=(-0.7, len(heights) - 0.3))
+    return _page(figure, axes, title, caption)
+
+
+@rc_context(_STYLE)
+def reliability(
+    curves: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    title: str | None = None,
+    caption: str | None = None,
+) -> Figure:
+    """How often a class is right, against how sure the model was: on the diagonal if calibrated.
+
+    Args:
+        curves: by name, "confidence", "accuracy_in_bin" and "count" of each bin, (bins,).
+        title: a line above.
+        caption: what is shown, below.
+
+    Raises:
+        ValueError: no curves, or parts of different lengths.
+    """
+    if not curves:
+        raise ValueError("curves must hold at least one curve. Received: none.")
+    figure = Figure(figsize=(2.8, 2.8), dpi=_DPI)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.plot([0, 1], [0, 1], color=_QUIET, lw=0.8, ls=(0, (4, 3)))
+    for i, (name, curve) in enumerate(curves.items()):
+        x, y, count = (
+            np.asarray(curve[key], float) for key in ("confidence", "accuracy_in_bin", "count")
+        )
+        if not len(x) == len(y) == len(count):
+            raise ValueError(
+                f"The parts of {name!r} must have one length. Received: {curve!r:.80}."
+            )
+        color = PALETTE[(0, 3, 1, 2)[i % 4]]
+        size = 6 + 60 * np.sqrt(count / max(count.sum(), 1))
+        axes.plot(x, y, color=color, lw=1.1, label=name, zorder=3 - i / 8)
+        axes.scatter(x, y, s=size, color=color, lw=0, zorder=3 - i / 8)
+    axes.legend(loc="upper left", handlelength=1.4)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="share that is right")
+    axes.set_aspect("equal")
+    return _page(figure, axes, title, caption)
 
 
 _CURVES = {"loss": "Loss", "reconstruction": "Reconstruction", "kl": "KL"}

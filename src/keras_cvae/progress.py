@@ -20,6 +20,7 @@ class EpochBar(keras.callbacks.Callback):
         self.bar: Progress | None = None
         self.first: int | None = None
         self.printed = -math.inf
+        self.compiling = True
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.first is not None:
@@ -31,7 +32,7 @@ class EpochBar(keras.callbacks.Callback):
                 BarColumn(),
                 TimeElapsedColumn(),
                 TextColumn("left"),
-                TimeRemainingColumn(),
+                TimeRemainingColumn(compact=True),
                 TextColumn("[dim]{task.fields[losses]}"),
                 console=self.console,
             )
@@ -48,6 +49,9 @@ class EpochBar(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.bar:
             self.bar.advance(self.task)
+            if not batch and self.compiling:
+                self.compiling = False
+                self.bar.update(self.task, losses="")
 
     def on_epoch_end(self, epoch, logs=None):
         done, total, words = epoch + 1, self.params["epochs"], _losses(logs or {})
@@ -67,5 +71,5 @@ class EpochBar(keras.callbacks.Callback):
 
 
 def _losses(logs: dict[str, Any]) -> str:
-    names = [name for name in ("loss", "val_loss", "val_kl") if name in logs]
+    names = [name for name in ("loss", "val_loss") if name in logs]
     return "  ".join(f"{name} {float(logs[name]):.2f}" for name in names)

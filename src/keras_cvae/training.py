@@ -16,6 +16,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ import numpy as np
 import keras_cvae
 from keras_cvae.conditions import Categorical, Condition, Continuous, Unconditional
 from keras_cvae.config import ConfigError, RunConfig, load_config, validated
-from keras_cvae.data import Batches, Data, Split, load
+from keras_cvae.data import NAMED, Batches, Data, Split, load
 from keras_cvae.likelihoods import Bernoulli, CategoricalValues, ContinuousBernoulli, Gaussian
 from keras_cvae.model import ConditionalVAE
 from keras_cvae.model import load as load_model
@@ -78,7 +79,7 @@ class Run:
         try:
             about = json.loads((folder / "run.json").read_text())
             return cls(folder, about["data"], validated(about["config"]))
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"'{folder / 'run.json'}' is damaged: {error}") from error
 
     @property
@@ -90,6 +91,11 @@ class Run:
     def checkpoint(self) -> Path:
         """The last saved state of a run that is not complete."""
         return self.folder / "checkpoint.keras"
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with it."""
+        return shlex.join(["cvae", "train", self.source, "--out", str(self.folder), "--resume"])
 
     @property
     def complete(self) -> bool:
@@ -105,7 +111,7 @@ class Run:
         if not self.complete:
             raise RunError(
                 f"The run '{self.folder}' has not finished training. Continue it with: "
-                f"cvae train {self.source} --out {self.folder} --resume"
+                f"{self.resume_command}"
             )
         return load_model(self.model_path)
 
@@ -236,7 +242,6 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: Callable | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    changes: dict[str, Any] | None = None,
 ) -> Run:
     """Train a model into a run folder.
 
@@ -244,12 +249,12 @@ def train(
         data: A name, a path, or loaded `Data`.
         config: A configuration, or the name of a preset.
         out: The run folder; by default `runs/<data>-<preset or "run">`.
-        resume: Continue the run in `out` with the configuration it was started with.
+        resume: Continue the run in `out` with the configuration it was started with. What `config`
+            sets must agree with it; only `epochs` may grow.
         overwrite: Replace a run that is there.
         callbacks: Keras callbacks.
         progress: Wraps slow loops, called as `progress(iterable, total=..., description=...)`.
         checkpoint_seconds: Least time between two checkpoints; the last epoch always has one.
-        changes: Only with `resume`: settings asked for anew. `epochs` may grow, others must agree.
 
     Returns:
         The complete run.
@@ -259,14 +264,12 @@ def train(
         ValueError: Data or configuration that do not fit.
         Stopped: On Ctrl-C, after which `resume=True` goes on to the same result.
     """
-    name = data.name if isinstance(data, Data) else Path(data).stem
-    label = config if isinstance(config, str) else "run"
-    folder = Path(out) if out is not None else Path("runs") / f"{name}-{label}"
+    folder = Path(out) if out is not None else default_folder(data, config)
     if not isinstance(config, RunConfig):
         config = load_config(config)
 
     if resume:
-        run = _resumed(Run.open(folder), changes or {})
+        run = _resumed(Run.open(folder), config)
     else:
         check_folder(folder, overwrite)
         source = data.name if isinstance(data, Data) else _absolute(data)
@@ -282,11 +285,24 @@ def train(
     chosen = run.config.model_copy(update={"epochs": epochs(run.config, len(data.train))})
     run = Run(run.folder, run.source, chosen)
     model, epoch = build_model(run.config, data), 0
-    if resume:
-        model, epoch = _restored(run, model, len(data.train))
-    else:
-        _create(run, overwrite)
-    return _fit(run, model, data, epoch, [*callbacks], checkpoint_seconds)
+    try:
+        if resume:
+            model, epoch = _restored(run, model, len(data.train))
+        _create(run, keep=resume)
+        return _fit(run, model, data, epoch, [*callbacks], checkpoint_seconds)
+    except KeyboardInterrupt:
+        done = len(run.history().get("loss", []))
+        raise Stopped(
+            f"Stopped; {done} of {chosen.epochs} epochs are saved. Continue with:\n"
+            f"{run.resume_command}"
+        ) from None
+
+
+def default_folder(data: str | Path | Data, config: RunConfig | str | None = None) -> Path:
+    """The run folder where none is given."""
+    name = data.name if isinstance(data, Data) else Path(data).stem
+    label = config if isinstance(config, str) else "run"
+    return Path("runs") / f"{name or 'data'}-{label}"
 
 
 def check_folder(folder: Path, overwrite: bool = False) -> None:
@@ -306,23 +322,26 @@ def check_folder(folder: Path, overwrite: bool = False) -> None:
                 else f"'{folder}' exists and is not a run folder; nothing was touched. Choose "
                 "another --out."
             )
-    parent = next(p for p in folder.absolute().parents if p.exists())
+    path = folder.absolute()
+    parent = next(p for p in (path, *path.parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise RunError(f"Cannot write to '{parent}'. Choose another --out.")
 
 
 def _absolute(source: str | Path) -> str:
-    path = Path(source)
-    return str(path.absolute()) if path.exists() else str(source)
+    path = Path(source).expanduser()
+    return str(path.absolute()) if source not in NAMED and path.exists() else str(source)
 
 
-def _create(run: Run, overwrite: bool) -> None:
-    old = run.folder.with_name(f".{run.folder.name}.old.{os.getpid()}")
-    replaced = overwrite and run.folder.exists()
+def _create(run: Run, keep: bool) -> None:
+    """Write `run.json`; without `keep` what an earlier run left goes, other files stay."""
+    patterns = [f".{name}.*" for name in ("run.json", "history.json", "metrics.json", "checkpoint")]
+    if not keep:
+        patterns += ["model.keras", "checkpoint.keras", "history.json", "metrics.json", "pictures"]
     try:
-        if replaced:
-            run.folder.rename(old)
         run.folder.mkdir(parents=True, exist_ok=True)
+        for path in (path for pattern in patterns for path in run.folder.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     except OSError as error:
         raise RunError(f"Cannot write to '{run.folder}': {error.strerror}.") from error
     about = {
@@ -333,15 +352,13 @@ def _create(run: Run, overwrite: bool) -> None:
         "backend": keras.backend.backend(),
     }
     write_json(run.folder / "run.json", about)
-    if replaced:
-        shutil.rmtree(old)
 
 
-def _resumed(run: Run, changes: dict[str, Any]) -> Run:
-    asked = validated(run.config.model_dump() | changes)
+def _resumed(run: Run, config: RunConfig) -> Run:
+    changes = {name: getattr(config, name) for name in config.model_fields_set}
     different = {
         name: (getattr(run.config, name), value)
-        for name, value in asked
+        for name, value in changes.items()
         if name != "epochs" and value != getattr(run.config, name)
     }
     if different:
@@ -350,6 +367,7 @@ def _resumed(run: Run, changes: dict[str, Any]) -> Run:
             f"The run '{run.folder}' was started with other settings ({words}). A resumed run "
             "keeps its settings; only --epochs may grow. Start another run for other settings."
         )
+    asked = run.config.model_copy(update={"epochs": config.epochs or run.config.epochs})
     if asked.epochs != run.config.epochs and run.config.schedule != "constant":
         raise ConfigError(
             f"The run '{run.folder}' plans its learning rate over {run.config.epochs} epochs "
@@ -360,10 +378,7 @@ def _resumed(run: Run, changes: dict[str, Any]) -> Run:
             f"The run '{run.folder}' has {run.config.epochs} epochs; received --epochs "
             f"{asked.epochs}, expected at least as many."
         )
-    run = Run(run.folder, run.source, asked)
-    about = json.loads((run.folder / "run.json").read_text())
-    write_json(run.folder / "run.json", about | {"config": asked.model_dump()})
-    return run
+    return Run(run.folder, run.source, asked)
 
 
 def _restored(run: Run, fresh: ConditionalVAE, examples: int) -> tuple[ConditionalVAE, int]:
@@ -384,15 +399,15 @@ class _Recorder(keras.callbacks.Callback):
         self.run, self.seconds = run, seconds
         self.metrics = history
         self.saved = time.monotonic()
+        self.started = self.saved - (run.metrics().get("seconds", 0.0) if history else 0.0)
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():
             self.metrics.setdefault(name, []).append(float(value))
         if not math.isfinite((logs or {}).get("loss", 0.0)):
             raise ArithmeticError(
-                f"The loss is {logs['loss']} after epoch {epoch + 1}. Lower the learning rate "
-                f"(now {self.run.config.learning_rate:g}), or lengthen the warm-up. "
-                f"The last good state is kept in '{self.run.folder}'."
+                f"The loss is {logs['loss']} after epoch {epoch + 1}. Start again with a lower "
+                f"learning rate (now {self.run.config.learning_rate:g}) or a longer warm-up."
             )
         if time.monotonic() - self.saved >= self.seconds:
             self.save()
@@ -400,9 +415,12 @@ class _Recorder(keras.callbacks.Callback):
     def save(self) -> None:
         # History first: a kill in between leaves more of it than of the checkpoint, and resuming
         # cuts it back to the checkpoint's epoch.
-        write_json(self.run.folder / "history.json", self.metrics)
-        self.model.save(self.run.checkpoint)
         self.saved = time.monotonic()
+        last = {name: values[-1] for name, values in self.metrics.items()}
+        last |= {"epochs": len(self.metrics["loss"]), "seconds": self.saved - self.started}
+        write_json(self.run.folder / "history.json", self.metrics)
+        write_json(self.run.folder / "metrics.json", last)
+        self.model.save(self.run.checkpoint)
 
 
 def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: float) -> Run:
@@ -417,26 +435,15 @@ def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: floa
         return Batches(split, config.batch_size, binarize=config.binarize, **order)
 
     recorder = _Recorder(run, history, seconds)
-    started = time.monotonic()
-    try:
-        model.fit(
-            batches(data.train, shuffle=True, seed=config.seed, epoch=epoch),
-            validation_data=batches(data.validation),
-            epochs=total,
-            initial_epoch=epoch,
-            callbacks=[recorder, *callbacks],
-            shuffle=False,  # the batches shuffle themselves, by seed and epoch
-            verbose=0,
-        )
-    except KeyboardInterrupt:
-        at = f"Stopped in epoch {len(history.get('loss', [])) + 1} of {total}"
-        raise Stopped(
-            f"{at}. Continue with: cvae train {run.source} --out {run.folder} --resume"
-        ) from None
+    model.fit(
+        batches(data.train, shuffle=True, seed=config.seed, epoch=epoch),
+        validation_data=batches(data.validation),
+        epochs=total,
+        initial_epoch=epoch,
+        callbacks=[recorder, *callbacks],
+        shuffle=False,  # the batches shuffle themselves, by seed and epoch
+        verbose=0,
+    )
     recorder.save()
     run.checkpoint.replace(run.model_path)
-    metrics: dict[str, Any] = {name: values[-1] for name, values in history.items()}
-    seconds_before = run.metrics().get("seconds", 0.0) if epoch else 0.0
-    metrics |= {"epochs": total, "seconds": seconds_before + time.monotonic() - started}
-    write_json(run.folder / "metrics.json", metrics)
     return run

@@ -8,9 +8,11 @@ Each can be called, used to predict, saved and loaded on its own, on the raw con
 calls the method that the paper's letter names, on features that it computes once.
 """
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_cvae import conditions

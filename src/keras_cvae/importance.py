@@ -1,0 +1,335 @@
+"""log p(x | y) by importance sampling, with q(z | x, y) as the proposal (Burda et al. 2016, eq. 8).
+
+    log p(x | y) = log E_q[ w ],    w = p(x | z, y) p(z | y) / q(z | x, y)
+
+The mean of w is unbiased; its logarithm is a lower bound that rises to log p(x | y) with the number
+of samples. x is encoded once; z is drawn, decoded and weighed chunk by chunk in one compiled step,
+and of the weights only their first two moments are kept, so memory does not grow with the samples.
+"""
+
+import math
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_cvae.distributions import Gaussian
+from keras_cvae.priors import concatenate
+
+EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
+PILOT = 32  # samples that every class gets before the likely ones get all
+MARGIN = 12.0  # nats below the likeliest class where p(y | x) < 1e-5 and the pilot is enough
+
+Progress = Callable[..., Iterable]
+
+
+class LogProb(NamedTuple):
+    """Importance-sampled log-densities of n examples, in nats, higher is better.
+
+    Args:
+        log_prob: `(n,)`. In expectation a lower bound of the truth, short of it by about half the
+            squared standard error.
+        standard_error: `(n,)`, Monte Carlo error of `log_prob` (delta method).
+        effective_sample_size: `(n,)`, (sum w)^2 / sum w^2; a few out of many is a warning that the
+            errors are too small, because q misses part of the true posterior.
+        num_samples: Draws of z per example (for a marginal: per likely class).
+        seed: Of the noise.
+    """
+
+    log_prob: np.ndarray
+    standard_error: np.ndarray
+    effective_sample_size: np.ndarray
+    num_samples: int
+    seed: int
+
+    @property
+    def mean(self) -> float:
+        """Mean over the examples, nats."""
+        return float(np.mean(self.log_prob))
+
+    @property
+    def mean_standard_error(self) -> float:
+        """Error of `mean` as an estimate for new examples: they differ, and so do the draws."""
+        n = len(self.log_prob)
+        return float(np.std(self.log_prob, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Error of `mean` as an estimate for these very examples: only the draws of z differ."""
+        return float(np.sqrt(np.sum(np.square(self.standard_error))) / len(self.standard_error))
+
+
+class ClassLogProb(NamedTuple):
+    """log p(x | y) of n examples under each of K classes, `(n, K)` in nats, as in `LogProb`."""
+
+    log_prob: np.ndarray
+    standard_error: np.ndarray
+    effective_sample_size: np.ndarray
+    num_samples: int
+    seed: int
+
+    def marginal(self, class_prior=None) -> LogProb:
+        """log p(x) = log sum_y p(y) p(x | y), y uniform unless `class_prior` `(K,)` is given."""
+        joint = self.joint(class_prior)
+        log_p = _logsumexp(joint)
+        share = np.exp(joint - log_p[:, None])  # p(y | x)
+        return LogProb(
+            log_p,
+            np.sqrt(np.sum(np.square(share * self.standard_error), axis=1)),
+            self.effective_sample_size[np.arange(len(joint)), np.argmax(joint, axis=1)],
+            self.num_samples,
+            self.seed,
+        )
+
+    def of(self, y: np.ndarray) -> LogProb:
+        """log p(x | y) of the classes `y` `(n,)`."""
+        rows = np.arange(len(y))
+        log_p, error, effective = (part[rows, y] for part in self[:3])
+        return LogProb(log_p, error, effective, self.num_samples, self.seed)
+
+    def joint(self, class_prior=None) -> np.ndarray:
+        """log p(y) + log p(x | y), `(n, K)`."""
+        return self.log_prob + np.log(check_class_prior(class_prior, self.log_prob.shape[1]))
+
+
+class _Moments:
+    """Running sums of w and w^2 of each example, relative to its largest log w so far."""
+
+    def __init__(self, n: int):
+        self.peak = np.full(n, -np.inf)
+        self.first, self.second = np.zeros(n), np.zeros(n)
+        self.count = np.zeros(n)
+
+    def add(self, rows, log_w: np.ndarray) -> None:
+        """Add log w `(samples, rows)`."""
+        log_w = log_w.astype("float64")
+        peak = np.maximum(self.peak[rows], log_w.max(axis=0))
+        old, w = np.exp(self.peak[rows] - peak), np.exp(log_w - peak)
+        self.first[rows] = self.first[rows] * old + w.sum(axis=0)
+        self.second[rows] = self.second[rows] * old**2 + np.square(w).sum(axis=0)
+        self.count[rows] += len(log_w)
+        self.peak[rows] = peak
+
+    def results(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Log of the mean, its standard error, effective sample size."""
+        effective = self.first**2 / self.second
+        spread = np.maximum(self.count / effective - 1.0, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):  # one sample has no error: NaN
+            error = np.where(self.count > 1, np.sqrt(spread / (self.count - 1.0)), np.nan)
+        return self.peak + np.log(self.first / self.count), error, effective
+
+
+class Step(keras.Model):
+    """A compiled step on the parts of a model; holds their weights, but not the model itself."""
+
+    def __init__(self, model: Any):
+        super().__init__(autocast=False)
+        self.condition, self.prior = model.condition, model.prior.prior
+        self.encoder, self.decoder = model.encoder, model.decoder
+        self.built = True
+
+    def draw(self, inputs: dict) -> tuple[Any, list]:
+        """The condition's features, and z of each group for the given q and noise."""
+        features = self.condition.features(inputs.get("condition"))
+        q = Gaussian(inputs["mean"], inputs["log_var"])
+        return features, self.prior.meet(features, q, inputs["noise"])
+
+
+class LogWeights(Step):
+    """log w `(samples, batch)` of z drawn with the given noise."""
+
+    def call(self, inputs):
+        features, latents = self.draw(inputs)
+        parameters = self.decoder.parameters(concatenate([group.z for group in latents]), features)
+        log_ratio = sum(g.prior.log_prob(g.z) - g.posterior.log_prob(g.z) for g in latents)
+        return self.decoder.likelihood.log_prob(inputs["x"], parameters) + log_ratio
+
+
+_STEPS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def compiled(model: Any, step: type[Step]) -> Step:
+    """The step of this kind for this model, made (and so compiled) once."""
+    known = _STEPS.setdefault(model, {})
+    if step not in known:
+        known[step] = step(model)
+    return known[step]
+
+
+def log_prob(
+    model: Any,
+    x: np.ndarray,
+    y: np.ndarray | None,
+    num_samples: int = 500,
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> LogProb:
+    """Estimate log p(x | y).
+
+    Args:
+        model: A `ConditionalVAE`.
+        x: `(n, *x_shape)` float32.
+        y: Canonical conditions `(n, ...)` or None.
+        num_samples: Draws of z per example.
+        seed: Of the noise: the same number again on every machine and, but for rounding, backend.
+        batch_size: How many z are decoded at once; bounds the memory, does not change the result.
+        progress: Wraps the loop over blocks as `progress(iterable, total=, description=)`.
+
+    Raises:
+        ValueError: A number of samples below 1.
+    """
+    moments = _Moments(len(x))
+    _weigh(model, moments, x, y, np.arange(len(x)), num_samples, [seed], batch_size, progress)
+    return LogProb(*moments.results(), num_samples, seed)
+
+
+def class_log_prob(
+    model: Any,
+    x: np.ndarray,
+    num_samples: int = 500,
+    seed: int = 0,
+    batch_size: int | None = None,
+    always: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> ClassLogProb:
+    """Estimate log p(x | y) for every class.
+
+    Every class gets a few samples; those within `MARGIN` nats of the likeliest get all of them.
+
+    Args:
+        model: A `ConditionalVAE` with a `Categorical` condition.
+        x: `(n, *x_shape)` float32.
+        num_samples: As in `log_prob`, of likely classes.
+        seed: As in `log_prob`.
+        batch_size: As in `log_prob`.
+        always: Classes `(n,)` that get all samples in any case, such as the labels to be scored.
+        progress: As in `log_prob`.
+
+    Raises:
+        ValueError: The model's condition is not `Categorical`.
+    """
+    classes = getattr(model.condition, "num_classes", None)
+    if classes is None:
+        raise ValueError(
+            "p(x) and p(y | x) sum over classes; this model's condition is "
+            f"{type(model.condition).__name__}. Expected a Categorical one. log_prob(x, y) gives "
+            "log p(x | y)."
+        )
+    n, pilot = len(x), min(num_samples, PILOT)
+    index, y = np.divmod(np.arange(n * classes), classes)
+    y = y.astype("int32")
+    moments = _Moments(n * classes)
+    pairs = np.arange(n * classes)
+    shared = (batch_size, progress)
+    _weigh(model, moments, x, y, index, pilot, [seed], *shared, pairs)
+    if num_samples > pilot:
+        rough = moments.results()[0].reshape(n, classes)
+        likely = rough > rough.max(axis=1, keepdims=True) - MARGIN
+        if always is not None:
+            likely[np.arange(n), always] = True
+        pairs = np.flatnonzero(likely)
+        more = num_samples - pilot
+        _weigh(model, moments, x, y[pairs], index[pairs], more, [seed, 1], *shared, pairs)
+    log_p, error, effective = (part.reshape(n, classes) for part in moments.results())
+    return ClassLogProb(log_p, error, effective, num_samples, seed)
+
+
+def class_posterior(joint: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """p(y | x) `(n, K)` from log p(x, y): Bayes' rule, softened by a temperature."""
+    scaled = joint / temperature
+    return np.exp(scaled - _logsumexp(scaled)[:, None])
+
+
+def fit_temperature(joint: np.ndarray, y: np.ndarray) -> float:
+    """The temperature that gives held-out labels the highest likelihood (Guo et al. 2017).
+
+    Args:
+        joint: log p(x, y) of examples that the model was not trained on, `(n, K)`.
+        y: Their classes `(n,)`.
+    """
+
+    def loss(log_t: float) -> float:
+        scaled = joint / math.exp(log_t)
+        return float(np.mean(_logsumexp(scaled) - scaled[np.arange(len(y)), y]))
+
+    low, high, golden = math.log(0.05), math.log(100.0), (math.sqrt(5.0) - 1.0) / 2.0
+    for _ in range(40):  # golden section: the loss is convex in 1 / T, so unimodal in log T
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, right) if loss(left) < loss(right) else (left, high)
+    return math.exp(0.5 * (low + high))
+
+
+def percentile(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Share of reference scores at or below each score, `(n,)`; a conformal p-value.
+
+    Of examples like the reference at most a share a gets a value of at most a, whatever the model.
+    """
+    reference = np.sort(np.asarray(reference, "float64").ravel())
+    below = np.searchsorted(reference, scores, side="right")
+    return (below + 1.0) / (len(reference) + 1.0)
+
+
+def check_class_prior(class_prior: Any, classes: int) -> np.ndarray:
+    """Check p(y) `(K,)`; uniform for None.
+
+    Raises:
+        ValueError: Another shape, negative weights, or a sum that is not 1.
+    """
+    if class_prior is None:
+        return np.full(classes, 1.0 / classes)
+    prior = np.asarray(class_prior, "float64")
+    if prior.shape != (classes,) or not (prior > 0).all() or abs(prior.sum() - 1.0) > 1e-3:
+        raise ValueError(
+            f"class_prior: received {np.array2string(prior, precision=3, threshold=12)}, expected "
+            f"{classes} positive weights that sum to 1."
+        )
+    return prior / prior.sum()
+
+
+def _weigh(
+    model, moments, x, y, index, num_samples, seed, batch_size, progress=None, rows=None
+) -> None:
+    """Draw, decode and weigh: add log w of `x[index]` under `y` to the rows of `moments`."""
+    if int(num_samples) != num_samples or num_samples < 1:
+        raise ValueError(
+            f"num_samples: received {num_samples}, expected a whole number of at least 1."
+        )
+    step = compiled(model, LogWeights)
+    examples = min(EXAMPLES, 2 ** math.ceil(math.log2(max(len(index), 1))))
+    at_once = max(1, (batch_size or default_batch_size(model)) // examples)
+    chunks = math.ceil(num_samples / at_once)
+    at_once = math.ceil(num_samples / chunks)  # even chunks: one shape, compiled once
+    noise = np.zeros((at_once, examples, model.latent_dim), "float32")
+    rows = index if rows is None else rows
+    starts: Iterable = range(0, len(index), examples)
+    if progress is not None:
+        blocks = math.ceil(len(index) / examples)
+        starts = progress(starts, total=blocks, description="importance sampling")
+    for start in starts:
+        some = index[start : start + examples]
+        count, filled = len(some), np.resize(np.arange(start, start + len(some)), examples)
+        inputs = {"x": np.asarray(x[index[filled]], "float32")}
+        if y is not None:
+            inputs["condition"] = y[filled]
+        inputs |= model.encoder.predict_on_batch(inputs)
+        rng = np.random.default_rng([*seed, start // examples])
+        for done in range(0, num_samples, at_once):
+            part = min(at_once, num_samples - done)
+            rng.standard_normal(out=noise[:part], dtype="float32")
+            log_w = step.predict_on_batch(inputs | {"noise": noise})
+            moments.add(rows[start : start + count], np.asarray(log_w)[:part, :count])
+
+
+def default_batch_size(model: Any) -> int:
+    """How many z to decode at once: enough for fast matrix products, few enough for the caches."""
+    size = math.prod(model.likelihood.parameter_shape(model.x_shape))
+    return int(np.clip(2**21 // size, EXAMPLES, 4096))
+
+
+def _logsumexp(values: np.ndarray) -> np.ndarray:
+    """Over the last axis."""
+    peak = values.max(axis=-1, keepdims=True)
+    return (peak + np.log(np.sum(np.exp(values - peak), axis=-1, keepdims=True)))[..., 0]

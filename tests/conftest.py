@@ -1,0 +1,68 @@
+# ruff: noqa: E402
+"""What all tests share: the backend, seeds, small data and small models."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# Compiling is nine tenths of the time on JAX; many tests compile the same small model.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+# Before Keras, so that the tests run on what the package chooses: KERAS_BACKEND, or JAX.
+import keras_cvae  # isort: skip
+
+import keras
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same initial weights and shuffling in every test, whatever ran before."""
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def data(rng):
+    """Forty binary vectors `(40, 6)` of three classes `(40,)`; the class shows in x."""
+    y = np.arange(40) % 3
+    return (rng.random((40, 6)) < 0.2 + 0.3 * y[:, None]).astype("float32"), y.astype("int32")
+
+
+@pytest.fixture
+def small():
+    """Build a small compiled model of `data`; keywords replace its arguments."""
+
+    def build(compiled=True, **kwargs):
+        arguments = {"x_shape": (6,), "condition": 3, "latent_dim": 2, "seed": 1}
+        arguments["backbone"] = keras_cvae.MLP((8,), "tanh")
+        model = keras_cvae.ConditionalVAE(**arguments | kwargs)
+        if compiled:
+            model.compile(keras.optimizers.Adam(0.01))
+        return model
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def mnist_path():
+    """Path of the real MNIST as `.npz`."""
+    path = Path(os.environ.get("KERAS_CVAE_MNIST", ROOT.parent / "shared/data/mnist.npz"))
+    if not path.is_file():
+        pytest.skip(f"needs the real MNIST at {path}; set KERAS_CVAE_MNIST to a mnist.npz")
+    return path
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_path):
+    """The arrays of the real MNIST: x_train, y_train, x_test, y_test."""
+    with np.load(mnist_path) as arrays:
+        return dict(arrays)

@@ -1,0 +1,273 @@
+"""One harness for every public class: build, call, fit, precision, config, saving.
+
+A test module subclasses `Harness` and names a part. `CASES` says with which arguments of
+ConditionalVAE each registered class is tried; a class that is registered but has no case fails, and
+so does a constructor argument that no case sets to something other than its default.
+"""
+
+import functools
+import inspect
+import json
+from typing import ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+import keras_cvae
+from keras_cvae import objectives, priors
+from keras_cvae.conditions import CONDITIONS, Categorical, Continuous, Unconditional
+from keras_cvae.likelihoods import (
+    LIKELIHOODS,
+    Bernoulli,
+    CategoricalValues,
+    ContinuousBernoulli,
+    Gaussian,
+)
+from keras_cvae.networks import BACKBONES, MLP, Conv
+from keras_cvae.networks.parts import PARTS
+from keras_cvae.objectives import OBJECTIVES, SCHEDULES
+
+BATCH = 4
+
+
+def _own_networks():
+    """An encoder and a decoder as a user of Keras writes them."""
+    x, z, features = (keras.Input((n,)) for n in (6, 2, 3))
+    h = keras.layers.Dense(5, "tanh")(keras.layers.Concatenate()([x, features]))
+    encoder = keras.Model([x, features], [keras.layers.Dense(2)(h), keras.layers.Dense(2)(h)])
+    h = keras.layers.Dense(5, "tanh")(keras.layers.Concatenate()([z, features]))
+    return {"encoder": encoder, "decoder": keras.Model([z, features], keras.layers.Dense(6)(h))}
+
+
+# Part -> registered name -> the cases, each a function that gives arguments of ConditionalVAE.
+CASES = {
+    "likelihood": {
+        "bernoulli": [lambda: {"likelihood": Bernoulli()}],
+        "continuous_bernoulli": [lambda: {"likelihood": ContinuousBernoulli()}],
+        "gaussian": [
+            lambda: {"likelihood": Gaussian("learned", sigma=0.5)},
+            lambda: {"likelihood": Gaussian("predicted")},
+            lambda: {"likelihood": Gaussian("optimal", sigma=2.0, momentum=0.5)},
+        ],
+        "categorical": [
+            lambda: {"likelihood": CategoricalValues(2)},
+            lambda: {"likelihood": CategoricalValues(3, low=-1.0, high=1.0)},
+        ],
+    },
+    "prior": {
+        "standard": [lambda: {"prior": priors.StandardNormal(), "latent_dim": [2, 1]}],
+        "conditional": [
+            lambda: {"prior": priors.ConditionalNormal((4,), "tanh"), "latent_dim": [2, 1]}
+        ],
+    },
+    "condition": {
+        "none": [lambda: {"condition": Unconditional()}],
+        "categorical": [
+            lambda: {"condition": Categorical(["a", "b", "c"], "embedding", embedding_dim=2)},
+            lambda: {"condition": Categorical([3, 5, 7])},
+        ],
+        "continuous": [lambda: {"condition": Continuous(2)}],
+    },
+    "backbone": {
+        "mlp": [lambda: {"backbone": MLP((8, 4), "tanh")}],
+        "conv": [
+            lambda: {"x_shape": (5, 7, 2), "backbone": Conv((4, 3), 8, "tanh")},
+            lambda: {"x_shape": (4, 4, 1), "backbone": Conv((4,), 8, "tanh"), "condition": None},
+        ],
+    },
+    "objective": {
+        "elbo": [lambda: {"objective": objectives.ELBO(0.5, free_bits=0.1, num_samples=3)}],
+        "iwae": [lambda: {"objective": objectives.IWAE(2)}],
+    },
+    "beta schedule": {
+        "warmup": [lambda: {"objective": objectives.ELBO(objectives.Warmup(4, final=0.5))}],
+        "cyclical": [
+            lambda: {"objective": objectives.ELBO(objectives.Cyclical(4, ramp=0.2, final=2.0))}
+        ],
+    },
+    "part": {
+        "recognition": [_own_networks],
+        "prior_network": [lambda: {"prior": "conditional", "latent_dim": [1, 1]}],
+        "generation": [lambda: {"likelihood": Gaussian("predicted"), "latent_dim": 3}],
+    },
+}
+REGISTRIES = {
+    registry.part: registry
+    for registry in (
+        LIKELIHOODS,
+        priors.PRIORS,
+        CONDITIONS,
+        BACKBONES,
+        OBJECTIVES,
+        SCHEDULES,
+        PARTS,
+    )
+}
+
+
+def build(arguments: dict) -> keras_cvae.ConditionalVAE:
+    """A small compiled model with these arguments in place of its own."""
+    keras.utils.set_random_seed(0)
+    own = {"x_shape": (6,), "condition": 3, "backbone": MLP((8,), "tanh"), "seed": 1}
+    model = keras_cvae.ConditionalVAE(**own | arguments)
+    model.compile(keras.optimizers.Adam(0.01))
+    return model
+
+
+def example(model, n=2 * BATCH):
+    """Data in the likelihood's support, and conditions, `n` of each."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (n, *model.x_shape)).astype("float32")
+    if isinstance(model.condition, Unconditional):
+        return x, None
+    if isinstance(model.condition, Continuous):
+        return x, rng.normal(size=(n, model.condition.dim)).astype("float32")
+    return x, np.array(model.condition.labels)[np.arange(n) % 3]
+
+
+def inputs_of(model, x, y):
+    """What `call` takes."""
+    y = model.condition.prepare(y)
+    return {"x": x} if y is None else {"x": x, "condition": y}
+
+
+def weights(model):
+    return [ops.convert_to_numpy(v) for v in model.trainable_variables]
+
+
+def component(part, model):
+    """The object under test inside a model."""
+    return {
+        "likelihood": lambda: model.likelihood,
+        "prior": lambda: model.prior.prior,
+        "condition": lambda: model.condition,
+        "backbone": lambda: model.encoder.body,
+        "objective": lambda: model.objective,
+        "beta schedule": lambda: model.objective.beta,
+    }[part]()
+
+
+def shapes(values):
+    return [tuple(value.shape) for value in keras.tree.flatten(values)]
+
+
+@functools.cache
+def trained(part, name, index):
+    """One trained model for each case: its weights before, the model, its data, the history."""
+    model = build(CASES[part][name][index]())
+    before = weights(model)
+    x, y = example(model)
+    history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
+    return before, model, x, y, history
+
+
+class Harness:
+    """Subclass as `class TestEveryPrior(Harness): part = "prior"`."""
+
+    part: ClassVar[str]
+
+    @classmethod
+    def teardown_class(cls):
+        trained.cache_clear()
+
+    def pytest_generate_tests(self, metafunc):
+        part = metafunc.cls.part
+        if "name" in metafunc.fixturenames:
+            metafunc.parametrize("name", REGISTRIES[part].classes)
+        if "case" in metafunc.fixturenames:
+            cases = [(n, i) for n, found in CASES[part].items() for i in range(len(found))]
+            metafunc.parametrize("case", cases, ids=[f"{n}-{i}" for n, i in cases])
+
+    def test_every_argument_is_tried(self, name):
+        cls = REGISTRIES[self.part].classes[name]
+        assert name in CASES[self.part], f"add a case for {cls.__name__} to tests/harness.py"
+        if self.part == "part":  # the model gives a part all its arguments
+            return
+        built = [component(self.part, build(case())) for case in CASES[self.part][name]]
+        assert all(type(one) is cls for one in built)
+        tried = [keras.saving.serialize_keras_object(one)["config"] for one in built]
+        for argument, parameter in inspect.signature(cls.__init__).parameters.items():
+            if parameter.default is not inspect.Parameter.empty:
+                assert any(config[argument] != parameter.default for config in tried), argument
+
+    def test_symbolic_and_eager_call_agree_on_shapes(self, case):
+        _, model, x, y, _ = trained(self.part, *case)
+        inputs = inputs_of(model, x, y)
+        symbols = {k: keras.KerasTensor(v.shape, v.dtype) for k, v in inputs.items()}
+        terms = model(inputs)
+        samples, groups = model.objective.num_samples, len(model.latent_groups)
+        assert shapes(terms) == [(samples, len(x)), (len(x), groups), (samples, len(x))]
+        assert shapes(model(symbols)) == shapes(terms)
+        for network, name, size in (
+            (model.encoder, "x", model.x_shape),
+            (model.prior, "noise", (model.latent_dim,)),
+            (model.decoder, "z", (model.latent_dim,)),
+        ):
+            one = inputs | {name: np.zeros((len(x), *size), "float32")}
+            symbols = {k: keras.KerasTensor(v.shape, v.dtype) for k, v in one.items()}
+            assert shapes(network(symbols)) == shapes(network(one))
+
+    def test_fit_changes_the_weights(self, case):
+        before, model, _, _, history = trained(self.part, *case)
+        assert np.isfinite([history[name] for name in ("loss", "reconstruction", "kl")]).all()
+        after = weights(model)
+        changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+        still = [v.path for v, c in zip(model.trainable_variables, changed, strict=True) if not c]
+        assert not still
+        assert all(np.isfinite(w).all() for w in after)
+        assert int(model.step) == 2
+
+    def test_mixed_precision(self, case):
+        name, index = case
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            model = build(CASES[self.part][name][index]())
+        finally:
+            keras.config.set_dtype_policy(policy)
+        x, y = example(model)
+        for term in keras.tree.flatten(model(inputs_of(model, x, y))):
+            assert keras.backend.standardize_dtype(term.dtype) == "float32"
+            assert np.isfinite(ops.convert_to_numpy(term)).all()
+        assert np.isfinite(model.reconstruct(x, y)).all()
+
+    def test_config_round_trip(self, case):
+        _, model, _, _, _ = trained(self.part, *case)
+        config = keras.saving.serialize_keras_object(model)
+        again = keras.saving.deserialize_keras_object(config)
+        assert again.get_config() == model.get_config()
+        assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+        if self.part != "part":
+            one, two = component(self.part, model), component(self.part, again)
+            assert type(one) is type(two)
+            assert one.get_config() == two.get_config()
+
+    def test_saved_and_loaded_gives_equal_outputs(self, case, tmp_path):
+        _, model, x, y, _ = trained(self.part, *case)
+        model.save(tmp_path / "model.keras")
+        again = keras_cvae.load(tmp_path / "model.keras")
+        for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(model.reconstruct(x, y), again.reconstruct(x, y))
+        inputs = inputs_of(model, x, y)
+        for one in (model, again):
+            one.noise.rewind()
+        for a, b in zip(model(inputs), again(inputs), strict=True):
+            np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
+
+    def test_parts_saved_on_their_own(self, case, tmp_path):
+        _, model, x, y, _ = trained(self.part, *case)
+        z = np.random.default_rng(0).normal(size=(len(x), model.latent_dim)).astype("float32")
+        inputs = inputs_of(model, x, y) | {"z": z, "noise": z}
+        for name in ("encoder", "prior", "decoder"):
+            network = getattr(model, name)
+            network.save(tmp_path / f"{name}.keras")
+            again = keras.saving.load_model(tmp_path / f"{name}.keras")
+            # As JSON: Keras gives the shapes inside a user's own network back as lists.
+            assert json.dumps(again.get_config()) == json.dumps(network.get_config())
+            needed = {"encoder": "x", "prior": "noise", "decoder": "z"}[name]
+            own = {k: v for k, v in inputs.items() if k in (needed, "condition")}
+            before, after = (keras.tree.flatten(n(own)) for n in (network, again))
+            for a, b in zip(before, after, strict=True):
+                np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))

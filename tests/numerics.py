@@ -1,0 +1,36 @@
+"""NumPy in, NumPy out, on whichever backend runs."""
+
+import keras
+import numpy as np
+
+
+def tensor(x, dtype="float32"):
+    return keras.ops.convert_to_tensor(x, dtype)
+
+
+def numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def gradient(function, *inputs):
+    """The gradient of a scalar function in its inputs, as NumPy: one, or a list for several."""
+    arrays = [np.asarray(x, "float32") for x in inputs]
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        found = jax.grad(function, argnums=tuple(range(len(arrays))))(*arrays)
+    elif backend == "torch":
+        import torch
+
+        tensors = [torch.tensor(x, requires_grad=True) for x in arrays]
+        found = torch.autograd.grad(function(*tensors), tensors)
+    else:
+        import tensorflow as tf
+
+        tensors = [tf.Variable(x) for x in arrays]
+        with tf.GradientTape() as tape:
+            value = function(*(tf.identity(t) for t in tensors))
+        found = tape.gradient(value, tensors)
+    found = [numpy(g) for g in found]
+    return found[0] if len(found) == 1 else found

@@ -1,0 +1,84 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+
+
+def choose(home, before="", **environment):
+    """What `choose_backend` chooses in a new process, or the last line of its error."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("KERAS_BACKEND", "KERAS_HOME")}
+    script = f"""
+import importlib.util, os, sys
+{before}
+spec = importlib.util.spec_from_file_location("rule", {str(ROOT / "src/keras_cvae/backend.py")!r})
+rule = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(rule)
+rule.choose_backend()
+print(os.environ.get("KERAS_BACKEND"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=clean | {"KERAS_HOME": str(home)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1]
+
+
+def write(home, **changes):
+    config = {
+        "floatx": "float32",
+        "epsilon": 1e-07,
+        "backend": "tensorflow",
+        "image_data_format": "channels_last",
+    }
+    (home / "keras.json").write_text(json.dumps(config | changes))
+
+
+def test_without_a_choice_it_is_jax(tmp_path):
+    assert choose(tmp_path) == "jax"
+
+
+def test_the_file_that_keras_writes_is_no_choice(tmp_path):
+    environment = os.environ | {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", "import keras"], env=environment, check=True)
+    assert (tmp_path / "keras.json").exists()
+    assert choose(tmp_path) == "jax"
+
+
+def test_an_edited_file_is_a_choice(tmp_path):
+    write(tmp_path, backend="jax", epsilon=1e-6)
+    assert choose(tmp_path) == "None"  # left to Keras, which reads the file
+    write(tmp_path, backend="nonsense")
+    assert "'nonsense' (from keras.json) does not exist" in choose(tmp_path)
+
+
+def test_the_variable_wins_over_the_file(tmp_path):
+    write(tmp_path, backend="nonsense")
+    assert choose(tmp_path, KERAS_BACKEND="jax") == "jax"
+    assert "'cntk' (from KERAS_BACKEND) does not exist" in choose(tmp_path, KERAS_BACKEND="cntk")
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", ""])
+def test_a_broken_file_is_no_choice(tmp_path, text):
+    (tmp_path / "keras.json").write_text(text)
+    assert choose(tmp_path) == "jax"
+
+
+def test_keras_already_imported_is_a_choice(tmp_path):
+    assert choose(tmp_path, before="sys.modules['keras'] = None") == "None"
+
+
+@pytest.mark.parametrize("backend", ["torch", "tensorflow"])
+def test_a_backend_that_is_not_installed(tmp_path, backend):
+    if importlib.util.find_spec(backend):
+        pytest.skip(f"{backend} is installed here")
+    error = choose(tmp_path, KERAS_BACKEND=backend)
+    assert f"ImportError: The Keras backend '{backend}' (from KERAS_BACKEND)" in error
+    assert f"pip install {backend}" in error

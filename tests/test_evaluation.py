@@ -1,0 +1,329 @@
+"""Figures on cases whose answer is known."""
+
+import base64
+import json
+import math
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from keras_cvae import (
+    MLP,
+    ConditionalNormal,
+    ConditionalVAE,
+    Continuous,
+    Gaussian,
+    Warmup,
+    evaluation,
+    load_data,
+    plots,
+    report,
+)
+from keras_cvae.data import Split, from_arrays
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits")
+
+
+@pytest.fixture(scope="module")
+def judged(digits):
+    judge = evaluation.Judge(digits.x_shape, 10, epochs=12)
+    return judge.fit(digits.train.x, digits.train.y)
+
+
+@pytest.fixture(scope="module")
+def trained(digits):
+    keras.utils.set_random_seed(0)
+    model = ConditionalVAE(digits.x_shape, 10, [6, 2], prior="conditional", backbone=MLP((64,)))
+    model.compile(keras.optimizers.Adam(3e-3))
+    model.fit(digits.train.floats(), digits.train.y, epochs=15, batch_size=64, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def metrics(trained, digits):
+    return evaluation.evaluate(trained, digits, samples=40, binarize="dynamic", limit=200)
+
+
+# The bound and the latent.
+
+
+def test_the_bound_is_what_keras_evaluates(trained, digits):
+    x, y = digits.test.floats(), digits.test.y
+    terms = evaluation.bound(trained, x, y, num_samples=20)
+    found = trained.evaluate(x, y, verbose=0, return_dict=True)
+    assert -terms.elbo.mean() == pytest.approx(found["loss"], rel=0.01)
+    assert terms.kl.sum(axis=1).mean() == pytest.approx(found["kl"], rel=0.02)
+    assert terms.kl_per_group.sum() == pytest.approx(terms.kl.sum(axis=1).mean(), rel=1e-5)
+    assert len(terms.kl_per_group) == 2
+    np.testing.assert_allclose(terms.elbo, evaluation.bound(trained, x, y, num_samples=20).elbo)
+
+
+def _terms(mean, log_var):
+    zeros = np.zeros_like(mean)
+    z = mean + np.exp(0.5 * log_var) * np.random.default_rng(1).normal(size=mean.shape)
+    return evaluation.Bound(zeros[:, 0], zeros, z, mean, log_var, zeros, zeros, (mean.shape[1],))
+
+
+def test_latent_figures_of_a_gaussian_channel():
+    # z | x ~ N(m, v) with m ~ N(0, 1 - v): the aggregate is N(0, 1), I = -1/2 log v.
+    rng, n, v = np.random.default_rng(0), 4000, 0.25
+    mean = rng.normal(size=(n, 2)) * [math.sqrt(1 - v), 0.01]
+    terms = _terms(mean, np.log(np.tile([v, 1.0], (n, 1))))
+    assert evaluation.active_units(terms).tolist() == [True, False]
+    information, ceiling = evaluation.mutual_information(terms)
+    assert information == pytest.approx(-0.5 * math.log(v), abs=0.05)
+    assert ceiling == pytest.approx(math.log(n))
+    assert evaluation.aggregate_gap(terms).max() < 0.01
+    shifted = terms._replace(z=terms.z + 1.0)
+    np.testing.assert_allclose(evaluation.aggregate_gap(shifted), 0.5, atol=0.1)
+
+
+def test_collapse_is_named_with_its_remedy():
+    said, advice = evaluation.verdict(0, 8, 0.01)
+    assert "Collapsed" in said
+    assert "Warm" in advice
+    assert "Partly" in evaluation.verdict(2, 8, 5.0)[0]
+    assert evaluation.verdict(8, 8, 20.0)[1] == "Nothing to do."
+    assert Warmup(10)  # what the advice names exists
+
+
+# Likelihood and classification.
+
+
+def test_bits_per_dimension_of_known_distributions():
+    # Uniform on 256 levels: 8 bits; as a density on [0, 1]: 0 nats.
+    assert evaluation.bits_per_dimension(12 * math.log(256), (2, 2, 3)) == pytest.approx(8.0)
+    assert evaluation.bits_per_dimension(0.0, (2, 2, 3), 256) == pytest.approx(8.0)
+
+
+def test_reliability_of_a_calibrated_and_an_overconfident_classifier():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.5, 1.0, 40_000)
+    y = (rng.random(40_000) > p).astype(int)  # class 0 with probability p
+    honest = evaluation.reliability(np.stack([p, 1 - p], axis=1), y)
+    assert honest["calibration_error"] < 0.015
+    assert honest["accuracy"] == pytest.approx(0.75, abs=0.01)
+    assert sum(honest["count"]) == len(y)
+    sure = evaluation.reliability(np.tile([1.0, 0.0], (len(y), 1)), y)
+    assert sure["calibration_error"] == pytest.approx(0.25, abs=0.01)
+
+
+# The quality of samples.
+
+
+def test_the_judge_knows_digits_and_is_reproducible(judged, digits):
+    assert judged.accuracy(digits.test.x, digits.test.y) > 0.95
+    assert judged.features(digits.test.x).shape == (len(digits.test), 128)
+    again = evaluation.Judge(digits.x_shape, 10, epochs=1).fit(digits.train.x, digits.train.y)
+    keras.utils.set_random_seed(5)
+    other = evaluation.Judge(digits.x_shape, 10, epochs=1).fit(digits.train.x, digits.train.y)
+    few = digits.test.x[:20]
+    np.testing.assert_allclose(again.features(few), other.features(few), rtol=1e-3, atol=1e-3)
+
+
+def test_shuffled_labels_leave_the_judge_at_chance(digits):
+    labels = np.random.default_rng(0).permutation(digits.train.y)
+    judge = evaluation.Judge(digits.x_shape, 10, epochs=5).fit(digits.train.x, labels)
+    assert judge.accuracy(digits.test.x, digits.test.y) < 0.25
+
+
+def test_the_judge_takes_vectors():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 600)
+    x = (rng.normal(size=(600, 5)) + 1000.0 * np.eye(3, 5)[y] + 300.0).astype("float32")
+    judge = evaluation.Judge((5,), 3, epochs=5).fit(x[:400], y[:400])
+    assert judge.accuracy(x[400:], y[400:]) > 0.98
+
+
+def test_frechet_distance_of_gaussians():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(4, 4))
+    a = rng.normal(size=(200_000, 4))
+    b = rng.normal(size=(200_000, 4)) * 2.0 + 1.0
+    # |m|^2 + sum (s_a - s_b)^2 for covariances that commute
+    assert evaluation.frechet_distance(a, b) == pytest.approx(4 * 1.0 + 4 * 1.0, rel=0.02)
+    assert evaluation.frechet_distance(a @ root, a @ root) == pytest.approx(0.0, abs=1e-6)
+    turned = np.linalg.qr(root)[0]
+    rotated = evaluation.frechet_distance(a @ turned, b @ turned)
+    assert rotated == pytest.approx(evaluation.frechet_distance(a, b), rel=1e-6)
+
+
+def test_diversity_of_known_cases():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(2000, 8))
+    same = evaluation.diversity(real, rng.normal(size=(2000, 8)))
+    assert same["density"] == pytest.approx(1.0, abs=0.06)
+    assert same["coverage"] > 0.95  # Naeem et al. 2020, eq. 9: 1 - 1 / 2^k in expectation
+    assert same["precision"] > 0.7
+    assert same["recall"] > 0.7
+    far = evaluation.diversity(real, real + 100.0)
+    assert max(far.values()) == 0.0
+    narrow = evaluation.diversity(real, 0.05 * rng.normal(size=(2000, 8)))
+    assert narrow["precision"] == 1.0
+    assert narrow["recall"] < 0.05
+    assert narrow["coverage"] < 0.5
+
+
+def test_nearest_agrees_with_all_distances(digits):
+    x = digits.test.floats(slice(0, 30))
+    train = digits.train.floats()
+    everything = np.sqrt(np.square(x[:, None] - train[None]).sum(axis=(2, 3, 4)))
+    distance, index = evaluation.nearest(x, digits.train, 3)
+    np.testing.assert_allclose(distance, np.sort(everything, axis=1)[:, :3], atol=1e-3)
+    np.testing.assert_array_equal(index[:, 0], everything.argmin(axis=1))
+
+
+def test_memorising_fires_on_copies_only(digits):
+    held = digits.test.floats(slice(0, 180))
+    fresh = evaluation.memorising(digits.test.floats(slice(180, 359)), digits.train, held)
+    assert not fresh["memorised"]
+    copies = digits.train.floats(slice(0, 200))
+    assert evaluation.memorising(copies, digits.train, held)["share"] > 0.95
+    noise = np.random.default_rng(0).normal(size=copies.shape) * 0.01
+    assert evaluation.memorising(copies + noise, digits.train, held)["memorised"]
+    half = np.concatenate([copies[:20], digits.test.floats(slice(180, 340))])
+    assert evaluation.memorising(half, digits.train, held)["memorised"]
+
+
+# All of it.
+
+
+def test_evaluate_gives_every_figure(metrics, digits):
+    assert json.loads(json.dumps(metrics)) == metrics
+    assert set(metrics) == {
+        "settings", "elbo", "latent", "classification", "conditional", "marginal", "samples",
+        "memorising", "seconds",
+    }  # fmt: skip
+    elbo, nll = metrics["elbo"], metrics["conditional"]
+    assert elbo["elbo"] == pytest.approx(-elbo["reconstruction"] - elbo["kl"], rel=1e-5)
+    assert nll["nats"] < -elbo["elbo"] + 3 * nll["monte_carlo_error"]
+    # y is worth between 0 and log 10 nats, up to the noise of 200 examples
+    assert 0 < metrics["marginal"]["nats"] - nll["nats"] < math.log(10) + 0.2
+    assert set(nll["per_class"]) == set(digits.class_names)
+    sizes = [one["examples"] for one in nll["per_class"].values()]
+    weighted = [one["nats"] * one["examples"] for one in nll["per_class"].values()]
+    assert sum(weighted) / sum(sizes) == pytest.approx(nll["nats"], rel=1e-6)
+    assert len(elbo["kl_per_group"]) == 2
+    assert len(elbo["kl_per_dimension"]) == 8
+    assert metrics["samples"]["on_label_accuracy"] > 0.8
+    assert metrics["samples"]["tstr"] > 0.6
+    assert not metrics["memorising"]["memorised"]
+    assert metrics["classification"]["accuracy"] > 0.5
+
+
+def test_grey_levels_are_no_likelihood(trained, digits):
+    x, y = digits.test.floats(slice(0, 40)), digits.test.y[:40]
+    figures = evaluation._likelihood_figures(trained, digits, x, y, 10, "none", 0, None)
+    assert "grey_level_cross_entropy" in figures
+    assert not {"conditional", "marginal", "bits_per_dimension"} & set(figures)
+
+
+def test_figures_that_do_not_apply_are_absent():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(120, 2)).astype("float32")
+    x = (y @ rng.normal(size=(2, 5)) + rng.normal(size=(120, 5))).astype("float32")
+    data = from_arrays(x, y)
+    model = ConditionalVAE(
+        (5,), Continuous(2), 2, likelihood=Gaussian("learned"), prior=ConditionalNormal(())
+    )
+    metrics = evaluation.evaluate(model, data, samples=20)
+    assert {"marginal", "classification", "samples", "bits_per_dimension"}.isdisjoint(metrics)
+    assert metrics["settings"]["split"] == "validation"
+    assert "memorising" in metrics
+
+
+def test_bits_per_dimension_are_of_dequantised_data():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (60, 4, 4, 1)).astype("uint8")
+    data = from_arrays(x, test=(x[:20], None))
+    model = ConditionalVAE(
+        (4, 4, 1), None, 2, likelihood=Gaussian(sigma=0.3), backbone=MLP((4,)), seed=0
+    )
+    bits = evaluation.evaluate(model, data, samples=10)["bits_per_dimension"]
+    assert 8.0 < bits["bits"] < 14.0  # no model of uniform noise can go below 8
+    assert bits["examples"] == 20
+
+
+def test_the_callback_logs_bounds_that_agree(digits):
+    x, y = digits.validation.floats(), digits.validation.y
+    model = ConditionalVAE(digits.x_shape, 10, 2, backbone=MLP((16,)))
+    model.compile()
+    watch = [evaluation.BoundCallback(x, y, num_samples=k, every=2) for k in (1, 20)]
+    few = digits.train.take(slice(0, 200))
+    history = model.fit(few.floats(), few.y, epochs=4, verbose=0, callbacks=watch).history
+    for name in ("val_elbo", "val_log_prob"):
+        assert np.isnan(history[name]).tolist() == [True, False, True, False]
+        assert history[name][3] > history[name][1]
+    assert history["val_log_prob"][3] == pytest.approx(model.log_prob(x, y, 20).mean, rel=1e-5)
+    assert history["val_log_prob"][3] > history["val_elbo"][3] - 0.1
+
+
+# The report.
+
+
+def test_the_report_needs_nothing_but_itself(trained, digits, metrics, tmp_path):
+    pictures = report.pictures(trained, digits, metrics)
+    assert {"Samples", "Reconstructions", "Outliers", "Reliability of p(y | x)"} <= set(pictures)
+    path = report.report_html(metrics, pictures, tmp_path / "report.html")
+    page = path.read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    linked = re.findall(r"(?:src|href)=\"?([^\" >]*)", page)
+    assert all(link.startswith("data:image/png") for link in linked)
+    assert not re.search(r"<script|@import|url\(", page)
+    images = re.findall(r"base64,([^\"]+)", page)
+    assert len(images) == len(pictures)
+    assert all(base64.b64decode(image).startswith(b"\x89PNG") for image in images)
+    assert f"{metrics['conditional']['nats']:.2f}" in page
+    with pytest.raises(ValueError, match=r"\.html"):
+        report.report_html(metrics, {}, tmp_path / "report.pdf")
+
+
+def test_a_report_escapes_and_warns(metrics, tmp_path):
+    said, advice = evaluation.verdict(0, 8, 0.0)
+    bad = metrics | {
+        "settings": metrics["settings"] | {"data": "<b>"},
+        "latent": metrics["latent"] | {"verdict": said, "advice": advice},
+        "memorising": metrics["memorising"] | {"memorised": True, "share": 0.9},
+    }
+    page = report.report_html(bad, {}, tmp_path / "r.html").read_text()
+    assert "&lt;b&gt;" in page
+    assert "Collapsed" in page
+    assert "Warm beta up" in page
+    assert "90.0 % of the samples are copies" in page
+
+
+def test_compare_marks_the_best_only_beyond_the_errors(metrics):
+    better = json.loads(json.dumps(metrics))
+    better["conditional"]["nats"] -= 10.0
+    better["marginal"]["nats"] -= 1e-4
+    del better["classification"]
+    rows = {row["label"]: row for row in report.compare({"a": metrics, "b": better})}
+    assert rows["−log p(x | y)"]["best"] == 1
+    assert rows["−log p(x)"]["best"] is None
+    assert rows["accuracy of p(y | x)"]["values"][1] == ""
+    assert all(len(row["values"]) == 2 for row in rows.values())
+
+
+def test_pictures_of_runs_side_by_side(trained):
+    figure = report.compare_pictures({"one": trained, "two": trained}, n=4)
+    assert isinstance(figure, plots.Figure)
+
+
+@pytest.mark.slow
+def test_the_judge_on_mnist(mnist):
+    x, y = mnist["x_train"][..., None], mnist["y_train"].astype("int32")
+    judge = evaluation.Judge((28, 28, 1), 10).fit(x, y)
+    assert judge.accuracy(mnist["x_test"][..., None], mnist["y_test"]) >= 0.99
+    held = Split(mnist["x_test"][..., None]).floats
+    train = Split(x, y)
+    assert evaluation.memorising(train.floats(slice(0, 500)), train, held(slice(0, 500)))[
+        "memorised"
+    ]
+    assert not evaluation.memorising(held(slice(500, 1000)), train, held(slice(0, 500)))[
+        "memorised"
+    ]
