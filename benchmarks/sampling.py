@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from likelihood import HIDDEN, LATENT, PIXELS, seconds
 
 PNGS = 2000

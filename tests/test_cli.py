@@ -334,8 +334,8 @@ def test_info(cvae, run):
 
 def test_own_pictures_by_class_name(cvae, tmp_path):
     shapes(tmp_path / "shapes")
-    words = ("--units", "64", "--latent-dim", 4, "--batch-size", 32, "--learning-rate", 0.003)
-    assert cvae("train", "shapes", "--epochs", 80, *words, "--out", "run").code == 0
+    words = ("--units", "64", "--latent-dim", 4, "--batch-size", 16, "--learning-rate", 0.003)
+    assert cvae("train", "shapes", "--epochs", 120, *words, "--out", "run").code == 0
     assert Run.open("run").model().x_shape == (12, 12, 3)
     for place, name in enumerate(COLORS):
         assert cvae("generate", "run", "-c", name, "-n", 40, "-o", f"{name}.npz").code == 0
@@ -437,7 +437,7 @@ def test_bad_commands(refused, tmp_path, command, words):
         ("generate RUN -c 11", ["'11'", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"]),
         ("generate RUN -c 3:0.5,8:0.9", ["sum to 1"]),
         ("generate RUN -c 3:a", ["3:a", "0:0.5,9:0.5"]),
-        ("generate RUN -n 0", ["-n", "0", ">=1"]),
+        ("generate RUN -n 0", ["-n", "greater than or equal to 1"]),
         ("generate RUN -o mine.png", ["'mine.png' exists already", "--overwrite"]),
         ("generate RUN -o a.gif", ["'a.gif'", ".png, .npz, a folder"]),
         ("generate RUN -o no/where.png", ["folder", "no' is missing"]),

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -142,6 +143,21 @@ def test_continuous_standardises_with_what_it_adapted_to(rng):
     found = features(condition, y)
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(found.std(axis=0), [1, 0], atol=1e-5)
+
+
+def test_continuous_standardises_before_it_rounds():
+    y = np.array([[2021.0], [2022.0], [2023.0]])
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        condition = Continuous(1)
+        condition.adapt(y)
+        found = condition.features(condition.prepare(y))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    expected = [[-1.2247], [0.0], [1.2247]]
+    found = ops.convert_to_numpy(ops.cast(found, "float32"))
+    np.testing.assert_allclose(found, expected, atol=0.01)
 
 
 @pytest.mark.parametrize(

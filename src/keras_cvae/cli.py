@@ -398,6 +398,119 @@ def plot(
             out.print(str(path), soft_wrap=True)
 
 
+# Measure.
+
+Samples = Annotated[int, typer.Option(min=1, help="Importance samples per example.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only so many test examples: quicker.")]
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="Default: what the run was trained on.")
+    ] = None,
+    samples: Samples = 500,
+    limit: Limit = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write a page with pictures, report.html.")
+    ] = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say how good a run is: likelihood with error bars, samples judged, calibration.
+
+    Figures are written to RUN/evaluation/metrics.json, the page to RUN/evaluation/report.html.
+    """
+    opened = _open(run)
+    metrics = _evaluated(opened, data, samples, limit, seed, report)
+    if as_json:
+        print(json.dumps(metrics))
+        return
+    _figures({opened.folder.name: metrics})
+    if report:
+        page = opened.folder / "evaluation" / "report.html"
+        out.print(f"The page is {page}", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--out", help="A .png: draws of all, same latents.")
+    ] = None,
+    samples: Samples = 500,
+    limit: Limit = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put runs side by side. Runs that were not evaluated yet are evaluated first."""
+    if output is not None:
+        _check_output(output, (".png", ".pdf", ".svg"), overwrite)
+    opened = {str(run): _open(run) for run in runs}
+    figures = {}
+    for name, one in opened.items():
+        known = one.evaluation()
+        figures[name] = known or _evaluated(one, None, samples, limit, seed, False)
+    if as_json:
+        print(json.dumps(figures))
+    else:
+        _figures(figures)
+    if output is not None:
+        from keras_cvae import plots, report
+
+        plots.save(report.compare_pictures({n: r.model() for n, r in opened.items()}), output)
+        err.print(f"Draws are in {output}", soft_wrap=True)
+
+
+def _evaluated(run: Any, data: str | None, samples: int, limit, seed: int, page: bool) -> Any:
+    from keras_cvae import evaluation, report
+    from keras_cvae.training import load_data, write_json
+
+    model = run.model()
+    split = load_data(data, run.config, _progress) if data else run.data(_progress)
+    metrics = evaluation.evaluate(
+        model,
+        split,
+        samples=samples,
+        binarize=run.config.binarize,
+        limit=limit,
+        seed=seed,
+        progress=_progress,
+    )
+    folder = run.folder / "evaluation"
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "metrics.json", metrics)
+    if page:
+        pictures = report.pictures(model, split, metrics, seed)
+        report.report_html(metrics, pictures, folder / "report.html")
+    return metrics
+
+
+def _figures(runs: dict[str, Any]) -> None:
+    from keras_cvae import report
+
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("")
+    for name in runs:
+        table.add_column(name, justify="right", overflow="fold")
+    group = None
+    for row in report.compare(runs):
+        if row["group"] != group:
+            group = row["group"]
+            table.add_row(Text(group, "bold"))
+        cells = [
+            Text(cell, "green" if i == row["best"] else "") for i, cell in enumerate(row["values"])
+        ]
+        table.add_row(f"  {row['label']}", *cells)
+    out.print(table)
+    for name, metrics in runs.items():
+        latent = metrics["latent"]
+        prefix = f"{name}: " if len(runs) > 1 else ""
+        out.print(f"\n{prefix}{latent['verdict']} {latent['advice'] or ''}".rstrip())
+
+
 # Look.
 
 

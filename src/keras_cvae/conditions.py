@@ -278,12 +278,12 @@ class Continuous(Condition):
     def __init__(self, dim=1, **kwargs):
         if int(dim) != dim or dim < 1:
             raise ValueError(f"dim: received {dim}, expected a positive whole number.")
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # a year has more digits than bfloat16
         self.dim = self.width = int(dim)
         self.shape = (self.dim,)
-        statistics: dict[str, Any] = {"shape": self.shape, "trainable": False, "dtype": "float32"}
-        self.mean = self.add_weight(initializer="zeros", name="mean", **statistics)
-        self.scale = self.add_weight(initializer="ones", name="scale", **statistics)
+        kept: dict[str, Any] = {"trainable": False, "dtype": "float32", "autocast": False}
+        self.mean = self.add_weight(self.shape, "zeros", name="mean", **kept)
+        self.scale = self.add_weight(self.shape, "ones", name="scale", **kept)
 
     def get_config(self):
         return super().get_config() | {"dim": self.dim}

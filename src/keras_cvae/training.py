@@ -119,6 +119,11 @@ class Run:
         """Load the data again, split as in training."""
         return load_data(self.source, self.config, progress)
 
+    def evaluation(self) -> dict[str, Any]:
+        """What `cvae evaluate` measured last, or nothing."""
+        path = self.folder / "evaluation" / "metrics.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
     def history(self) -> dict[str, list[float]]:
         """Metrics by name, one value an epoch."""
         path = self.folder / "history.json"
@@ -368,10 +373,15 @@ def _resumed(run: Run, config: RunConfig) -> Run:
             "keeps its settings; only --epochs may grow. Start another run for other settings."
         )
     asked = run.config.model_copy(update={"epochs": config.epochs or run.config.epochs})
-    if asked.epochs != run.config.epochs and run.config.schedule != "constant":
+    planned = [
+        f"{name}={getattr(run.config, name)}"
+        for name, unplanned in (("schedule", "constant"), ("warmup", 0), ("cycles", 0))
+        if getattr(run.config, name) != unplanned
+    ]
+    if asked.epochs != run.config.epochs and planned:
         raise ConfigError(
-            f"The run '{run.folder}' plans its learning rate over {run.config.epochs} epochs "
-            f"(schedule={run.config.schedule}); --epochs cannot change on --resume."
+            f"The run '{run.folder}' is planned over {run.config.epochs} epochs "
+            f"({', '.join(planned)}); --epochs cannot change on --resume."
         )
     if (asked.epochs or 0) < (run.config.epochs or 0):
         raise ConfigError(

@@ -43,6 +43,27 @@ class Part(keras.Model):
         condition = self.condition.symbolic()
         self(symbols if condition is None else symbols | {"condition": condition})
 
+    def apply(self, inputs: dict[str, np.ndarray], batch_size: int) -> Any:
+        """As `predict` on arrays, without what it spends on every call and batch.
+
+        Batches are filled up to one size, a power of two when there is only one: few compilations,
+        and the answer to a single example within a fraction of a millisecond.
+        """
+        n = len(next(iter(inputs.values())))
+        size = min(batch_size, 2 ** math.ceil(math.log2(n)))
+        parts = []
+        for start in range(0, n, size):
+            count = min(size, n - start)
+            some = {name: values[start : start + size] for name, values in inputs.items()}
+            if count < size:
+                filled = np.resize(np.arange(count), size)
+                some = {name: values[filled] for name, values in some.items()}
+            out = self.predict_on_batch(some)
+            parts.append(keras.tree.map_structure(lambda t, count=count: t[:count], out))
+        if len(parts) == 1:
+            return parts[0]
+        return keras.tree.map_structure(lambda *several: np.concatenate(several), *parts)
+
     def get_config(self):
         own = {name: serialize(value) for name, value in self.arguments().items()}
         return {"name": self.name, "condition": serialize(self.condition)} | own
@@ -264,7 +285,7 @@ def check_linear(decoder: keras.Model, likelihood: Likelihood) -> None:
     shapers = (layer for layer in reversed(decoder.layers) if not isinstance(layer, moves))
     last = next(shapers, None)
     activation = getattr(getattr(last, "activation", None), "__name__", "linear")
-    if likelihood.link and activation in ("sigmoid", "softmax"):
+    if last and likelihood.link and activation in ("sigmoid", "softmax"):
         raise ValueError(
             f"Your decoder ends in a {activation}, but the {type(likelihood).__name__} likelihood "
             f"takes logits and applies the {likelihood.link} itself. Give the layer '{last.name}' "
