@@ -326,7 +326,7 @@ def _weigh(
 def default_batch_size(model: Any) -> int:
     """How many z to decode at once: enough for fast matrix products, few enough for the caches."""
     size = math.prod(model.likelihood.parameter_shape(model.x_shape))
-    return int(np.clip(2**21 // size, EXAMPLES, 4096))
+    return int(np.clip(2**21 // size, EXAMPLES, 1024))
 
 
 def _logsumexp(values: np.ndarray) -> np.ndarray:

@@ -44,25 +44,16 @@ class Part(keras.Model):
         self(symbols if condition is None else symbols | {"condition": condition})
 
     def apply(self, inputs: dict[str, np.ndarray], batch_size: int) -> Any:
-        """As `predict` on arrays, without what it spends on every call and batch.
+        """As `predict` on arrays; what fits one batch is answered without predict's preparations.
 
-        Batches are filled up to one size, a power of two when there is only one: few compilations,
-        and the answer to a single example within a fraction of a millisecond.
+        That batch is filled up to a power of two, so that few sizes are ever compiled.
         """
         n = len(next(iter(inputs.values())))
-        size = min(batch_size, 2 ** math.ceil(math.log2(n)))
-        parts = []
-        for start in range(0, n, size):
-            count = min(size, n - start)
-            some = {name: values[start : start + size] for name, values in inputs.items()}
-            if count < size:
-                filled = np.resize(np.arange(count), size)
-                some = {name: values[filled] for name, values in some.items()}
-            out = self.predict_on_batch(some)
-            parts.append(keras.tree.map_structure(lambda t, count=count: t[:count], out))
-        if len(parts) == 1:
-            return parts[0]
-        return keras.tree.map_structure(lambda *several: np.concatenate(several), *parts)
+        if n > batch_size:
+            return self.predict(inputs, batch_size=batch_size, verbose=0)
+        filled = np.resize(np.arange(n), 2 ** math.ceil(math.log2(n)))
+        out = self.predict_on_batch({name: values[filled] for name, values in inputs.items()})
+        return keras.tree.map_structure(lambda values: values[:n], out)
 
     def get_config(self):
         own = {name: serialize(value) for name, value in self.arguments().items()}
