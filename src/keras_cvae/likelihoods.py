@@ -172,6 +172,7 @@ class Gaussian(Likelihood):
     """
 
     VARIANCES = ("fixed", "learned", "predicted", "optimal")
+    least_variance = 1e-8  # where x never changes the likelihood would grow without bound
 
     def __init__(self, variance="fixed", sigma=1.0, momentum=0.99, **kwargs):
         if variance not in self.VARIANCES:
@@ -193,6 +194,10 @@ class Gaussian(Likelihood):
                 autocast=False,
                 name="log_var",
             )
+        if variance == "optimal":
+            self.updates = self.add_weight(
+                shape=(), initializer="zeros", trainable=False, dtype="int32", name="updates"
+            )
 
     def get_config(self):
         own = {"variance": self.variance, "sigma": self.sigma, "momentum": self.momentum}
@@ -201,7 +206,7 @@ class Gaussian(Likelihood):
     def _mean_and_log_var(self, parameters) -> tuple[Any, Any]:
         if self.variance == "predicted":
             mean, log_var = ops.split(parameters, 2, axis=-1)
-            return mean, log_var
+            return mean, ops.maximum(log_var, np.log(self.least_variance))
         if self.variance == "fixed":
             return parameters, 2.0 * float(np.log(self.sigma))
         return parameters, ops.convert_to_tensor(self.log_var)
@@ -210,10 +215,15 @@ class Gaussian(Likelihood):
         mean, log_var = self._mean_and_log_var(parameters)
         squared = ops.square(x - mean)
         if self.variance == "optimal" and training:
-            log_var = ops.log(ops.mean(squared) + 1e-10)
-            kept = self.momentum * self.log_var
-            self.log_var.assign(kept + (1.0 - self.momentum) * ops.stop_gradient(log_var))
+            log_var = ops.log(ops.maximum(ops.mean(squared), self.least_variance))
+            self._average(ops.stop_gradient(log_var))
         return -0.5 * (squared * ops.exp(-log_var) + log_var + LOG_2PI)
+
+    def _average(self, log_var) -> None:
+        # A plain mean at first, so that the initial value is forgotten at once.
+        self.updates.assign_add(1)
+        share = ops.maximum(1.0 - self.momentum, 1.0 / ops.cast(self.updates, "float32"))
+        self.log_var.assign(self.log_var + share * (log_var - self.log_var))
 
     def mean(self, parameters):
         return self._mean_and_log_var(parameters)[0]

@@ -201,8 +201,20 @@ class ConditionalVAE(keras.Model):
         self.compile(**deserialize(config))
         self.optimizer.build(self.trainable_variables)
 
-    def fit(self, x=None, y=None, *, sample_weight=None, validation_data=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        *,
+        sample_weight=None,
+        validation_data=None,
+        **kwargs,
+    ):
         """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`.
+
+        A data set must yield y as `condition.prepare` gives it: classes as positions, 0 .. K - 1.
 
         Raises:
             ValueError: Arrays that do not fit each other or the model.
@@ -213,7 +225,13 @@ class ConditionalVAE(keras.Model):
             vx, vy = self._check(vx, rest[0] if rest else None, "validation x")
             validation_data = (vx, vy, *rest[1:])
         return super().fit(
-            x, y, sample_weight=sample_weight, validation_data=validation_data, **kwargs
+            x,
+            y,
+            batch_size,
+            epochs,
+            sample_weight=sample_weight,
+            validation_data=validation_data,
+            **kwargs,
         )
 
     def evaluate(self, x=None, y=None, **kwargs):
@@ -284,7 +302,7 @@ class ConditionalVAE(keras.Model):
         """
         z = np.asarray(z, "float32")
         z = z[None] if z.ndim == 1 else z
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+        if z.ndim != 2 or z.shape[1] != self.latent_dim or not len(z):
             raise ValueError(
                 f"decode received z of shape {np.shape(z)}. Expected (n, {self.latent_dim})."
             )
@@ -531,8 +549,8 @@ class ConditionalVAE(keras.Model):
                 f"Received a batch of x with examples of shape {shape}. This model expects "
                 f"{self.x_shape}."
             )
-        if self.condition.width and "condition" not in inputs:
-            self.condition.prepare(None)
+        if bool(self.condition.width) != ("condition" in inputs):
+            self.condition.prepare(inputs.get("condition"))  # says what is missing, or too much
         return inputs, None, sample_weight
 
     def _check(self, x, y, name, sample_weight=None):
