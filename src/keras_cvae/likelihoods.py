@@ -206,7 +206,7 @@ class Gaussian(Likelihood):
     def _mean_and_log_var(self, parameters) -> tuple[Any, Any]:
         if self.variance == "predicted":
             mean, log_var = ops.split(parameters, 2, axis=-1)
-            return mean, ops.maximum(log_var, np.log(self.least_variance))
+            return mean, ops.maximum(log_var, float(np.log(self.least_variance)))
         if self.variance == "fixed":
             return parameters, 2.0 * float(np.log(self.sigma))
         return parameters, ops.convert_to_tensor(self.log_var)

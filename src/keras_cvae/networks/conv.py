@@ -115,19 +115,20 @@ class ConvEncoder(keras.layers.Layer):
 
 
 class ConvDecoder(keras.layers.Layer):
-    """Two dense layers, then blocks at rising resolution, cropped to the data's size."""
+    """The encoder's mirror: dense layers, then blocks at rising resolution, cropped to size."""
 
     def __init__(self, filters, units, activation, output_shape, **kwargs):
         super().__init__(**kwargs)
         self.shape_out, scale = output_shape, 2 ** len(filters)
         self.smallest = tuple(math.ceil(n / scale) for n in output_shape[:2])
         self.dense = keras.layers.Dense(units, activation=activation)
-        self.spread = keras.layers.Dense(math.prod(self.smallest) * filters[0])
-        self.activation = keras.layers.Activation(activation)
+        self.spread = keras.layers.Dense(
+            math.prod(self.smallest) * filters[0], activation=activation
+        )
         # A block gives four times the channels that depth-to-space leaves.
-        self.blocks = [Block(4 * n, activation) for n in (*filters[1:], filters[-1])]
+        self.blocks = [Block(4 * n, activation) for n in filters[1:]]
         self.output_layer = keras.layers.Conv2D(
-            output_shape[-1], 3, padding="same", dtype="float32"
+            4 * output_shape[-1], 3, padding="same", dtype="float32"
         )
 
     def build(self, input_shapes):
@@ -138,13 +139,13 @@ class ConvDecoder(keras.layers.Layer):
         for block in self.blocks:
             block.build((None, rows, columns, channels), *input_shapes[1:])
             rows, columns, channels = 2 * rows, 2 * columns, block.conv.filters // 4
-        self.output_layer.build((None, *self.shape_out[:2], channels))
+        self.output_layer.build((None, rows, columns, channels))
 
     def call(self, inputs):
         z, *features = inputs
-        h = self.dense(ops.concatenate([z, *features], axis=-1) if features else z)
-        h = self.activation(self.spread(h))
+        h = self.spread(self.dense(ops.concatenate(inputs, axis=-1) if features else z))
         h = ops.reshape(h, (-1, *self.smallest, h.shape[-1] // math.prod(self.smallest)))
         for block in self.blocks:
             h = depth_to_space(block(h, *features))
-        return self.output_layer(h[:, : self.shape_out[0], : self.shape_out[1]])
+        x = depth_to_space(self.output_layer(h))
+        return x[:, : self.shape_out[0], : self.shape_out[1]]
