@@ -23,7 +23,17 @@ from keras_cvae.config import RunConfig, presets
 from keras_cvae.training import Run
 
 CVAE = Path(sys.executable).with_name("cvae")
-COMMANDS = ("train", "quickstart", "generate", "restyle", "plot", "info", "presets")
+COMMANDS = (
+    "train",
+    "quickstart",
+    "generate",
+    "restyle",
+    "evaluate",
+    "compare",
+    "plot",
+    "info",
+    "presets",
+)
 KINDS = ("samples", "defaults", "latent", "manifold", "transition", "reconstructions", "history")
 COLORS = {"circle": (230, 40, 40), "square": (40, 230, 40), "triangle": (40, 40, 230)}
 
@@ -320,6 +330,32 @@ def test_plot(cvae, run):
     assert "<svg" in Path("figures/history.svg").read_text()
     said = cvae("plot", run, "manifold", "-c", "3:0.5,8:0.5", "--grid", "quantile", "-o", "figures")
     assert said.out.split() == ["figures/manifold-3_0.5_8_0.5-quantile.png"]
+
+
+def test_evaluate_then_compare(cvae, run, tmp_path):
+    shutil.copytree(run, tmp_path / "a")
+    said = cvae("evaluate", "a", "--limit", 60, "--samples", 20, "--report")
+    assert said.code == 0
+    assert {"−log p(x | y)", "on-label accuracy", "active dimensions"} <= {
+        line.split("  ")[1] for line in said.out.splitlines() if line.startswith("    ")
+    }
+    folder = tmp_path / "a" / "evaluation"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["settings"]["examples"] == 60
+    assert metrics["settings"]["samples"] == 20
+    assert metrics["elbo"]["elbo"] <= -metrics["conditional"]["nats"] + 1.0
+    assert metrics["samples"]["on_label_accuracy"] > 0.8
+    page = (folder / "report.html").read_text()
+    assert "<img" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    said = cvae("compare", "a", "b", "-o", "both.png")
+    assert said.code == 0
+    assert f"{-metrics['elbo']['elbo']:.2f}" in said.out
+    with Image.open(tmp_path / "both.png") as picture:
+        assert picture.width > picture.height
+    assert json.loads(cvae("compare", "a", "b", "--json").out)["b"] == metrics
 
 
 def test_info(cvae, run):
