@@ -28,6 +28,9 @@ class RunConfig(BaseModel):
 
     conditional: bool = _setting(True, "Model", "Condition on the labels; off: the plain VAE.")
     latent_dim: int = _setting(32, "Model", "Length of the latent z.", ge=1)
+    groups: int = _setting(
+        1, "Model", "Groups that z is split into; a learned prior draws one after the other.", ge=1
+    )
     prior: Literal["standard", "conditional"] = _setting(
         "conditional", "Model", "p(z|y): standard normal, or learned from y."
     )
@@ -61,7 +64,7 @@ class RunConfig(BaseModel):
     epochs: int | None = _setting(
         None,
         "Training",
-        "Passes over the training data. Not given: enough for 25,000 steps, 20 to 300.",
+        "Passes over the training data. Not given: enough for 19,000 steps, 20 to 300.",
         ge=1,
     )
     batch_size: int = _setting(128, "Training", "Examples per step.", ge=1)
@@ -94,6 +97,10 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"validation: received {self.validation:g}, expected a part between 0 and 1, or "
                 "'test'"
+            )
+        if self.groups > self.latent_dim:
+            raise ValueError(
+                f"groups: received {self.groups}, expected at most latent_dim={self.latent_dim}"
             )
         for name in ("units", "filters"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:

@@ -19,7 +19,7 @@ from keras_cvae.distributions import Gaussian
 from keras_cvae.priors import concatenate
 
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
-PILOT = 32  # samples that every class gets before the likely ones get all
+PILOT = 16  # samples that every class gets before the likely ones get all
 MARGIN = 12.0  # nats below the likeliest class where p(y | x) < 1e-5 and the pilot is enough
 
 Progress = Callable[..., Iterable]

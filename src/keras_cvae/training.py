@@ -38,7 +38,7 @@ from keras_cvae.networks import MLP, Conv
 from keras_cvae.objectives import ELBO, IWAE, Cyclical, Warmup
 
 CHECKPOINT_SECONDS = 10.0
-STEPS = 25_000  # of a run whose epochs are not given
+STEPS = 19_000  # of a run whose epochs are not given
 
 
 class RunError(ValueError):
@@ -179,7 +179,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
         model = ConditionalVAE(
             data.x_shape,
             _condition(config, data),
-            config.latent_dim,
+            [len(part) for part in np.array_split(range(config.latent_dim), config.groups)],
             likelihood=likelihood,
             prior=config.prior,
             backbone=MLP(config.units, config.activation)
