@@ -214,9 +214,23 @@ def test_generate_keeps_the_order_of_conditions(small):
 def test_restyle_decodes_with_another_condition(data, small):
     (x, y), model = data, small()
     expected = model.decode(model.encode(x, y), 2)
-    np.testing.assert_array_equal(model.restyle(x, y, 2), expected)
-    np.testing.assert_array_equal(model.restyle(x, y, [2]), expected)
-    np.testing.assert_array_equal(model.restyle(x, y, np.full(40, 2)), expected)
+    for to in (2, [2], np.full(40, 2)):
+        np.testing.assert_allclose(model.restyle(x, y, to), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_restyle_moves_z_from_one_learned_prior_to_the_other(data, small, rng):
+    (x, y), model = data, small(prior="conditional", latent_dim=[1, 1])
+    for weight in model.prior.trainable_variables:
+        weight.assign(rng.normal(size=weight.shape, scale=0.5))
+    z, close = model.encode(x, y), {"rtol": 1e-4, "atol": 1e-5}
+    style = model.style(z, y)
+    assert np.abs(style - z).max() > 0.1
+    to = {"noise": style, "condition": np.full(40, 2, "int32")}
+    moved = model.prior.predict(to, verbose=0)["z"]
+    np.testing.assert_allclose(model.restyle(x, y, 2), model.decode(moved, 2), **close)
+    np.testing.assert_allclose(model.restyle(x, y, y), model.reconstruct(x, y), **close)
+    ends = model.interpolate(z[0], z[1], condition=y[0], to_condition=y[1], steps=3)[::2]
+    np.testing.assert_allclose(ends, model.decode(z[:2], y[:2]), **close)
 
 
 def test_interpolate(small):

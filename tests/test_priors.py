@@ -66,6 +66,18 @@ def test_ancestral_samples_have_the_moments_of_the_chain(rng):
     np.testing.assert_allclose(np.cov(z.T), [[1, b], [b, 1 + b * b]], atol=0.06)
 
 
+@pytest.mark.parametrize("features", [0, 3])
+def test_noise_undoes_sampling(features, rng):
+    standard = StandardNormal()
+    standard.build_groups((2, 1, 3), features)
+    for prior in (built((2, 1, 3), features), standard):
+        perturb(prior, rng)
+        y = tensor(rng.normal(size=(5, 3))) if features else None
+        noise = tensor(rng.normal(size=(5, 6)))
+        z = concatenate(prior.sample(y, noise)[0])
+        np.testing.assert_allclose(numpy(prior.noise(y, z)), numpy(noise), rtol=1e-4, atol=1e-5)
+
+
 def test_meeting_the_posterior_agrees_with_sampling(rng):
     """With q = N(0, I), `meet` draws its noise and gives the factors of p at those draws."""
     prior = built((2, 1), 3)

@@ -376,8 +376,26 @@ class ConditionalVAE(keras.Model):
             drawn.append(self.likelihood.sample(ops.convert_to_numpy(parameters), rng))
         return np.concatenate(drawn)
 
+    def style(self, z, condition=None) -> np.ndarray:
+        """What is left of z `(n, latent_dim)` once its condition is known: the prior's noise.
+
+        Standard normal if z ~ p(z | y); z itself under the standard normal prior. A learned prior
+        puts each class somewhere else, so it is this, not z, that two classes share.
+        """
+        z = np.asarray(z, "float32")
+        y = self._conditions(condition, len(z))
+        features = None if y is None else self.condition.features(ops.convert_to_tensor(y))
+        return ops.convert_to_numpy(self.prior.prior.noise(features, ops.convert_to_tensor(z)))
+
+    def _styled(self, style, condition) -> np.ndarray:
+        """Undo `style`."""
+        y = self._conditions(condition, len(style))
+        return self.prior.apply(self._inputs(noise=style, condition=y), self._at_once(None))["z"]
+
     def restyle(self, x, condition, to) -> np.ndarray:
-        """The same handwriting, another digit: z = encode(x, condition), decode(z, to).
+        """The same handwriting, another digit: x's style under another condition.
+
+        Encodes x, takes the condition out of z (`style`), puts the other one in, and decodes.
 
         Args:
             x: Array `(n, *x_shape)`.
@@ -387,16 +405,20 @@ class ConditionalVAE(keras.Model):
         Returns:
             Array `(n, *x_shape)`.
         """
-        return self.decode(self.encode(x, condition), to)
+        style = self.style(self.encode(x, condition), condition)
+        return self.decode(self._styled(style, to), to)
 
     def interpolate(
         self, z=None, to_z=None, *, condition=None, to_condition=None, steps: int = 11
     ) -> np.ndarray:
         """The way from one latent to another, from one condition to another, or both at once.
 
+        The way is straight in the condition and in the `style`, which under the standard normal
+        prior is z.
+
         Args:
             z: Start `(latent_dim,)`; None is the prior's mean for the condition on the way.
-            to_z: End; None stays at `z`.
+            to_z: End; None keeps the style of `z`.
             condition: One condition, the start.
             to_condition: The end; None stays at `condition`.
             steps: How many pictures, both ends included.
@@ -412,9 +434,12 @@ class ConditionalVAE(keras.Model):
         y = self.condition.mix(condition, condition if to_condition is None else to_condition, way)
         if z is None:
             return self.decode(self.sample_prior(y, steps if y is None else 1, temperature=0.0), y)
-        start = np.asarray(z, "float32")
-        end = start if to_z is None else np.asarray(to_z, "float32")
-        return self.decode((1 - way[:, None]) * start + way[:, None] * end, y)
+        start = end = self.style(np.atleast_2d(z), condition)
+        if to_z is not None:
+            end = self.style(
+                np.atleast_2d(to_z), condition if to_condition is None else to_condition
+            )
+        return self.decode(self._styled((1 - way[:, None]) * start + way[:, None] * end, y), y)
 
     # How likely? By importance sampling; see `keras_cvae.importance`.
 

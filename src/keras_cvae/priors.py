@@ -65,6 +65,15 @@ class Prior(keras.layers.Layer):
             groups.append(factors[-1].sample(part))
         return groups, factors
 
+    def noise(self, features, z):
+        """Undo `sample`: the noise `(..., batch, sum of sizes)` that gives z."""
+        groups = split_groups(z, self.sizes)
+        parts = []
+        for g, part in enumerate(groups):
+            factor = self.conditional(g, features, groups[:g])
+            parts.append((part - factor.mean) * ops.exp(-0.5 * factor.log_var))
+        return ops.concatenate(parts, axis=-1)
+
     def meet(self, features, q: Gaussian, noise) -> list[Latent]:
         """Draw z from q(z | x, y), and meet it with p(z | y), group by group.
 
