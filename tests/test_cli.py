@@ -337,7 +337,7 @@ def test_evaluate_then_compare(cvae, run, tmp_path):
     said = cvae("evaluate", "a", "--limit", 60, "--samples", 20, "--report")
     assert said.code == 0
     assert {"−log p(x | y)", "on-label accuracy", "active dimensions"} <= {
-        line.split("  ")[1] for line in said.out.splitlines() if line.startswith("    ")
+        line.strip().split("  ")[0] for line in said.out.splitlines()
     }
     folder = tmp_path / "a" / "evaluation"
     metrics = json.loads((folder / "metrics.json").read_text())

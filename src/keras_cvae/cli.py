@@ -689,7 +689,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         choose_backend()
-        app()
+        app(prog_name="cvae")
     except SystemExit as end:
         if end.code != 130:
             raise
