@@ -223,7 +223,7 @@ def quickstart(
     draw(run, "manifold", condition=ask, model=model)
     _summarise(run)
     out.print(f"\nYou asked for a {ask}:\n")
-    _show(model.generate(asked, n=5, seed=seed))
+    _show(model.generate(asked, n=4, seed=seed))
     seconds = time.monotonic() - started
     out.print(f"\nPictures are in {run.folder / 'pictures'} ({seconds:.0f} s).", soft_wrap=True)
     _next(
