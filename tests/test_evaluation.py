@@ -11,6 +11,7 @@ import pytest
 
 from keras_cvae import (
     MLP,
+    CategoricalValues,
     ConditionalNormal,
     ConditionalVAE,
     Continuous,
@@ -327,3 +328,14 @@ def test_the_judge_on_mnist(mnist):
     assert not evaluation.memorising(held(slice(500, 1000)), train, held(slice(0, 500)))[
         "memorised"
     ]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, None), (0, 1)])
+def test_categorical_levels_are_scaled_as_their_likelihood_counts(low, high, digits):
+    likelihood = CategoricalValues(256, low, high)
+    model = ConditionalVAE((8, 8, 1), likelihood=likelihood, backbone=MLP((4,)))
+    x = evaluation.prepared(model, digits.validation)
+    likelihood.check(x)
+    np.testing.assert_allclose(
+        evaluation.brightness(model, x), digits.validation.floats(), atol=1e-6
+    )

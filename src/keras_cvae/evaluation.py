@@ -543,7 +543,8 @@ def prepared(model, split: Split, binarize: Literal["none", "dynamic"] = "none")
     batches = Batches(split, 1000, binarize=binarize)
     x = np.concatenate([batches[i][0] for i in range(len(batches))])
     if isinstance(model.likelihood, CategoricalValues) and _is_image(model):
-        return np.rint(x * (model.likelihood.levels - 1))
+        low, high = model.likelihood.low, model.likelihood.high
+        return low + x * (high - low)
     return x
 
 
@@ -570,8 +571,13 @@ def drawn(model, y, n: int, seed: int, output: str = "mean") -> np.ndarray:
 
 
 def _as_uint8(model, x: np.ndarray) -> np.ndarray:
-    levels = getattr(model.likelihood, "levels", 2)
-    return np.rint(np.clip(x / (levels - 1), 0, 1) * 255).astype("uint8")
+    return np.rint(np.clip(brightness(model, x), 0, 1) * 255).astype("uint8")
+
+
+def brightness(model, x: np.ndarray) -> np.ndarray:
+    """Undo `prepared`'s scale: images in 0..1, whatever values the likelihood counts in."""
+    low = getattr(model.likelihood, "low", 0.0)
+    return (x - low) / (getattr(model.likelihood, "high", 1.0) - low)
 
 
 def _is_image(model) -> bool:

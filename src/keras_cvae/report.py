@@ -260,11 +260,12 @@ def _sorted_within(values, groups) -> np.ndarray:
 
 
 def _image_pictures(model, data, x, y, names, seed) -> dict[str, Figure]:
-    shown, levels = {}, getattr(model.likelihood, "levels", 2) - 1
+    shown = {}
     if isinstance(model.condition, Categorical) and y is not None:
         k = model.condition.num_classes
         classes = np.arange(min(k, 10), dtype="int32")
-        grid = model.generate(model.condition.as_weights(classes), 12, seed=seed) / levels
+        drawn = model.generate(model.condition.as_weights(classes), 12, seed=seed)
+        grid = evaluation.brightness(model, drawn)
         shown["Samples"] = plots.image_grid(
             grid.reshape(len(classes), 12, *model.x_shape),
             row_labels=[model.condition.names[c] for c in classes],
@@ -280,13 +281,15 @@ def _image_pictures(model, data, x, y, names, seed) -> dict[str, Figure]:
     given = None if y is None else y[rows]
     again = model.reconstruct(x[rows], given)
     shown["Reconstructions"] = plots.reconstructions(
-        x[rows] / levels, again / levels, caption="Test examples through the latent and back."
+        evaluation.brightness(model, x[rows]),
+        evaluation.brightness(model, again),
+        caption="Test examples through the latent and back.",
     )
     scored = slice(0, 1000)
     scores = model.score(x[scored], None if y is None else y[scored], 50, seed)
     odd = np.argsort(scores)[:12]
     shown["Outliers"] = plots.image_grid(
-        x[odd][None] / levels,
+        evaluation.brightness(model, x[odd])[None],
         column_labels=[names[y[i]] for i in odd] if names and y is not None else None,
         caption="The least likely test examples for their condition, by log p(x | y).",
     )
