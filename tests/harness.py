@@ -24,7 +24,7 @@ from keras_cvae.likelihoods import (
     ContinuousBernoulli,
     Gaussian,
 )
-from keras_cvae.networks import BACKBONES, MLP, Conv
+from keras_cvae.networks import BACKBONES, MLP, Conv, TopDown
 from keras_cvae.networks.parts import PARTS
 from keras_cvae.objectives import OBJECTIVES, SCHEDULES
 
@@ -75,6 +75,15 @@ CASES = {
             lambda: {"x_shape": (5, 7, 2), "backbone": Conv((4, 3), 8, "tanh")},
             lambda: {"x_shape": (4, 4, 1), "backbone": Conv((4,), 8, "tanh"), "condition": None},
         ],
+        "topdown": [
+            lambda: {"backbone": TopDown(8, 6, activation="tanh"), "latent_dim": [2, 1]},
+            lambda: {
+                "x_shape": (5, 7, 2),
+                "backbone": TopDown(8, filters=(3, 4), levels=(0, 1, 1, 2)),
+                "latent_dim": [2, 1, 2, 1],
+            },
+            lambda: {"backbone": TopDown(8), "latent_dim": [2, 1], "condition": None},
+        ],
     },
     "objective": {
         "elbo": [lambda: {"objective": objectives.ELBO(0.5, free_bits=0.1, num_samples=3)}],
@@ -90,6 +99,10 @@ CASES = {
         "recognition": [_own_networks],
         "prior_network": [lambda: {"prior": "conditional", "latent_dim": [1, 1]}],
         "generation": [lambda: {"likelihood": Gaussian("predicted"), "latent_dim": 3}],
+        "topdown_recognition": [lambda: {"backbone": TopDown(4), "latent_dim": [1, 1]}],
+        "topdown_generation": [
+            lambda: {"backbone": TopDown(4), "likelihood": Gaussian("predicted"), "latent_dim": 3}
+        ],
     },
 }
 REGISTRIES = {
@@ -142,7 +155,7 @@ def component(part, model):
         "likelihood": lambda: model.likelihood,
         "prior": lambda: model.prior.prior,
         "condition": lambda: model.condition,
-        "backbone": lambda: model.encoder.body,
+        "backbone": lambda: model.backbone,
         "objective": lambda: model.objective,
         "beta schedule": lambda: model.objective.beta,
     }[part]()

@@ -4,7 +4,9 @@ import pytest
 from keras import ops
 
 import harness
-from keras_cvae.networks import BACKBONES, MLP, Conv, GenerationNetwork, RecognitionNetwork
+from keras_cvae.conditions import Categorical
+from keras_cvae.networks import BACKBONES, MLP, Conv, GenerationNetwork
+from keras_cvae.networks.assembly import assemble
 from keras_cvae.networks.conv import depth_to_space, space_to_depth
 
 
@@ -37,8 +39,7 @@ def test_conv_fits_any_size(shape):
 @pytest.mark.parametrize("name", BACKBONES.classes)
 def test_the_condition_reaches_the_output(name, rng):
     shape = (4, 4, 1)
-    encoder = RecognitionNetwork(shape, 2, name, 3)
-    decoder = GenerationNetwork(shape, 2, name, "bernoulli", 3)
+    encoder, _, decoder, _ = assemble(shape, (2,), Categorical(3), backbone=name)
     x, z = rng.random((1, *shape)).astype("float32"), rng.normal(size=(1, 2)).astype("float32")
     for network, inputs in ((encoder, {"x": x}), (decoder, {"z": z})):
         one, other = (

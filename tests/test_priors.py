@@ -3,7 +3,14 @@ import pytest
 
 import harness
 from keras_cvae.distributions import standard_normal
-from keras_cvae.priors import PRIORS, ConditionalNormal, StandardNormal, concatenate, split_groups
+from keras_cvae.priors import (
+    PRIORS,
+    ConditionalNormal,
+    Path,
+    StandardNormal,
+    concatenate,
+    split_groups,
+)
 from numerics import numpy, tensor
 
 
@@ -29,7 +36,7 @@ def test_starts_as_the_standard_normal(name, features, rng):
     prior.build_groups((2, 1), features)
     y = tensor(rng.normal(size=(5, 3))) if features else None
     noise = tensor(rng.normal(size=(5, 3)))
-    groups, factors = prior.sample(y, noise)
+    groups, factors, _ = prior.sample(y, noise)
     np.testing.assert_allclose(numpy(concatenate(groups)), numpy(noise), rtol=1e-6)
     for factor in factors:
         assert not numpy(factor.mean).any()
@@ -47,9 +54,9 @@ def test_later_groups_depend_on_earlier_ones_and_on_the_condition(lead, rng):
     perturb(prior, rng)
     y = tensor(rng.normal(size=(5, 3)))
     z = tensor(rng.normal(size=(*lead, 5, 2)))
-    factor = prior.conditional(1, y, [z])
+    factor = prior.conditional(1, Path(y, (z,)))
     assert tuple(factor.mean.shape) == (*lead, 5, 1)
-    for other in (prior.conditional(1, y, [z + 1]), prior.conditional(1, y + 1, [z])):
+    for other in (prior.conditional(1, Path(y, (z + 1,))), prior.conditional(1, Path(y + 1, (z,)))):
         assert np.all(numpy(factor.mean) != numpy(other.mean))
 
 
@@ -60,7 +67,7 @@ def test_ancestral_samples_have_the_moments_of_the_chain(rng):
     for body, kernel in zip(prior.bodies, ([[a, 0]], [[b, 0], [0, 0]]), strict=True):
         body.set_weights([np.array(kernel, "float32"), np.zeros(2, "float32")])
     noise = tensor(rng.standard_normal((100_000, 2)))
-    groups, _ = prior.sample(tensor(np.full((len(noise), 1), y)), noise)
+    groups, _, _ = prior.sample(tensor(np.full((len(noise), 1), y)), noise)
     z = numpy(concatenate(groups))
     np.testing.assert_allclose(z.mean(axis=0), [a * y, a * b * y], atol=0.03)
     np.testing.assert_allclose(np.cov(z.T), [[1, b], [b, 1 + b * b]], atol=0.06)
@@ -84,12 +91,12 @@ def test_meeting_the_posterior_agrees_with_sampling(rng):
     perturb(prior, rng)
     y = tensor(rng.normal(size=(5, 3)))
     noise = tensor(rng.normal(size=(4, 5, 3)))
-    q = standard_normal(3)
-    latents = prior.meet(y, q, noise)
+    latents, below = prior.meet(y, lambda g, state: standard_normal((2, 1)[g]), noise)
     np.testing.assert_allclose(
         numpy(concatenate([latent.z for latent in latents])), numpy(noise), rtol=1e-6
     )
-    again = prior.conditional(1, y, [noise[..., :2]])
+    again = prior.conditional(1, Path(y, (noise[..., :2],)))
+    np.testing.assert_array_equal(numpy(concatenate(list(below.groups))), numpy(noise))
     np.testing.assert_allclose(numpy(latents[1].prior.mean), numpy(again.mean), rtol=1e-6)
 
 
@@ -115,4 +122,4 @@ def test_a_prior_serves_one_model():
 def test_standard_normal_ignores_the_condition():
     prior = StandardNormal()
     prior.build_groups((2,), 3)
-    assert tuple(prior.conditional(0, np.ones((4, 3)), []).mean.shape) == (2,)
+    assert tuple(prior.conditional(0, Path(np.ones((4, 3)))).mean.shape) == (2,)

@@ -20,7 +20,6 @@ from keras_cvae.importance import LogProb, Progress, Step, compiled
 from keras_cvae.likelihoods import Bernoulli, CategoricalValues
 from keras_cvae.networks.conv import ConvEncoder
 from keras_cvae.networks.mlp import DenseBody
-from keras_cvae.priors import concatenate
 
 ACTIVE = 0.01  # Burda et al. 2016: variance of a posterior mean above which a unit is active
 
@@ -35,7 +34,7 @@ class Bound(NamedTuple):
         reconstruction: -E_q[ log p(x | z, y) ], `(n,)` nats.
         kl: KL( q(z | x, y) || p(z | y) ) of each latent dimension, `(n, latent_dim)` nats.
         z: One draw from q, `(n, latent_dim)`.
-        mean: Of q, `(n, latent_dim)`.
+        mean: Of q, met by that draw, `(n, latent_dim)`.
         log_var: Of q, `(n, latent_dim)`.
         prior_mean: Of p(z | y), met by that draw, `(n, latent_dim)`.
         prior_log_var: Likewise.
@@ -65,9 +64,10 @@ class Bound(NamedTuple):
 
 class _Terms(Step):
     def call(self, inputs):
-        features, latents = self.draw(inputs)
-        parameters = self.decoder.parameters(concatenate([g.z for g in latents]), features)
-        log_likelihood = self.decoder.likelihood.log_prob(inputs["x"], parameters)
+        features = self.features(inputs)
+        evidence = self.hierarchy.observe(inputs["x"], features)
+        latents, parameters = self.hierarchy.infer(evidence, features, inputs["noise"])
+        log_likelihood = self.likelihood.log_prob(inputs["x"], parameters)
 
         def whole(parts):  # (samples, batch, latent_dim)
             shaped = zip(parts, latents, strict=True)
@@ -78,6 +78,8 @@ class _Terms(Step):
             "reconstruction": -ops.mean(log_likelihood, axis=0),
             "kl": ops.mean(kl, axis=0),
             "z": whole([g.z for g in latents])[0],
+            "mean": whole([g.posterior.mean for g in latents])[0],
+            "log_var": whole([g.posterior.log_var for g in latents])[0],
             "prior_mean": whole([g.prior.mean for g in latents])[0],
             "prior_log_var": whole([g.prior.log_var for g in latents])[0],
         }
@@ -109,9 +111,8 @@ def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: 
         inputs = {"x": np.asarray(x[rows], "float32")} | (
             {} if y is None else {"condition": y[rows]}
         )
-        q = model.encoder.predict_on_batch(inputs)
         drawn = noise.standard_normal((num_samples, size, model.latent_dim), "float32")
-        terms = step.predict_on_batch(inputs | q | {"noise": drawn}) | q
+        terms = step.predict_on_batch(inputs | {"noise": drawn})
         for name, values in terms.items():
             collected.setdefault(name, []).append(values[: len(x) - start])
     whole = {name: np.concatenate(parts) for name, parts in collected.items()}

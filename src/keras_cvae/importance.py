@@ -15,9 +15,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_cvae.distributions import Gaussian
-from keras_cvae.priors import concatenate
-
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
 PILOT = 16  # samples that every class gets before the likely ones get all
 MARGIN = 12.0  # nats below the likeliest class where p(y | x) < 1e-5 and the pilot is enough
@@ -126,25 +123,32 @@ class Step(keras.Model):
 
     def __init__(self, model: Any):
         super().__init__(autocast=False)
-        self.condition, self.prior = model.condition, model.prior.prior
-        self.encoder, self.decoder = model.encoder, model.decoder
+        self.condition, self.likelihood = model.condition, model.likelihood
+        self.hierarchy = model.hierarchy
+        self.parts = [model.encoder, model.prior, model.decoder]
         self.built = True
 
-    def draw(self, inputs: dict) -> tuple[Any, list]:
-        """The condition's features, and z of each group for the given q and noise."""
-        features = self.condition.features(inputs.get("condition"))
-        q = Gaussian(inputs["mean"], inputs["log_var"])
-        return features, self.prior.meet(features, q, inputs["noise"])
+    def features(self, inputs: dict) -> Any:
+        """Features of the condition, or None."""
+        return self.condition.features(inputs.get("condition"))
+
+
+class Observe(Step):
+    """What q(z | x, y) needs of x: once for all draws."""
+
+    def call(self, inputs):
+        return self.hierarchy.observe(inputs["x"], self.features(inputs))
 
 
 class LogWeights(Step):
     """log w `(samples, batch)` of z drawn with the given noise."""
 
     def call(self, inputs):
-        features, latents = self.draw(inputs)
-        parameters = self.decoder.parameters(concatenate([group.z for group in latents]), features)
+        latents, parameters = self.hierarchy.infer(
+            inputs["evidence"], self.features(inputs), inputs["noise"]
+        )
         log_ratio = sum(g.prior.log_prob(g.z) - g.posterior.log_prob(g.z) for g in latents)
-        return self.decoder.likelihood.log_prob(inputs["x"], parameters) + log_ratio
+        return self.likelihood.log_prob(inputs["x"], parameters) + log_ratio
 
 
 _STEPS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -314,7 +318,7 @@ def _weigh(
         inputs = {"x": np.asarray(x[index[filled]], "float32")}
         if y is not None:
             inputs["condition"] = y[filled]
-        inputs |= model.encoder.predict_on_batch(inputs)
+        inputs["evidence"] = compiled(model, Observe).predict_on_batch(inputs)
         rng = np.random.default_rng([*seed, start // examples])
         for done in range(0, num_samples, at_once):
             part = min(at_once, num_samples - done)

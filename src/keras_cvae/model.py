@@ -18,10 +18,11 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import conditions, importance
-from keras_cvae.networks import GenerationNetwork, PriorNetwork, RecognitionNetwork
+from keras_cvae.networks import BACKBONES, TopDown
+from keras_cvae.networks.assembly import assemble
 from keras_cvae.networks.parts import deserialize, serialize
 from keras_cvae.objectives import OBJECTIVES, Terms
-from keras_cvae.priors import Latent, concatenate
+from keras_cvae.priors import concatenate
 
 EVALUATION_SEED = 0
 
@@ -68,8 +69,9 @@ class ConditionalVAE(keras.Model):
             priors depend on the groups before.
         likelihood: p(x | z, y): "bernoulli", "continuous_bernoulli", "gaussian", "categorical", or
             a `Likelihood`.
-        prior: p(z | y): "standard", "conditional", or a `Prior`.
-        backbone: "mlp", "conv", or a `Backbone`, for encoder and decoder.
+        prior: p(z | y): "standard" (the default), "conditional", or a `Prior`. A top-down backbone
+            brings its own.
+        backbone: "mlp", "conv", "topdown", or a `Backbone`, for encoder and decoder.
         encoder: In place of the backbone's, a Keras model from `[x, condition features]` to
             `[mean, log_var]`, each `(batch, latent_dim)`.
         decoder: In place of the backbone's, a Keras model from `[z, condition features]` to the
@@ -99,7 +101,7 @@ class ConditionalVAE(keras.Model):
         latent_dim: int | Sequence[int] = 2,
         *,
         likelihood: Any = "bernoulli",
-        prior: Any = "standard",
+        prior: Any = None,
         backbone: Any = "mlp",
         encoder: keras.Model | None = None,
         decoder: keras.Model | None = None,
@@ -109,20 +111,24 @@ class ConditionalVAE(keras.Model):
     ):
         super().__init__(autocast=False, **kwargs)
         self.x_shape = _shape(x_shape)
-        self.latent_groups = _groups(latent_dim)
-        self.latent_dim = sum(self.latent_groups)
         self.condition = conditions.get(condition)
         self.objective = OBJECTIVES.get(objective)
         self.seed = seed
 
-        self.encoder = RecognitionNetwork(
-            self.x_shape, self.latent_dim, encoder or backbone, self.condition
-        )
-        self.prior = PriorNetwork(self.latent_groups, prior, self.condition)
-        self.decoder = GenerationNetwork(
-            self.x_shape, self.latent_dim, decoder or backbone, likelihood, self.condition
+        self.backbone, self.channels = BACKBONES.get(backbone), _groups(latent_dim)
+        self.encoder, self.prior, self.decoder, self.hierarchy = assemble(
+            self.x_shape,
+            self.channels,
+            self.condition,
+            likelihood,
+            prior,
+            self.backbone,
+            encoder,
+            decoder,
         )
         self.likelihood = self.decoder.likelihood
+        self.latent_groups = self.prior.latent_groups
+        self.latent_dim = sum(self.latent_groups)
         self.noise = Noise(seed)
         self.step = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="step"
@@ -139,11 +145,14 @@ class ConditionalVAE(keras.Model):
         """The terms of the objective for `{"x": (batch, *x_shape), "condition": ...}`."""
         x = ops.cast(inputs["x"], "float32")
         features = self.condition.features(inputs.get("condition"))
+        evidence = self.hierarchy.observe(x, features)
         if self._reconstructs:
-            z = self.encoder.posterior(x, features).mean
-            return self.likelihood.mean(self.decoder.parameters(z, features))
-        latents = self.infer(x, features, self.objective.num_samples, training)
-        parameters = self.decoder.parameters(concatenate([g.z for g in latents]), features)
+            still = ops.zeros((1, ops.shape(x)[0], self.latent_dim), "float32")
+            _, parameters = self.hierarchy.infer(evidence, features, still)
+            return self.likelihood.mean(parameters[0])
+        shape = (self.objective.num_samples, ops.shape(x)[0], self.latent_dim)
+        noise = self.noise.draw(shape, training)
+        latents, parameters = self.hierarchy.infer(evidence, features, noise)
         kl = [ops.mean(_batched(g.posterior.kl(g.prior)), axis=0) for g in latents]
         log_ratio = [g.prior.log_prob(g.z) - g.posterior.log_prob(g.z) for g in latents]
         return Terms(
@@ -151,12 +160,6 @@ class ConditionalVAE(keras.Model):
             kl=ops.stack(kl, axis=-1),
             log_ratio=sum(log_ratio),
         )
-
-    def infer(self, x, features, samples: int, training: bool = False) -> list[Latent]:
-        """Draw z from q(z | x, y) `samples` times, and meet it with p(z | y), group by group."""
-        q = self.encoder.posterior(x, features)
-        noise = self.noise.draw((samples, *ops.shape(q.mean)), training)
-        return self.prior.prior.meet(features, q, noise)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
@@ -288,11 +291,17 @@ class ConditionalVAE(keras.Model):
         """z `(n, latent_dim)` for each x: the mean of q(z | x, y), or with `sample` a draw."""
         x = self._x(x)
         inputs = self._inputs(x=x, condition=self._conditions(condition, len(x)))
-        q = self.encoder.apply(inputs, self._at_once(batch_size))
         if not sample:
-            return q["mean"]
-        noise = np.random.default_rng(seed).standard_normal(q["mean"].shape)
-        return (q["mean"] + np.exp(0.5 * q["log_var"]) * noise).astype("float32")
+            return self.encoder.apply(inputs, self._at_once(batch_size))["mean"]
+        drawn, size, rng = [], self._at_once(batch_size), np.random.default_rng(seed)
+        for start in range(0, len(x), size):
+            part = {name: values[start : start + size] for name, values in inputs.items()}
+            noise = rng.standard_normal((1, len(part["x"]), self.latent_dim), "float32")
+            features = self.condition.features(part.get("condition"))
+            evidence = self.hierarchy.observe(ops.convert_to_tensor(part["x"]), features)
+            latents, _ = self.hierarchy.infer(evidence, features, ops.convert_to_tensor(noise))
+            drawn.append(ops.convert_to_numpy(concatenate([g.z for g in latents])[0]))
+        return np.concatenate(drawn)
 
     def decode(self, z, condition=None, *, batch_size: int | None = None) -> np.ndarray:
         """The mean of p(x | z, y), `(n, *x_shape)`, for z `(n, latent_dim)`.
@@ -372,7 +381,7 @@ class ConditionalVAE(keras.Model):
         for start in range(0, len(z), at_once):
             part = slice(start, start + at_once)
             features = None if y is None else self.condition.features(y[part])
-            parameters = self.decoder.parameters(ops.convert_to_tensor(z[part]), features)
+            parameters = self.hierarchy.decode(ops.convert_to_tensor(z[part]), features)
             drawn.append(self.likelihood.sample(ops.convert_to_numpy(parameters), rng))
         return np.concatenate(drawn)
 
@@ -385,7 +394,7 @@ class ConditionalVAE(keras.Model):
         z = np.asarray(z, "float32")
         y = self._conditions(condition, len(z))
         features = None if y is None else self.condition.features(ops.convert_to_tensor(y))
-        return ops.convert_to_numpy(self.prior.prior.noise(features, ops.convert_to_tensor(z)))
+        return ops.convert_to_numpy(self.hierarchy.prior.noise(features, ops.convert_to_tensor(z)))
 
     def _styled(self, style, condition) -> np.ndarray:
         """Undo `style`."""
@@ -521,17 +530,16 @@ class ConditionalVAE(keras.Model):
     # Saving.
 
     def get_config(self):
-        own, network = self.encoder.body, self.decoder.body
         return {
             "name": self.name,
             "x_shape": self.x_shape,
             "condition": serialize(self.condition),
-            "latent_dim": self.latent_groups,
+            "latent_dim": self.channels,
             "likelihood": serialize(self.likelihood),
-            "prior": serialize(self.prior.prior),
-            "backbone": serialize(network if self.encoder.own else own),
-            "encoder": serialize(own) if self.encoder.own else None,
-            "decoder": serialize(network) if self.decoder.own else None,
+            "prior": None if isinstance(self.backbone, TopDown) else serialize(self.prior.prior),
+            "backbone": serialize(self.backbone),
+            "encoder": serialize(self.encoder.body if self.encoder.own else None),
+            "decoder": serialize(self.decoder.body if self.decoder.own else None),
             "objective": serialize(self.objective),
             "seed": self.seed,
         }

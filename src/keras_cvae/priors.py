@@ -2,9 +2,13 @@
 
     p(z | y) = p(z_1 | y) p(z_2 | y, z_1) ...
 
+One walk down the groups serves training, sampling and every estimate: `begin`, then for each group
+its `conditional`, a z from wherever it comes, and `descend`.
+
 To add a prior, subclass `Prior`, write `conditional`, and register it.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -24,8 +28,20 @@ class Latent(NamedTuple):
     prior: Gaussian
 
 
+class Path(NamedTuple):
+    """What is known on the way down: the condition's features `(batch, width)` or None, and the
+    groups above, each `(..., batch, size)`."""
+
+    features: Any
+    groups: tuple[Any, ...] = ()
+
+
 class Prior(keras.layers.Layer):
-    """Base of all priors. `build_groups` tells the sizes; `conditional` gives one factor."""
+    """Base of all priors. `build_groups` tells the sizes; `conditional` gives one factor.
+
+    A prior that keeps more than the groups above (a top-down network) writes `begin` and `descend`
+    too, and hands on whatever it likes in place of a `Path`.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -35,20 +51,27 @@ class Prior(keras.layers.Layer):
         """Create the weights for groups of these sizes and a condition of so many features."""
         self.sizes = sizes
 
-    def conditional(self, group: int, features, before) -> Gaussian:
+    def begin(self, features) -> Any:
+        """The state above the first group, for features `(batch, width)` or None."""
+        return Path(features)
+
+    def conditional(self, group: int, state) -> Gaussian:
         """p(z_group | y, z_<group).
 
         Args:
             group: Index of the group.
-            features: The condition's features `(batch, width)`, or None without a condition.
-            before: The groups already drawn, a list of `(..., batch, size)`.
+            state: From `begin` and `descend`: a `Path`.
 
         Returns:
             A Gaussian whose parameters broadcast against `(..., batch, size)`.
         """
         raise NotImplementedError
 
-    def sample(self, features, noise):
+    def descend(self, group: int, state, z) -> Any:
+        """The state below the group, given its z `(..., batch, size)`."""
+        return Path(state.features, (*state.groups, z))
+
+    def sample(self, features, noise) -> tuple[list, list[Gaussian], Any]:
         """Ancestral sampling: one group after the other.
 
         Args:
@@ -56,39 +79,54 @@ class Prior(keras.layers.Layer):
             noise: Standard normal `(batch, sum of sizes)`, scaled by the temperature.
 
         Returns:
-            The drawn groups and the Gaussians that they come from, two lists.
+            The drawn groups, the Gaussians that they come from, and the state below them all.
         """
-        groups: list = []
-        factors: list[Gaussian] = []
+        state = self.begin(features)
+        groups, factors = [], []
         for g, part in enumerate(split_groups(noise, self.sizes)):
-            factors.append(self.conditional(g, features, groups))
+            factors.append(self.conditional(g, state))
             groups.append(factors[-1].sample(part))
-        return groups, factors
+            state = self.descend(g, state, groups[-1])
+        return groups, factors, state
+
+    def given(self, features, z) -> tuple[list[Gaussian], Any]:
+        """The factors of p(z | y) at z `(..., batch, sum of sizes)`, and the state below them."""
+        state = self.begin(features)
+        factors = []
+        for g, part in enumerate(split_groups(z, self.sizes)):
+            factors.append(self.conditional(g, state))
+            state = self.descend(g, state, part)
+        return factors, state
 
     def noise(self, features, z):
         """Undo `sample`: the noise `(..., batch, sum of sizes)` that gives z."""
-        groups = split_groups(z, self.sizes)
-        parts = []
-        for g, part in enumerate(groups):
-            factor = self.conditional(g, features, groups[:g])
-            parts.append((part - factor.mean) * ops.exp(-0.5 * factor.log_var))
-        return ops.concatenate(parts, axis=-1)
+        factors, _ = self.given(features, z)
+        parts = split_groups(z, self.sizes)
+        return ops.concatenate(
+            [(z - f.mean) * ops.exp(-0.5 * f.log_var) for z, f in zip(parts, factors, strict=True)],
+            axis=-1,
+        )
 
-    def meet(self, features, q: Gaussian, noise) -> list[Latent]:
+    def meet(
+        self, features, posterior: Callable[[int, Any], Gaussian], noise
+    ) -> tuple[list[Latent], Any]:
         """Draw z from q(z | x, y), and meet it with p(z | y), group by group.
 
         Args:
             features: `(batch, width)` or None.
-            q: The posterior of all groups, parameters `(batch, sum of sizes)`.
+            posterior: q(z_group | x, y, z_<group), called with the group and the state above it.
             noise: Standard normal `(samples, batch, sum of sizes)`.
+
+        Returns:
+            The latents, and the state below them all.
         """
-        latents: list[Latent] = []
-        parts = (split_groups(t, self.sizes) for t in (q.mean, q.log_var, noise))
-        for g, (mean, log_var, part) in enumerate(zip(*parts, strict=True)):
-            posterior = Gaussian(mean, log_var)
-            prior = self.conditional(g, features, [group.z for group in latents])
-            latents.append(Latent(posterior.sample(part), posterior, prior))
-        return latents
+        state = self.begin(features)
+        latents = []
+        for g, part in enumerate(split_groups(noise, self.sizes)):
+            q, p = posterior(g, state), self.conditional(g, state)
+            latents.append(Latent(q.sample(part), q, p))
+            state = self.descend(g, state, latents[-1].z)
+        return latents, state
 
 
 def split_groups(z, sizes: tuple[int, ...]) -> list:
@@ -101,7 +139,7 @@ def split_groups(z, sizes: tuple[int, ...]) -> list:
 class StandardNormal(Prior):
     """p(z | y) = N(0, I)."""
 
-    def conditional(self, group, features, before):
+    def conditional(self, group, state):
         return standard_normal(self.sizes[group])
 
 
@@ -138,11 +176,11 @@ class ConditionalNormal(Prior):
             head = keras.layers.Dense(2 * size, kernel_initializer="zeros", dtype="float32")
             self.bodies.append(keras.Sequential([keras.Input((width,)), *hidden, head]))
 
-    def conditional(self, group, features, before):
+    def conditional(self, group, state):
         body = self.bodies[group]
         if body is None:
             return standard_normal(self.sizes[group])
-        inputs = concatenate([*before, features])
+        inputs = concatenate([*state.groups, state.features])
         out = body(ops.reshape(inputs, (-1, inputs.shape[-1])))
         return split_gaussian(ops.reshape(out, (*ops.shape(inputs)[:-1], out.shape[-1])))
 

@@ -4,6 +4,7 @@ from keras_cvae.networks.backbone import BACKBONES, Backbone
 from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.mlp import MLP
 from keras_cvae.networks.parts import GenerationNetwork, PriorNetwork, RecognitionNetwork
+from keras_cvae.networks.topdown import TopDown
 
 __all__ = [
     "BACKBONES",
@@ -13,4 +14,5 @@ __all__ = [
     "GenerationNetwork",
     "PriorNetwork",
     "RecognitionNetwork",
+    "TopDown",
 ]

@@ -29,6 +29,8 @@ PARTS = Registry("part")
 class Part(keras.Model):
     """Base of the three: holds the condition, and serialises its arguments."""
 
+    own = False  # whether the body is a user's Keras model
+
     def __init__(self, condition: Condition | Any = None, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.condition = conditions.get(condition)
@@ -147,13 +149,13 @@ class PriorNetwork(Part):
     def __init__(self, latent_groups, prior="standard", condition=None, **kwargs):
         super().__init__(condition, **kwargs)
         self.latent_groups = tuple(latent_groups)
-        self.prior: Prior = PRIORS.get(prior)
+        self.prior: Prior = prior if isinstance(prior, Prior) else PRIORS.get(prior)
         self.prior.build_groups(self.latent_groups, self.condition.width)
         self.build_on(noise=(sum(self.latent_groups),))
 
     def call(self, inputs):
         noise = ops.cast(inputs["noise"], "float32")
-        groups, factors = self.prior.sample(self.features(inputs), noise)
+        groups, factors, _ = self.prior.sample(self.features(inputs), noise)
         whole = {
             "z": groups,
             "mean": [factor.mean for factor in factors],
