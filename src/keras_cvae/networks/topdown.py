@@ -239,7 +239,7 @@ class State(NamedTuple):
 
     h: Any
     features: Any
-    factor: Gaussian | None
+    factor: Any  # None below the last group
 
 
 @keras.saving.register_keras_serializable(package="keras_cvae")
@@ -320,7 +320,7 @@ class TopDownNetwork(Prior):
 
     def begin(self, features):
         h = ops.cast(self.start, self.compute_dtype)
-        return self._above(0, h if features is None else h + self.greet(features), features)
+        return self._above(0, h + self.greet(features) if self.greet else h, features)
 
     def conditional(self, group, state):
         return state.factor
@@ -339,7 +339,8 @@ class TopDownNetwork(Prior):
         there = self.levels[group] if group < len(self.nodes) else len(self.shapes) - 1
         for grow in self.grow[now:there]:
             h = grow(h)
-        return State(h, features, self.nodes[group].prior(h) if group < len(self.nodes) else None)
+        factor = self.nodes[group].prior(h) if group < len(self.nodes) else None
+        return State(h, features, factor)
 
     def parameters(self, state: State):
         """The likelihood's parameters `(..., batch, *output_shape)`, in float32."""
@@ -350,9 +351,16 @@ class TopDownHierarchy(Hierarchy):
     """A top-down network as what the model walks."""
 
     def __init__(self, network: TopDownNetwork):
-        self.prior = network
-        self.observe, self.posterior = network.observe, network.posterior
-        self.parameters = network.parameters
+        self.prior = self.network = network
+
+    def observe(self, x, features):
+        return self.network.observe(x, features)
+
+    def posterior(self, group, state, evidence):
+        return self.network.posterior(group, state, evidence)
+
+    def parameters(self, state):
+        return self.network.parameters(state)
 
 
 class TopDownPart(Part):
