@@ -41,11 +41,16 @@ class RunConfig(BaseModel):
         "optimal", "Model", "How the gaussian likelihood gets its variance."
     )
     sigma: float = _setting(0.1, "Model", "Standard deviation if variance is fixed.", gt=0)
-    backbone: Literal["mlp", "conv"] = _setting("mlp", "Model", "Kind of network.")
-    units: tuple[int, ...] = _setting(
-        (512, 512), "Model", "Widths of the dense layers: 512,512 (conv uses the last)."
+    backbone: Literal["mlp", "conv", "topdown", "topdown-conv"] = _setting(
+        "mlp", "Model", "Kind of network; the top-down ones bring their own prior."
     )
-    filters: tuple[int, ...] = _setting((32, 64), "Model", "Channels of the conv blocks: 32,64.")
+    units: tuple[int, ...] = _setting(
+        (512, 512), "Model", "Widths of the dense layers: 512,512 (all but mlp use the last)."
+    )
+    filters: tuple[int, ...] = _setting((32, 64), "Model", "Channels of the conv maps: 32,64.")
+    levels: tuple[int, ...] | None = _setting(
+        None, "Model", "topdown-conv: level of each group, 0 the vector, then the maps: 0,0,1,2."
+    )
     activation: Literal["relu", "gelu", "silu", "tanh", "elu"] = _setting(
         "gelu", "Model", "Activation of the hidden layers."
     )
@@ -72,6 +77,14 @@ class RunConfig(BaseModel):
     schedule: Literal["constant", "cosine"] = _setting(
         "cosine", "Training", "Learning rate over the run: constant, or cosine decay to 0."
     )
+    ema: float = _setting(
+        0.0,
+        "Training",
+        "Decay of the average of the weights that the run ends with; 0: off.",
+        ge=0,
+        lt=1,
+    )
+    clip: float = _setting(0.0, "Training", "Largest norm of a step's gradient; 0: no limit.", ge=0)
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = _setting(
         "float32", "Training", "Precision of the networks."
     )

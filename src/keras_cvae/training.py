@@ -34,7 +34,7 @@ from keras_cvae.data import NAMED, Batches, Data, Split, load
 from keras_cvae.likelihoods import Bernoulli, CategoricalValues, ContinuousBernoulli, Gaussian
 from keras_cvae.model import ConditionalVAE
 from keras_cvae.model import load as load_model
-from keras_cvae.networks import MLP, Conv
+from keras_cvae.networks import MLP, Backbone, Conv, TopDown
 from keras_cvae.objectives import ELBO, IWAE, Cyclical, Warmup
 
 CHECKPOINT_SECONDS = 10.0
@@ -181,21 +181,34 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
             _condition(config, data),
             [len(part) for part in np.array_split(range(config.latent_dim), config.groups)],
             likelihood=likelihood,
-            prior=config.prior,
-            backbone=MLP(config.units, config.activation)
-            if config.backbone == "mlp"
-            else Conv(config.filters, config.units[-1], config.activation),
+            prior=None if config.backbone.startswith("topdown") else config.prior,
+            backbone=_backbone(config),
             objective=_objective(config, total),
             seed=config.seed,
         )
         rate: Any = config.learning_rate
         if config.schedule == "cosine":
             rate = keras.optimizers.schedules.CosineDecay(rate, total)
-        optimizer: Any = keras.optimizers.Adam(rate)
+        optimizer: Any = keras.optimizers.Adam(
+            rate,
+            global_clipnorm=config.clip or None,
+            use_ema=bool(config.ema),
+            ema_momentum=config.ema or 0.99,
+        )
         if config.precision == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer)
     return model
+
+
+def _backbone(config: RunConfig) -> Backbone:
+    units, activation = config.units, config.activation
+    if config.backbone == "mlp":
+        return MLP(units, activation)
+    if config.backbone == "conv":
+        return Conv(config.filters, units[-1], activation)
+    maps = config.filters if config.backbone == "topdown-conv" else ()
+    return TopDown(units[-1], filters=maps, levels=config.levels, activation=activation)
 
 
 def _condition(config: RunConfig, data: Data) -> Condition:
@@ -375,7 +388,7 @@ def _resumed(run: Run, config: RunConfig) -> Run:
     asked = run.config.model_copy(update={"epochs": config.epochs or run.config.epochs})
     planned = [
         f"{name}={getattr(run.config, name)}"
-        for name, unplanned in (("schedule", "constant"), ("warmup", 0), ("cycles", 0))
+        for name, unplanned in (("schedule", "constant"), ("warmup", 0), ("cycles", 0), ("ema", 0))
         if getattr(run.config, name) != unplanned
     ]
     if asked.epochs != run.config.epochs and planned:
@@ -445,6 +458,8 @@ def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: floa
         return Batches(split, config.batch_size, binarize=config.binarize, **order)
 
     recorder = _Recorder(run, history, seconds)
+    if config.ema:  # validate what the run will end with
+        callbacks = [keras.callbacks.SwapEMAWeights(), *callbacks]
     model.fit(
         batches(data.train, shuffle=True, seed=config.seed, epoch=epoch),
         validation_data=batches(data.validation),
