@@ -21,6 +21,7 @@ from keras_cvae.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
     CategoricalValues,
+    CausalBernoulli,
     ContinuousBernoulli,
     Gaussian,
 )
@@ -44,6 +45,9 @@ def _own_networks():
 CASES = {
     "likelihood": {
         "bernoulli": [lambda: {"likelihood": Bernoulli()}],
+        "causal_bernoulli": [
+            lambda: {"likelihood": CausalBernoulli(4, reach=2, near=2), "x_shape": (4, 5, 1)}
+        ],
         "continuous_bernoulli": [lambda: {"likelihood": ContinuousBernoulli()}],
         "gaussian": [
             lambda: {"likelihood": Gaussian("learned", sigma=0.5)},

@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from keras_cvae.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
     CategoricalValues,
+    CausalBernoulli,
     ContinuousBernoulli,
     Gaussian,
 )
@@ -135,16 +138,76 @@ def test_optimal_variance_is_a_running_average_outside_training(rng):
 @pytest.mark.parametrize("name", LIKELIHOODS.classes)
 def test_log_prob_sums_over_the_data_and_keeps_leading_axes(name, rng):
     likelihood = LIKELIHOODS.get(name)
-    x = tensor(rng.integers(0, 2, (4, 3, 2)))
-    shape = likelihood.parameter_shape((3, 2))
+    x = tensor(rng.integers(0, 2, (4, 3, 2, 1)))
+    shape = likelihood.parameter_shape((3, 2, 1))
     parameters = tensor(rng.normal(size=(5, 4, *shape)))
     found = numpy(likelihood.log_prob(x, parameters))
     each = numpy(likelihood.log_density(x, parameters))
-    assert each.shape == (5, 4, 3, 2)
-    np.testing.assert_allclose(found, each.sum(axis=(2, 3)), rtol=1e-5)
-    assert tuple(likelihood(parameters).shape) == (5, 4, 3, 2)
+    assert each.shape == (5, 4, 3, 2, 1)
+    np.testing.assert_allclose(found, each.sum(axis=(2, 3, 4)), rtol=1e-5)
+    assert tuple(likelihood(parameters).shape) == (5, 4, 3, 2, 1)
     symbolic = likelihood(keras.KerasTensor((None, *shape)))
-    assert tuple(symbolic.shape) == (None, 3, 2)
+    assert tuple(symbolic.shape) == (None, 3, 2, 1)
+
+
+def causal(rng, **sizes):
+    likelihood = CausalBernoulli(**sizes)
+    for weight in likelihood.trainable_variables:
+        weight.assign(rng.normal(size=weight.shape))
+    return likelihood
+
+
+def test_causal_bernoulli_is_its_equation(rng):
+    likelihood = causal(rng, channels=5, reach=2, near=1)
+    (n, height, width), samples = (8, 4, 5), 3  # eight examples: two chunks would be four each
+    x = rng.integers(0, 2, (n, height, width))
+    logits = rng.normal(size=(samples, n, height, width))
+    a, b, c, v = (numpy(w) for w in (likelihood.a, likelihood.b, likelihood.c, likelihood.v))
+    expected = np.zeros((samples, n))
+    for s, m, i, j in np.ndindex(samples, n, height, width):
+        hidden = c[:, 0].copy()
+        for places, weight, seen in (
+            (likelihood.before, a, 2.0 * x[m] - 1.0),
+            (likelihood.around, b, logits[s, m]),
+        ):
+            for (di, dj), w in zip(places, weight.T, strict=True):
+                if 0 <= i + di < height and 0 <= j + dj < width:
+                    hidden += w * seen[i + di, j + dj]
+        logit = logits[s, m, i, j] + v[0] @ np.maximum(hidden, 0.0)
+        expected[s, m] += x[m, i, j] * logit - np.log1p(np.exp(logit))
+    found = likelihood.log_prob(tensor(x[..., None]), tensor(logits[..., None]))
+    np.testing.assert_allclose(numpy(found), expected, rtol=1e-4)
+
+
+def test_causal_bernoulli_sums_to_one_and_draws_what_it_says(rng):
+    likelihood = causal(rng, channels=4, reach=1, near=1)
+    every = np.array(list(itertools.product((0, 1), repeat=6))).reshape(-1, 2, 3, 1)
+    logits = rng.normal(size=(1, 2, 3, 1)).astype("float32")
+    p = np.exp(
+        numpy(likelihood.log_prob(tensor(every), tensor(np.repeat(logits, len(every), axis=0))))
+    )
+    np.testing.assert_allclose(p.sum(), 1.0, rtol=1e-5)
+    n = 50_000
+    drawn = likelihood.sample(np.repeat(logits, n, axis=0), rng).reshape(n, -1)
+    frequency = np.bincount(drawn.astype(int) @ (2 ** np.arange(5, -1, -1)), minlength=64) / n
+    assert np.all(np.abs(frequency - p) < 5.0 * np.sqrt(p * (1.0 - p) / n) + 1e-12)
+
+
+def test_causal_bernoulli_mean_is_exact_where_pixels_do_not_depend_on_each_other(rng):
+    likelihood = causal(rng, channels=4, reach=2, near=1)
+    likelihood.a.assign(np.zeros(likelihood.a.shape))
+    logits = rng.normal(size=(2, 3, 4, 5, 1)).astype("float32")
+    mean = numpy(likelihood.mean(tensor(logits)))
+    draws = likelihood.sample(np.repeat(logits[None], 4000, axis=0), rng).mean(axis=0)
+    np.testing.assert_allclose(draws, mean, atol=0.05)
+
+
+def test_causal_bernoulli_takes_pictures_with_one_channel():
+    for shape in ((6,), (4, 4, 3)):
+        with pytest.raises(ValueError, match=r"one channel, \(height, width, 1\). Received data"):
+            CausalBernoulli().parameter_shape(shape)
+    with pytest.raises(ValueError, match="received channels=0, reach=3, near=1"):
+        CausalBernoulli(0)
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,13 @@ class RunConfig(BaseModel):
     prior: Literal["standard", "conditional"] = _setting(
         "conditional", "Model", "p(z|y): standard normal, or learned from y."
     )
-    likelihood: Literal["bernoulli", "continuous_bernoulli", "gaussian", "categorical"] = _setting(
-        "bernoulli", "Model", "p(x|z,y): what the decoder's output means."
+    likelihood: Literal[
+        "bernoulli", "causal_bernoulli", "continuous_bernoulli", "gaussian", "categorical"
+    ] = _setting("bernoulli", "Model", "p(x|z,y): what the decoder's output means.")
+    channels: int = _setting(
+        32, "Model", "causal_bernoulli: hidden units that join a pixel to its neighbours.", ge=1
     )
+    reach: int = _setting(3, "Model", "causal_bernoulli: how far a pixel sees.", ge=1)
     variance: Literal["fixed", "learned", "predicted", "optimal"] = _setting(
         "optimal", "Model", "How the gaussian likelihood gets its variance."
     )
@@ -125,7 +129,7 @@ class RunConfig(BaseModel):
                     f"objective=iwae has no weight on the KL; received {', '.join(given)}, which "
                     "belong to objective=elbo"
                 )
-        if self.binarize == "dynamic" and self.likelihood not in ("bernoulli", "categorical"):
+        if self.binarize == "dynamic" and self.likelihood not in _BINARY:
             raise ValueError(
                 f"binarize=dynamic makes x binary, but likelihood={self.likelihood} is for "
                 "continuous x; expected likelihood=bernoulli"
@@ -133,6 +137,7 @@ class RunConfig(BaseModel):
         return self
 
 
+_BINARY = ("bernoulli", "causal_bernoulli", "categorical")
 _NO_BETA = {"beta": 1.0, "warmup": 0.0, "cycles": 0, "free_bits": 0.0}
 
 

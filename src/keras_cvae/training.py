@@ -31,7 +31,13 @@ import keras_cvae
 from keras_cvae.conditions import Categorical, Condition, Continuous, Unconditional
 from keras_cvae.config import ConfigError, RunConfig, load_config, validated
 from keras_cvae.data import NAMED, Batches, Data, Split, load
-from keras_cvae.likelihoods import Bernoulli, CategoricalValues, ContinuousBernoulli, Gaussian
+from keras_cvae.likelihoods import (
+    Bernoulli,
+    CategoricalValues,
+    CausalBernoulli,
+    ContinuousBernoulli,
+    Gaussian,
+)
 from keras_cvae.model import ConditionalVAE
 from keras_cvae.model import load as load_model
 from keras_cvae.networks import MLP, Backbone, Conv, TopDown
@@ -162,6 +168,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
     """
     likelihood = {
         "bernoulli": Bernoulli,
+        "causal_bernoulli": lambda: CausalBernoulli(config.channels, config.reach),
         "continuous_bernoulli": ContinuousBernoulli,
         "gaussian": lambda: Gaussian(config.variance, config.sigma),
         "categorical": lambda: CategoricalValues(
