@@ -23,6 +23,7 @@ from keras_cvae.likelihoods import (
     CategoricalValues,
     CausalBernoulli,
     ContinuousBernoulli,
+    DiscretizedLogistic,
     Gaussian,
 )
 from keras_cvae.networks import BACKBONES, MLP, Conv, TopDown
@@ -49,6 +50,9 @@ CASES = {
             lambda: {"likelihood": CausalBernoulli(4, reach=2, near=2), "x_shape": (4, 5, 1)}
         ],
         "continuous_bernoulli": [lambda: {"likelihood": ContinuousBernoulli()}],
+        "discretized_logistic": [
+            lambda: {"likelihood": DiscretizedLogistic(2, levels=2), "x_shape": (2, 2, 3)}
+        ],
         "gaussian": [
             lambda: {"likelihood": Gaussian("learned", sigma=0.5)},
             lambda: {"likelihood": Gaussian("predicted")},

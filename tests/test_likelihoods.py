@@ -13,6 +13,7 @@ from keras_cvae.likelihoods import (
     CategoricalValues,
     CausalBernoulli,
     ContinuousBernoulli,
+    DiscretizedLogistic,
     Gaussian,
 )
 from numerics import gradient, numpy, tensor
@@ -239,3 +240,42 @@ def test_data_outside_the_support_are_refused(likelihood, x, message):
 def test_bad_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_discretized_logistic_sums_to_one_and_draws_what_it_says(channels, rng):
+    levels = 4
+    likelihood = DiscretizedLogistic(components=2, levels=levels)
+    grid = np.linspace(0, 1, levels)
+    every = np.array(list(itertools.product(grid, repeat=channels))).reshape(-1, 1, 1, channels)
+    shape = likelihood.parameter_shape((1, 1, channels))
+    parameters = rng.normal(size=(1, *shape)).astype("float32")
+    p = np.exp(numpy(likelihood.log_prob(tensor(every), tensor(parameters.repeat(len(every), 0)))))
+    np.testing.assert_allclose(p.sum(), 1.0, rtol=1e-5)
+    n = 50_000
+    drawn = likelihood.sample(parameters.repeat(n, 0), rng).reshape(n, channels)
+    code = np.round(drawn * (levels - 1)).astype(int) @ levels ** np.arange(channels)[::-1]
+    frequency = np.bincount(code, minlength=len(every)) / n
+    assert np.all(np.abs(frequency - p) < 5.0 * np.sqrt(p / n) + 5.0 / n)
+
+
+def test_discretized_logistic_is_finite_where_scales_and_distances_are_extreme(rng):
+    likelihood = DiscretizedLogistic(components=1)
+    x = tensor(np.linspace(0, 1, 256).reshape(-1, 1, 1, 1))
+    for log_scale in (-50.0, 10.0):
+        parameters = np.tile([0.0, 0.3, log_scale], (256, 1, 1, 1))
+        assert np.isfinite(numpy(likelihood.log_prob(x, tensor(parameters)))).all()
+
+        def loss(parameters):
+            return ops.sum(likelihood.log_prob(x, parameters))
+
+        assert np.isfinite(gradient(loss, parameters)).all()
+
+
+def test_discretized_logistic_mean_is_that_of_narrow_draws(rng):
+    likelihood = DiscretizedLogistic(components=2)
+    parameters = 0.3 * rng.normal(size=(1, *likelihood.parameter_shape((1, 1, 3))))
+    parameters[..., 8:14] -= 3.0  # log-scales: hardly a draw beyond the range, which is cut
+    mean = numpy(likelihood.mean(tensor(parameters)))
+    draws = likelihood.sample(np.repeat(parameters, 20_000, axis=0), rng)
+    np.testing.assert_allclose(draws.mean(axis=0), mean[0], atol=0.01)

@@ -35,12 +35,20 @@ class RunConfig(BaseModel):
         "conditional", "Model", "p(z|y): standard normal, or learned from y."
     )
     likelihood: Literal[
-        "bernoulli", "causal_bernoulli", "continuous_bernoulli", "gaussian", "categorical"
+        "bernoulli",
+        "causal_bernoulli",
+        "continuous_bernoulli",
+        "gaussian",
+        "categorical",
+        "discretized_logistic",
     ] = _setting("bernoulli", "Model", "p(x|z,y): what the decoder's output means.")
     channels: int = _setting(
         32, "Model", "causal_bernoulli: hidden units that join a pixel to its neighbours.", ge=1
     )
     reach: int = _setting(3, "Model", "causal_bernoulli: how far a pixel sees.", ge=1)
+    components: int = _setting(
+        5, "Model", "discretized_logistic: logistics mixed at each pixel.", ge=1
+    )
     variance: Literal["fixed", "learned", "predicted", "optimal"] = _setting(
         "optimal", "Model", "How the gaussian likelihood gets its variance."
     )

@@ -648,7 +648,7 @@ def _rows(estimate: LogProb, rows) -> LogProb:
 def _bits(model, data, x, y, conditional, samples, seed) -> dict[str, Any]:
     """Bits per dimension of p(x | y); a density needs dequantised data to mean anything."""
     n = len(x)
-    if isinstance(model.likelihood, CategoricalValues):
+    if model.likelihood.discrete:
         estimate, levels = conditional, None
     else:  # uniform dequantisation (Theis et al. 2016, eq. 2), on as much as is needed
         n, levels = min(n, 1000), 256

@@ -36,6 +36,7 @@ from keras_cvae.likelihoods import (
     CategoricalValues,
     CausalBernoulli,
     ContinuousBernoulli,
+    DiscretizedLogistic,
     Gaussian,
 )
 from keras_cvae.model import ConditionalVAE
@@ -174,6 +175,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
         "categorical": lambda: CategoricalValues(
             2 if config.binarize == "dynamic" else 256, low=0, high=1
         ),
+        "discretized_logistic": lambda: DiscretizedLogistic(config.components),
     }[config.likelihood]()
     for split in (data.train, data.validation):
         if isinstance(split.x, np.ndarray) and split.x.dtype != np.uint8:  # bytes become 0..1
