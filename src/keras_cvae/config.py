@@ -89,6 +89,9 @@ class RunConfig(BaseModel):
     schedule: Literal["constant", "cosine"] = _setting(
         "cosine", "Training", "Learning rate over the run: constant, or cosine decay to 0."
     )
+    rate_warmup: float = _setting(
+        0.0, "Training", "Part of the run in which the learning rate grows from 0.", ge=0, lt=1
+    )
     ema: float = _setting(
         0.0,
         "Training",

@@ -195,11 +195,8 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
             objective=_objective(config, total),
             seed=config.seed,
         )
-        rate: Any = config.learning_rate
-        if config.schedule == "cosine":
-            rate = keras.optimizers.schedules.CosineDecay(rate, total)
         optimizer: Any = keras.optimizers.Adam(
-            rate,
+            _rate(config, total),
             global_clipnorm=config.clip or None,
             use_ema=bool(config.ema),
             ema_momentum=config.ema or 0.99,
@@ -208,6 +205,16 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer)
     return model
+
+
+def _rate(config: RunConfig, steps: int) -> Any:
+    """The learning rate over the run: a number, or a schedule."""
+    peak, schedules = config.learning_rate, keras.optimizers.schedules
+    growing = round(config.rate_warmup * steps)
+    rest = {"warmup_target": peak, "warmup_steps": growing} if growing else {}
+    if config.schedule == "cosine":
+        return schedules.CosineDecay(0.0 if growing else peak, max(1, steps - growing), **rest)
+    return schedules.PolynomialDecay(0.0, growing, peak) if growing else peak
 
 
 def _backbone(config: RunConfig) -> Backbone:
@@ -397,7 +404,13 @@ def _resumed(run: Run, config: RunConfig) -> Run:
     asked = run.config.model_copy(update={"epochs": config.epochs or run.config.epochs})
     planned = [
         f"{name}={getattr(run.config, name)}"
-        for name, unplanned in (("schedule", "constant"), ("warmup", 0), ("cycles", 0), ("ema", 0))
+        for name, unplanned in (
+            ("schedule", "constant"),
+            ("warmup", 0),
+            ("cycles", 0),
+            ("ema", 0),
+            ("rate_warmup", 0),
+        )
         if getattr(run.config, name) != unplanned
     ]
     if asked.epochs != run.config.epochs and planned:

@@ -26,6 +26,8 @@ from keras_cvae.networks.hierarchy import Hierarchy
 from keras_cvae.networks.parts import PARTS, Part
 from keras_cvae.priors import Prior
 
+LIMIT = 5.0  # of log-variances, approached softly: one wild step must not end a training in NaN
+
 
 @BACKBONES.register("topdown")
 class TopDown(Backbone):
@@ -230,8 +232,9 @@ class Node(keras.layers.Layer):
     def _row(self, parameters) -> Gaussian:
         size = math.prod(self.place) * self.channels
         lead = ops.shape(parameters)[: len(parameters.shape) - len(self.place) - 1]
-        parts = split_gaussian(parameters)
-        return Gaussian(*(ops.reshape(part, (*lead, size)) for part in parts))
+        mean, log_var = split_gaussian(parameters)
+        log_var = LIMIT * ops.tanh(log_var / LIMIT)
+        return Gaussian(ops.reshape(mean, (*lead, size)), ops.reshape(log_var, (*lead, size)))
 
 
 class State(NamedTuple):
