@@ -564,9 +564,7 @@ def drawn(model, y, n: int, seed: int, output: str = "mean") -> np.ndarray:
         stop = min(start + 5000, n)
         count = stop - start if y is None else 1
         some = None if y is None else y[start:stop]
-        x = model.generate(
-            some, count, seed=seed + start, output=output, batch_size=min(1000, stop - start)
-        )
+        x = model.generate(some, count, seed=seed + start, output=output)
         parts.append(_as_uint8(model, x) if image else x)
     return np.concatenate(parts)
 
