@@ -22,6 +22,7 @@ from keras_cvae.networks.conv import ConvEncoder
 from keras_cvae.networks.mlp import DenseBody
 
 ACTIVE = 0.01  # Burda et al. 2016: variance of a posterior mean above which a unit is active
+FEW = 10.0  # effective samples below which log p is low by 1/20 nat and more
 
 
 # --- the bound and the latent ---------------------------------------------------------------------

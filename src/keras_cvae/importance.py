@@ -31,8 +31,9 @@ class LogProb(NamedTuple):
         log_prob: `(n,)`. In expectation a lower bound of the truth, short of it by about half the
             squared standard error.
         standard_error: `(n,)`, Monte Carlo error of `log_prob` (delta method).
-        effective_sample_size: `(n,)`, (sum w)^2 / sum w^2; a few out of many is a warning that the
-            errors are too small, because q misses part of the true posterior.
+        effective_sample_size: `(n,)`, (sum w)^2 / sum w^2. `log_prob` is short of the truth by
+            about half of its inverse; below ten or so the errors are too small as well, because q
+            misses part of the true posterior.
         num_samples: Draws of z per example (for a marginal: per likely class).
         seed: Of the noise.
     """
@@ -207,7 +208,10 @@ def class_log_prob(
 ) -> ClassLogProb:
     """Estimate log p(x | y) for every class.
 
-    Every class gets a few samples; those within `MARGIN` nats of the likeliest get all of them.
+    Every class gets `PILOT` samples; those within `MARGIN` nats of the likeliest get all of them,
+    the pilot's included. The others keep their pilot's estimate, so log p(x) and p(y | x) of
+    unlikely classes lean down: a class that truly lies d nats below the best is missed where its
+    pilot is too low by MARGIN - d, and then costs log p(x) at most exp(-d) nats.
 
     Args:
         model: A `ConditionalVAE` with a `Categorical` condition.
