@@ -270,7 +270,7 @@ class Judge:
         self.x_shape, self.classes = tuple(x_shape), int(classes)
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         image = len(self.x_shape) == 3
-        body = ConvEncoder((24, 64), 128, "relu") if image else DenseBody((256, 128), "relu")
+        body = ConvEncoder((16, 48), 128, "relu") if image else DenseBody((256, 128), "relu")
         self.scaling = keras.layers.Normalization(axis=None if image else -1)
         self.scaling.build((None, *self.x_shape))
         inputs = keras.Input(self.x_shape)
@@ -293,7 +293,7 @@ class Judge:
         steps = epochs * len(batches)
         warm = min(200, steps // 4)
         rate = keras.optimizers.schedules.CosineDecay(
-            1e-4, max(1, steps - warm), warmup_target=2e-3, warmup_steps=max(1, warm)
+            1e-4, max(1, steps - warm), warmup_target=3e-3, warmup_steps=max(1, warm)
         )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.network.compile(keras.optimizers.Adam(rate), loss)
