@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
-CHUNKS = 32  # that share one compiled call at most; bounds the noise held at once
+NOISE = 2**21  # numbers of noise that one compiled call takes at most: 8 MiB
 PILOT = 16  # samples that every class gets before the likely ones get all
 MARGIN = 12.0  # nats below the likeliest class where p(y | x) < 1e-5 and the pilot is enough
 
@@ -314,9 +314,9 @@ def _weigh(
     step = compiled(model, LogWeights)
     examples = min(EXAMPLES, 2 ** math.ceil(math.log2(max(len(index), 1))))
     at_once = _even(num_samples, max(1, (batch_size or default_batch_size(model)) // examples))
-    chunks = _even(math.ceil(num_samples / at_once), CHUNKS)
-    noise = np.zeros((chunks * at_once, examples, model.latent_dim), "float32")
-    shape = (chunks, at_once, *noise.shape[1:])
+    chunk = (at_once, examples, model.latent_dim)
+    chunks = _even(math.ceil(num_samples / at_once), max(1, NOISE // math.prod(chunk)))
+    noise = np.zeros((chunks * at_once, *chunk[1:]), "float32")
     rows = index if rows is None else rows
     starts: Iterable = range(0, len(index), examples)
     if progress is not None:
@@ -333,7 +333,7 @@ def _weigh(
         for done in range(0, num_samples, len(noise)):
             part = min(len(noise), num_samples - done)
             rng.standard_normal(out=noise[:part], dtype="float32")
-            log_w = step.predict_on_batch(inputs | {"noise": noise.reshape(shape)})
+            log_w = step.predict_on_batch(inputs | {"noise": noise.reshape(-1, *chunk)})
             log_w = np.asarray(log_w).reshape(-1, examples)
             moments.add(rows[start : start + count], log_w[:part, :count])
 
