@@ -63,7 +63,9 @@ class Bound(NamedTuple):
         return np.add.reduceat(self.kl.mean(axis=0), edges)
 
 
-class _Terms(Step):
+class BoundTerms(Step):
+    """What `bound` collects of a batch."""
+
     def call(self, inputs):
         features = self.features(inputs)
         evidence = self.hierarchy.observe(inputs["x"], features)
@@ -104,7 +106,7 @@ def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: 
     """
     x = np.asarray(x)
     y = model.condition.prepare(y)
-    step, size = compiled(model, _Terms), min(batch_size, len(x))
+    step, size = compiled(model, BoundTerms), min(batch_size, len(x))
     noise = np.random.default_rng(seed)
     collected: dict[str, list] = {}
     for start in range(0, len(x), size):
