@@ -298,6 +298,20 @@ def test_a_report_escapes_and_warns(metrics, tmp_path):
     assert "90.0 % of the samples are copies" in page
 
 
+def test_few_effective_samples_are_named(metrics, tmp_path):
+    row = next(row for row in report.ROWS if row.label.startswith("effective samples"))
+    few, many = (json.loads(json.dumps(metrics)) for _ in range(2))
+    few["conditional"]["median_effective_sample_size"] = 2.5
+    many["conditional"]["median_effective_sample_size"] = 31.4
+    assert report.written(few, row) == "2 of 40 (few)"
+    assert report.written(many, row) == "31 of 40"
+    assert "by about 0.20 nats" in report.few_samples(few)
+    assert report.few_samples(many) == ""
+    pages = [report.report_html(one, {}, tmp_path / "r.html").read_text() for one in (few, many)]
+    assert "Take more samples" in pages[0]
+    assert "Take more samples" not in pages[1]
+
+
 def test_compare_marks_the_best_only_beyond_the_errors(metrics):
     better = json.loads(json.dumps(metrics))
     better["conditional"]["nats"] -= 10.0

@@ -177,6 +177,8 @@ def test_chunks_and_repetition_do_not_change_the_number():
     whole = linear.model.log_prob(x, y, num_samples=50, batch_size=100_000)
     parts = linear.model.log_prob(x, y, num_samples=50, batch_size=1)
     np.testing.assert_allclose(whole.log_prob, parts.log_prob, atol=1e-4)
+    uneven = linear.model.log_prob(x, y, num_samples=50, batch_size=64 * 7)
+    np.testing.assert_allclose(whole.log_prob, uneven.log_prob, atol=1e-4)
     np.testing.assert_array_equal(
         parts.log_prob, linear.model.log_prob(x, y, num_samples=50, batch_size=1).log_prob
     )
@@ -184,12 +186,17 @@ def test_chunks_and_repetition_do_not_change_the_number():
     assert not np.allclose(whole.log_prob, other.log_prob, atol=1e-6)
 
 
+@pytest.mark.parametrize(("n", "at_most", "size"), [(200, 16, 10), (484, 16, 11), (7, 16, 7)])
+def test_chunks_waste_little(n, at_most, size):
+    assert importance._even(n, at_most) == size
+
+
 def test_memory_does_not_grow_with_the_samples(monkeypatch):
     linear, rows = Linear(), []
     original = importance.LogWeights.call
 
     def call(self, inputs):
-        rows.append(math.prod(inputs["noise"].shape[:2]))
+        rows.append(math.prod(inputs["noise"].shape[1:3]))
         return original(self, inputs)
 
     monkeypatch.setattr(importance.LogWeights, "call", call)
@@ -201,13 +208,13 @@ def test_memory_does_not_grow_with_the_samples(monkeypatch):
 
 def test_x_is_encoded_once(monkeypatch):
     linear, seen = Linear(), []
-    original = type(linear.model.encoder).predict_on_batch
+    original = importance.Observe.predict_on_batch
 
     def predict_on_batch(self, inputs):
         seen.append(len(inputs["x"]))
         return original(self, inputs)
 
-    monkeypatch.setattr(type(linear.model.encoder), "predict_on_batch", predict_on_batch)
+    monkeypatch.setattr(importance.Observe, "predict_on_batch", predict_on_batch)
     x, y = linear.draw(128)
     linear.model.log_prob(x, y, num_samples=500, batch_size=64)
     assert sum(seen) == 128
@@ -325,7 +332,7 @@ def test_trained_weights_are_the_ones_used():
 def test_a_model_is_not_kept_alive():
     model = ConditionalVAE((4,), None, 2, backbone=MLP((8,)))
     model.log_prob(np.ones((2, 4)), num_samples=2)
-    assert len(importance._STEPS[model]) == 1
+    assert importance._STEPS[model]
     reference = weakref.ref(model)
     del model
     gc.collect()

@@ -509,6 +509,9 @@ def _figures(runs: dict[str, Any]) -> None:
         latent = metrics["latent"]
         prefix = f"{name}: " if len(runs) > 1 else ""
         out.print(f"\n{prefix}{latent['verdict']} {latent['advice'] or ''}".rstrip())
+        few = report.few_samples(metrics)
+        if few:
+            out.print(f"{prefix}{few}")
 
 
 # Look.

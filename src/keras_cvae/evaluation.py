@@ -22,6 +22,7 @@ from keras_cvae.networks.conv import ConvEncoder
 from keras_cvae.networks.mlp import DenseBody
 
 ACTIVE = 0.01  # Burda et al. 2016: variance of a posterior mean above which a unit is active
+FEW = 10.0  # effective samples below which log p is low by 1/20 nat and more
 
 
 # --- the bound and the latent ---------------------------------------------------------------------
@@ -62,7 +63,9 @@ class Bound(NamedTuple):
         return np.add.reduceat(self.kl.mean(axis=0), edges)
 
 
-class _Terms(Step):
+class BoundTerms(Step):
+    """What `bound` collects of a batch."""
+
     def call(self, inputs):
         features = self.features(inputs)
         evidence = self.hierarchy.observe(inputs["x"], features)
@@ -103,7 +106,7 @@ def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: 
     """
     x = np.asarray(x)
     y = model.condition.prepare(y)
-    step, size = compiled(model, _Terms), min(batch_size, len(x))
+    step, size = compiled(model, BoundTerms), min(batch_size, len(x))
     noise = np.random.default_rng(seed)
     collected: dict[str, list] = {}
     for start in range(0, len(x), size):
@@ -269,7 +272,7 @@ class Judge:
         self.x_shape, self.classes = tuple(x_shape), int(classes)
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         image = len(self.x_shape) == 3
-        body = ConvEncoder((24, 64), 128, "relu") if image else DenseBody((256, 128), "relu")
+        body = ConvEncoder((16, 48), 128, "relu") if image else DenseBody((256, 128), "relu")
         self.scaling = keras.layers.Normalization(axis=None if image else -1)
         self.scaling.build((None, *self.x_shape))
         inputs = keras.Input(self.x_shape)
@@ -292,7 +295,7 @@ class Judge:
         steps = epochs * len(batches)
         warm = min(200, steps // 4)
         rate = keras.optimizers.schedules.CosineDecay(
-            1e-4, max(1, steps - warm), warmup_target=2e-3, warmup_steps=max(1, warm)
+            1e-4, max(1, steps - warm), warmup_target=3e-3, warmup_steps=max(1, warm)
         )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.network.compile(keras.optimizers.Adam(rate), loss)
@@ -564,9 +567,7 @@ def drawn(model, y, n: int, seed: int, output: str = "mean") -> np.ndarray:
         stop = min(start + 5000, n)
         count = stop - start if y is None else 1
         some = None if y is None else y[start:stop]
-        x = model.generate(
-            some, count, seed=seed + start, output=output, batch_size=min(1000, stop - start)
-        )
+        x = model.generate(some, count, seed=seed + start, output=output)
         parts.append(_as_uint8(model, x) if image else x)
     return np.concatenate(parts)
 

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from keras import ops
 
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
+NOISE = 2**21  # numbers of noise that one compiled call takes at most: 8 MiB
 PILOT = 16  # samples that every class gets before the likely ones get all
 MARGIN = 12.0  # nats below the likeliest class where p(y | x) < 1e-5 and the pilot is enough
 
@@ -29,8 +31,9 @@ class LogProb(NamedTuple):
         log_prob: `(n,)`. In expectation a lower bound of the truth, short of it by about half the
             squared standard error.
         standard_error: `(n,)`, Monte Carlo error of `log_prob` (delta method).
-        effective_sample_size: `(n,)`, (sum w)^2 / sum w^2; a few out of many is a warning that the
-            errors are too small, because q misses part of the true posterior.
+        effective_sample_size: `(n,)`, (sum w)^2 / sum w^2. `log_prob` is short of the truth by
+            about half of its inverse; below ten or so the errors are too small as well, because q
+            misses part of the true posterior.
         num_samples: Draws of z per example (for a marginal: per likely class).
         seed: Of the noise.
     """
@@ -141,9 +144,13 @@ class Observe(Step):
 
 
 class LogWeights(Step):
-    """log w `(samples, batch)` of z drawn with the given noise."""
+    """log w `(chunks, samples, batch)` of z drawn with noise of that shape, chunk by chunk."""
 
     def call(self, inputs):
+        return ops.map(lambda noise: self.weigh(inputs | {"noise": noise}), inputs["noise"])
+
+    def weigh(self, inputs):
+        """log w `(samples, batch)` of one chunk."""
         latents, parameters = self.hierarchy.infer(
             inputs["evidence"], self.features(inputs), inputs["noise"]
         )
@@ -201,7 +208,10 @@ def class_log_prob(
 ) -> ClassLogProb:
     """Estimate log p(x | y) for every class.
 
-    Every class gets a few samples; those within `MARGIN` nats of the likeliest get all of them.
+    Every class gets `PILOT` samples; those within `MARGIN` nats of the likeliest get all of them,
+    the pilot's included. The others keep their pilot's estimate, so log p(x) and p(y | x) of
+    unlikely classes lean down: a class that truly lies d nats below the best is missed where its
+    pilot is too low by MARGIN - d, and then costs log p(x) at most exp(-d) nats.
 
     Args:
         model: A `ConditionalVAE` with a `Categorical` condition.
@@ -303,10 +313,10 @@ def _weigh(
         )
     step = compiled(model, LogWeights)
     examples = min(EXAMPLES, 2 ** math.ceil(math.log2(max(len(index), 1))))
-    at_once = max(1, (batch_size or default_batch_size(model)) // examples)
-    chunks = math.ceil(num_samples / at_once)
-    at_once = math.ceil(num_samples / chunks)  # even chunks: one shape, compiled once
-    noise = np.zeros((at_once, examples, model.latent_dim), "float32")
+    at_once = _even(num_samples, max(1, (batch_size or default_batch_size(model)) // examples))
+    chunk = (at_once, examples, model.latent_dim)
+    chunks = _even(math.ceil(num_samples / at_once), max(1, NOISE // math.prod(chunk)))
+    noise = np.zeros((chunks * at_once, *chunk[1:]), "float32")
     rows = index if rows is None else rows
     starts: Iterable = range(0, len(index), examples)
     if progress is not None:
@@ -320,11 +330,18 @@ def _weigh(
             inputs["condition"] = y[filled]
         inputs["evidence"] = compiled(model, Observe).predict_on_batch(inputs)
         rng = np.random.default_rng([*seed, start // examples])
-        for done in range(0, num_samples, at_once):
-            part = min(at_once, num_samples - done)
+        for done in range(0, num_samples, len(noise)):
+            part = min(len(noise), num_samples - done)
             rng.standard_normal(out=noise[:part], dtype="float32")
-            log_w = step.predict_on_batch(inputs | {"noise": noise})
-            moments.add(rows[start : start + count], np.asarray(log_w)[:part, :count])
+            log_w = step.predict_on_batch(inputs | {"noise": noise.reshape(-1, *chunk)})
+            log_w = np.asarray(log_w).reshape(-1, examples)
+            moments.add(rows[start : start + count], log_w[:part, :count])
+
+
+def _even(n: int, at_most: int) -> int:
+    """The size of parts that cuts n with the least left over: one shape, compiled once."""
+    at_most = min(n, at_most)
+    return min(range(at_most, at_most // 2, -1), key=lambda size: -n % size)
 
 
 def default_batch_size(model: Any) -> int:

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import conditions, importance
+from keras_cvae import conditions, importance, sampling
 from keras_cvae.networks import BACKBONES, TopDown
 from keras_cvae.networks.assembly import assemble
 from keras_cvae.networks.parts import deserialize, serialize
@@ -332,6 +332,11 @@ class ConditionalVAE(keras.Model):
         batch_size: int | None = None,
     ) -> np.ndarray:
         """z ~ p(z | y), `n` for each condition, `(total, latent_dim)`."""
+        inputs = self._noise(condition, n, temperature, seed)
+        return self.prior.apply(inputs, self._at_once(batch_size))["z"]
+
+    def _noise(self, condition, n: int, temperature: float, seed) -> dict[str, np.ndarray]:
+        """What p(z | y) makes z of, `n` for each condition."""
         if n < 1 or temperature < 0:
             raise ValueError(
                 f"Received n={n}, temperature={temperature}. Expected n of at least 1 and a "
@@ -340,8 +345,7 @@ class ConditionalVAE(keras.Model):
         y = self._repeated(condition, n)
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal((n if y is None else len(y), self.latent_dim))
-        inputs = self._inputs(noise=(temperature * noise).astype("float32"), condition=y)
-        return self.prior.apply(inputs, self._at_once(batch_size))["z"]
+        return self._inputs(noise=(temperature * noise).astype("float32"), condition=y)
 
     def generate(
         self,
@@ -369,21 +373,17 @@ class ConditionalVAE(keras.Model):
         """
         if output not in ("mean", "sample"):
             raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
-        z = self.sample_prior(
-            condition, n, temperature=temperature, seed=seed, batch_size=batch_size
-        )
-        y = self._repeated(condition, n)
+        inputs = self._noise(condition, n, temperature, seed)
         if output == "mean":
-            return self.decode(z, y, batch_size=batch_size)
+            return self._mean(inputs, batch_size)
         rng = np.random.default_rng(None if seed is None else [seed, 1])
-        drawn = []
-        at_once = self._at_once(batch_size)
-        for start in range(0, len(z), at_once):
-            part = slice(start, start + at_once)
-            features = None if y is None else self.condition.features(y[part])
-            parameters = self.hierarchy.decode(ops.convert_to_tensor(z[part]), features)
-            drawn.append(self.likelihood.sample(ops.convert_to_numpy(parameters), rng))
-        return np.concatenate(drawn)
+        parts = sampling.run(self, sampling.Parameters, inputs, self._at_once(batch_size))
+        return np.concatenate([self.likelihood.sample(part, rng) for part in parts])
+
+    def _mean(self, inputs: dict[str, np.ndarray], batch_size: int | None = None) -> np.ndarray:
+        """The mean of p(x | z, y) for the prior's noise and its conditions."""
+        parts = list(sampling.run(self, sampling.Means, inputs, self._at_once(batch_size)))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def style(self, z, condition=None) -> np.ndarray:
         """What is left of z `(n, latent_dim)` once its condition is known: the prior's noise.
@@ -397,9 +397,9 @@ class ConditionalVAE(keras.Model):
         return ops.convert_to_numpy(self.hierarchy.prior.noise(features, ops.convert_to_tensor(z)))
 
     def _styled(self, style, condition) -> np.ndarray:
-        """Undo `style`."""
+        """x of a style `(n, latent_dim)` under a condition."""
         y = self._conditions(condition, len(style))
-        return self.prior.apply(self._inputs(noise=style, condition=y), self._at_once(None))["z"]
+        return self._mean(self._inputs(noise=style, condition=y))
 
     def restyle(self, x, condition, to) -> np.ndarray:
         """The same handwriting, another digit: x's style under another condition.
@@ -415,7 +415,7 @@ class ConditionalVAE(keras.Model):
             Array `(n, *x_shape)`.
         """
         style = self.style(self.encode(x, condition), condition)
-        return self.decode(self._styled(style, to), to)
+        return self._styled(style, to)
 
     def interpolate(
         self, z=None, to_z=None, *, condition=None, to_condition=None, steps: int = 11
@@ -442,13 +442,13 @@ class ConditionalVAE(keras.Model):
         way = np.linspace(0.0, 1.0, steps, dtype="float32")
         y = self.condition.mix(condition, condition if to_condition is None else to_condition, way)
         if z is None:
-            return self.decode(self.sample_prior(y, steps if y is None else 1, temperature=0.0), y)
+            return self.generate(y, steps if y is None else 1, temperature=0.0)
         start = end = self.style(np.atleast_2d(z), condition)
         if to_z is not None:
             end = self.style(
                 np.atleast_2d(to_z), condition if to_condition is None else to_condition
             )
-        return self.decode(self._styled((1 - way[:, None]) * start + way[:, None] * end, y), y)
+        return self._styled((1 - way[:, None]) * start + way[:, None] * end, y)
 
     # How likely? By importance sampling; see `keras_cvae.importance`.
 

@@ -28,6 +28,7 @@ class Row(NamedTuple):
         better: 1: higher is better; -1: lower; 0: neither.
         error: Where its standard error stands, or None.
         note: What it means, in a sentence.
+        of: Where it stands out of how many it is, or None.
     """
 
     group: str
@@ -37,6 +38,7 @@ class Row(NamedTuple):
     better: int
     error: str | None = None
     note: str = ""
+    of: str | None = None
 
 
 ROWS = (
@@ -47,6 +49,11 @@ ROWS = (
     Row(
         "Likelihood", "−log p(x)", "marginal.nats", "nats", -1, "marginal.standard_error",
         "Without the class: comparable with unconditional models.",
+    ),
+    Row(
+        "Likelihood", "effective samples, median", "conditional.median_effective_sample_size", "",
+        0, None, "How many of the draws of z a test example's estimate rests on.",
+        of="conditional.num_samples",
     ),
     Row(
         "Likelihood", "bits per dimension", "bits_per_dimension.bits", "bits", -1,
@@ -133,11 +140,31 @@ def written(metrics: Mapping[str, Any], row: Row) -> str:
         return f"{100 * number:.1f} %" if number < 0.9995 else "100 %"
     if isinstance(number, int):
         return f"{number}"
+    if row.of:
+        few = " (few)" if number < evaluation.FEW else ""
+        return f"{number:.0f} of {value(metrics, row.of)}{few}"
     error = value(metrics, row.error) if row.error else None
     digits = 3 if row.unit == "bits" else 2
     if error is not None and math.isfinite(error):
         return f"{number:.{digits}f} ± {error:.{digits}f} {row.unit}".rstrip()
     return f"{number:.{digits}f} {row.unit}".rstrip()
+
+
+def few_samples(metrics: Mapping[str, Any]) -> str:
+    """What it means where importance samples are too few for their errors; else "".
+
+    The logarithm of a mean of weights lies below the truth by half its relative variance, which is
+    about one over the effective sample size.
+    """
+    effective = value(metrics, "conditional.median_effective_sample_size")
+    if effective is None or effective >= evaluation.FEW:
+        return ""
+    return (
+        f"Half of the estimates rest on fewer than {effective:.1f} effective samples of "
+        f"{value(metrics, 'conditional.num_samples')}: −log p is too high, by about "
+        f"{0.5 / effective:.2f} nats or more, and its errors are too small. Take more samples; if "
+        "that changes little, q(z | x, y) misses part of the true posterior."
+    )
 
 
 def compare(runs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -423,6 +450,9 @@ def _notes(metrics) -> str:
     advice = "" if healthy else f"<p>{html.escape(latent['advice'])}</p>"
     bad = "" if healthy else " bad" if latent["verdict"].startswith("Collapsed") else ""
     notes.append((bad, f"<p><b>The latent.</b> {html.escape(latent['verdict'])}</p>{advice}"))
+    few = few_samples(metrics)
+    if few:
+        notes.append((" bad", f"<p><b>Few effective samples.</b> {html.escape(few)}</p>"))
     copies = metrics.get("memorising")
     if copies:
         share = f"{100 * copies['share']:.1f} %"
