@@ -105,7 +105,7 @@ def _option(name: str, field: Any) -> Any:
 def _typed(settings: dict[str, Any]) -> dict[str, Any]:
     """Read widths written as 512,256."""
     typed = dict(settings)
-    for name in ("units", "filters", "levels"):
+    for name in ("units", "filters", "levels", "group_sizes"):
         if name in typed:
             typed[name] = tuple(part.strip() for part in str(typed[name]).split(","))
     return typed

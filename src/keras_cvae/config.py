@@ -31,6 +31,11 @@ class RunConfig(BaseModel):
     groups: int = _setting(
         1, "Model", "Groups that z is split into; a learned prior draws one after the other.", ge=1
     )
+    group_sizes: tuple[int, ...] | None = _setting(
+        None,
+        "Model",
+        "Length of each group, in place of latent_dim and groups: 16,16,4,2 (on maps: channels).",
+    )
     prior: Literal["standard", "conditional"] = _setting(
         "conditional", "Model", "p(z|y): standard normal, or learned from y."
     )
@@ -130,8 +135,9 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"groups: received {self.groups}, expected at most latent_dim={self.latent_dim}"
             )
-        for name in ("units", "filters"):
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
+        for name in ("units", "filters", "group_sizes"):
+            widths = getattr(self, name)
+            if widths is not None and (not widths or min(widths) < 1):
                 raise ValueError(f"{name}: expected one or more positive widths, like 512")
         if self.objective == "iwae":
             given = [name for name, neutral in _NO_BETA.items() if getattr(self, name) != neutral]

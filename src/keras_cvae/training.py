@@ -188,7 +188,8 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
         model = ConditionalVAE(
             data.x_shape,
             _condition(config, data),
-            [len(part) for part in np.array_split(range(config.latent_dim), config.groups)],
+            config.group_sizes
+            or [len(part) for part in np.array_split(range(config.latent_dim), config.groups)],
             likelihood=likelihood,
             prior=None if config.backbone.startswith("topdown") else config.prior,
             backbone=_backbone(config),
