@@ -26,7 +26,7 @@ from keras_cvae.likelihoods import (
     DiscretizedLogistic,
     Gaussian,
 )
-from keras_cvae.networks import BACKBONES, MLP, Conv, TopDown
+from keras_cvae.networks import BACKBONES, MLP, Conv, Image, TopDown
 from keras_cvae.networks.parts import PARTS
 from keras_cvae.objectives import OBJECTIVES, SCHEDULES
 
@@ -76,6 +76,10 @@ CASES = {
             lambda: {"condition": Categorical([3, 5, 7])},
         ],
         "continuous": [lambda: {"condition": Continuous(2)}],
+        "image": [
+            lambda: {"condition": Image((4, 3, 1), MLP((5,)), low=-1, high=2.0)},
+            lambda: {"condition": Image((4, 6, 2), Conv((3,), 5))},
+        ],
     },
     "backbone": {
         "mlp": [lambda: {"backbone": MLP((8, 4), "tanh")}],
@@ -144,6 +148,8 @@ def example(model, n=2 * BATCH):
         return x, None
     if isinstance(model.condition, Continuous):
         return x, rng.normal(size=(n, model.condition.dim)).astype("float32")
+    if isinstance(model.condition, Image):
+        return x, rng.random((n, *model.condition.shape)).astype("float32")
     return x, np.array(model.condition.labels)[np.arange(n) % 3]
 
 

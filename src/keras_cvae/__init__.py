@@ -32,6 +32,7 @@ _EXPORTS = {
     "Unconditional": "conditions",
     "Categorical": "conditions",
     "Continuous": "conditions",
+    "Image": "networks",
     "MLP": "networks",
     "Conv": "networks",
     "TopDown": "networks",

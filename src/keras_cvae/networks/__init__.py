@@ -1,7 +1,9 @@
-"""Networks: backbones (what the layers look like) and parts (what they compute for the CVAE)."""
+"""Networks: backbones (what the layers look like), parts (what they compute for the CVAE), and the
+condition that is built from a backbone."""
 
 from keras_cvae.networks.backbone import BACKBONES, Backbone
 from keras_cvae.networks.conv import Conv
+from keras_cvae.networks.image import Image
 from keras_cvae.networks.mlp import MLP
 from keras_cvae.networks.parts import GenerationNetwork, PriorNetwork, RecognitionNetwork
 from keras_cvae.networks.topdown import TopDown
@@ -12,6 +14,7 @@ __all__ = [
     "Backbone",
     "Conv",
     "GenerationNetwork",
+    "Image",
     "PriorNetwork",
     "RecognitionNetwork",
     "TopDown",
