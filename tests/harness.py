@@ -16,7 +16,17 @@ from keras import ops
 
 import keras_cvae
 from keras_cvae import objectives, priors
-from keras_cvae.conditions import CONDITIONS, Categorical, Continuous, Unconditional
+from keras_cvae.conditions import (
+    CONDITIONS,
+    Categorical,
+    Continuous,
+    Encoded,
+    Joint,
+    Optional,
+    Periodic,
+    Tags,
+    Unconditional,
+)
 from keras_cvae.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
@@ -40,6 +50,12 @@ def _own_networks():
     encoder = keras.Model([x, features], [keras.layers.Dense(2)(h), keras.layers.Dense(2)(h)])
     h = keras.layers.Dense(5, "tanh")(keras.layers.Concatenate()([z, features]))
     return {"encoder": encoder, "decoder": keras.Model([z, features], keras.layers.Dense(6)(h))}
+
+
+def _own_condition():
+    """A network that reads a condition, as a user of Keras writes it."""
+    signal = keras.Input((5, 2))
+    return keras.Model(signal, keras.layers.Dense(3)(keras.layers.Flatten()(signal)))
 
 
 # Part -> registered name -> the cases, each a function that gives arguments of ConditionalVAE.
@@ -76,6 +92,21 @@ CASES = {
             lambda: {"condition": Categorical([3, 5, 7])},
         ],
         "continuous": [lambda: {"condition": Continuous(2)}],
+        "periodic": [lambda: {"condition": Periodic(24, dim=2, harmonics=2)}],
+        "tags": [
+            lambda: {"condition": Tags(["a", "b", "c"], "embedding", embedding_dim=2)},
+            lambda: {"condition": Tags(3)},
+        ],
+        "encoded": [lambda: {"condition": Encoded(_own_condition())}],
+        "optional": [lambda: {"condition": Optional(["a", "b", "c"], dropout=0.5)}],
+        "joint": [
+            lambda: {
+                "condition": Joint(
+                    {"class": ["a", "b", "c"], "age": Optional(Continuous(2)), "hour": Periodic(24)}
+                )
+            },
+            lambda: {"condition": Joint({"class": Optional(3, 0.5), "tags": Tags(3)}, 0.4)},
+        ],
         "image": [
             lambda: {"condition": Image((4, 3, 1), MLP((5,)), low=-1, high=2.0)},
             lambda: {"condition": Image((4, 6, 2), Conv((3,), 5))},
@@ -144,13 +175,21 @@ def example(model, n=2 * BATCH):
     """Data in the likelihood's support, and conditions, `n` of each."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 2, (n, *model.x_shape)).astype("float32")
-    if isinstance(model.condition, Unconditional):
-        return x, None
-    if isinstance(model.condition, Continuous):
-        return x, rng.normal(size=(n, model.condition.dim)).astype("float32")
-    if isinstance(model.condition, Image):
-        return x, rng.random((n, *model.condition.shape)).astype("float32")
-    return x, np.array(model.condition.labels)[np.arange(n) % 3]
+    return x, values_of(model.condition, n, rng)
+
+
+def values_of(condition, n, rng):
+    """Values that a condition takes; every third one missing where that may be."""
+    if isinstance(condition, Unconditional):
+        return None
+    if isinstance(condition, Joint):
+        return {name: values_of(part, n, rng) for name, part in condition.parts.items()}
+    if isinstance(condition, Optional):
+        values = list(values_of(condition.part, n, rng))
+        return [None if i % 3 == 0 else value for i, value in enumerate(values)]
+    if isinstance(condition, Categorical):
+        return np.array(condition.labels)[np.arange(n) % 3]
+    return rng.random((n, *condition.shape)).astype("float32")
 
 
 def inputs_of(model, x, y):
@@ -173,6 +212,10 @@ def component(part, model):
         "objective": lambda: model.objective,
         "beta schedule": lambda: model.objective.beta,
     }[part]()
+
+
+def symbolic(inputs):
+    return keras.tree.map_structure(lambda v: keras.KerasTensor(v.shape, v.dtype), inputs)
 
 
 def shapes(values):
@@ -221,7 +264,7 @@ class Harness:
     def test_symbolic_and_eager_call_agree_on_shapes(self, case):
         _, model, x, y, _ = trained(self.part, *case)
         inputs = inputs_of(model, x, y)
-        symbols = {k: keras.KerasTensor(v.shape, v.dtype) for k, v in inputs.items()}
+        symbols = symbolic(inputs)
         terms = model(inputs)
         samples, groups = model.objective.num_samples, len(model.latent_groups)
         assert shapes(terms) == [(samples, len(x)), (len(x), groups), (samples, len(x))]
@@ -232,8 +275,7 @@ class Harness:
             (model.decoder, "z", (model.latent_dim,)),
         ):
             one = inputs | {name: np.zeros((len(x), *size), "float32")}
-            symbols = {k: keras.KerasTensor(v.shape, v.dtype) for k, v in one.items()}
-            assert shapes(network(symbols)) == shapes(network(one))
+            assert shapes(network(symbolic(one))) == shapes(network(one))
 
     def test_fit_changes_the_weights(self, case):
         before, model, _, _, history = trained(self.part, *case)

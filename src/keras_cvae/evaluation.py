@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import importance
-from keras_cvae.conditions import Categorical, Unconditional
+from keras_cvae.conditions import Unconditional, classes_of, take
 from keras_cvae.data import Batches, Data, Split
 from keras_cvae.distributions import Gaussian
 from keras_cvae.importance import LogProb, Progress, Step, compiled
@@ -109,7 +109,7 @@ def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: 
     for start in range(0, len(x), size):
         rows = np.resize(np.arange(start, min(start + size, len(x))), size)
         inputs = {"x": np.asarray(x[rows], "float32")} | (
-            {} if y is None else {"condition": y[rows]}
+            {} if y is None else {"condition": take(y, rows)}
         )
         drawn = noise.standard_normal((num_samples, size, model.latent_dim), "float32")
         terms = step.predict_on_batch(inputs | {"noise": drawn})
@@ -563,7 +563,7 @@ def drawn(model, y, n: int, seed: int, output: str = "mean") -> np.ndarray:
     for start in range(0, n, 5000):
         stop = min(start + 5000, n)
         count = stop - start if y is None else 1
-        some = None if y is None else y[start:stop]
+        some = take(y, slice(start, stop))
         x = model.generate(
             some, count, seed=seed + start, output=output, batch_size=min(1000, stop - start)
         )
@@ -616,9 +616,10 @@ def _likelihood_figures(model, data, x, y, samples, binarize, seed, progress) ->
     figures: dict[str, Any] = {}
     grey = isinstance(model.likelihood, Bernoulli) and not np.isin(x, (0.0, 1.0)).all()
     options: dict[str, Any] = {"progress": progress}
-    if isinstance(model.condition, Categorical) and y is not None:
+    known = classes_of(model.condition)
+    if known and y is not None:
         given = importance.class_log_prob(model, x, samples, seed, always=y, **options)
-        prior = _class_frequencies(data.train.y, model.condition.num_classes)
+        prior = _class_frequencies(data.train.y, known.num_classes)
         conditional, marginal = given.of(y), given.marginal(prior)
         figures["classification"] = _classification_figures(
             model, data, given.joint(prior), y, prior, samples, binarize, seed, progress
@@ -632,7 +633,7 @@ def _likelihood_figures(model, data, x, y, samples, binarize, seed, progress) ->
         figures["marginal"] = negative(marginal)
         figures["conditional"]["per_class"] = {
             str(label): negative(_rows(conditional, y == k))
-            for k, label in enumerate(data.class_names or model.condition.names)
+            for k, label in enumerate(data.class_names)
             if np.any(y == k)
         }
     if _is_image(model) and binarize == "none" and not isinstance(model.likelihood, Bernoulli):
@@ -654,7 +655,7 @@ def _bits(model, data, x, y, conditional, samples, seed) -> dict[str, Any]:
         n, levels = min(n, 1000), 256
         u = np.random.default_rng([seed, 2]).random(x[:n].shape, "float32")
         noisy = (x[:n] * 255.0 + u) / 256.0
-        estimate = model.log_prob(noisy, None if y is None else y[:n], samples, seed)
+        estimate = model.log_prob(noisy, take(y, slice(n)), samples, seed)
     per_nat = 1.0 / (math.prod(model.x_shape) * math.log(2.0))
     return {
         "bits": bits_per_dimension(-estimate.mean, model.x_shape, levels),
@@ -689,7 +690,7 @@ def _sample_figures(model, data, test, y, seed, progress, clock) -> dict[str, An
     output = "mean" if image else "sample"
     count = min(len(train), 60_000)
     rows = np.random.default_rng(seed).permutation(len(train))[:count]
-    wanted = None if y is None else train.y[rows]
+    wanted = None if y is None else take(train.y, rows)
     fake = drawn(model, wanted, count, seed, output)
     clock.lap("sampling")
     if data.class_names:
@@ -709,7 +710,7 @@ def _sample_figures(model, data, test, y, seed, progress, clock) -> dict[str, An
         }
         figures["samples"] |= diversity(real, seen[: len(real)])
         clock.lap("judge")
-        if isinstance(model.condition, Categorical) and wanted is not None:
+        if classes_of(model.condition) and wanted is not None:
             figures["samples"]["on_label_accuracy"] = judge.accuracy(fake[some], wanted[some])
             student = Judge(model.x_shape, len(data.class_names), seed=seed)
             student.fit(fake, wanted, progress)

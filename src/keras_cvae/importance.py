@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_cvae.conditions import enumerated, take
+
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
 PILOT = 16  # samples that every class gets before the likely ones get all
 MARGIN = 12.0  # nats below the likeliest class where p(y | x) < 1e-5 and the pilot is enough
@@ -165,7 +167,7 @@ def compiled(model: Any, step: type[Step]) -> Step:
 def log_prob(
     model: Any,
     x: np.ndarray,
-    y: np.ndarray | None,
+    y: Any,
     num_samples: int = 500,
     seed: int = 0,
     batch_size: int | None = None,
@@ -198,33 +200,32 @@ def class_log_prob(
     batch_size: int | None = None,
     always: np.ndarray | None = None,
     progress: Progress | None = None,
+    candidates: Any = None,
+    given: Any = None,
 ) -> ClassLogProb:
-    """Estimate log p(x | y) for every class.
+    """Estimate log p(x | y) for every class, or for K conditions of any kind.
 
     Every class gets a few samples; those within `MARGIN` nats of the likeliest get all of them.
 
     Args:
-        model: A `ConditionalVAE` with a `Categorical` condition.
+        model: A `ConditionalVAE`.
         x: `(n, *x_shape)` float32.
         num_samples: As in `log_prob`, of likely classes.
         seed: As in `log_prob`.
         batch_size: As in `log_prob`.
         always: Classes `(n,)` that get all samples in any case, such as the labels to be scored.
         progress: As in `log_prob`.
+        candidates: The K conditions, `(K, ...)`; by default all classes.
+        given: Of a model with named conditions, those that are known of each x, by name; the
+            candidates are of the others.
 
     Raises:
-        ValueError: The model's condition is not `Categorical`.
+        ValueError: No candidates, and the condition is not `Categorical`.
     """
-    classes = getattr(model.condition, "num_classes", None)
-    if classes is None:
-        raise ValueError(
-            "p(x) and p(y | x) sum over classes; this model's condition is "
-            f"{type(model.condition).__name__}. Expected a Categorical one. log_prob(x, y) gives "
-            "log p(x | y)."
-        )
     n, pilot = len(x), min(num_samples, PILOT)
-    index, y = np.divmod(np.arange(n * classes), classes)
-    y = y.astype("int32")
+    classes, condition_of = enumerated(model.condition, candidates, given, n)
+    index, which = np.divmod(np.arange(n * classes), classes)
+    y = condition_of(index, which)
     moments = _Moments(n * classes)
     pairs = np.arange(n * classes)
     shared = (batch_size, progress)
@@ -236,7 +237,8 @@ def class_log_prob(
             likely[np.arange(n), always] = True
         pairs = np.flatnonzero(likely)
         more = num_samples - pilot
-        _weigh(model, moments, x, y[pairs], index[pairs], more, [seed, 1], *shared, pairs)
+        y = take(y, pairs)
+        _weigh(model, moments, x, y, index[pairs], more, [seed, 1], *shared, pairs)
     log_p, error, effective = (part.reshape(n, classes) for part in moments.results())
     return ClassLogProb(log_p, error, effective, num_samples, seed)
 
@@ -317,7 +319,7 @@ def _weigh(
         count, filled = len(some), np.resize(np.arange(start, start + len(some)), examples)
         inputs = {"x": np.asarray(x[index[filled]], "float32")}
         if y is not None:
-            inputs["condition"] = y[filled]
+            inputs["condition"] = take(y, filled)
         inputs["evidence"] = compiled(model, Observe).predict_on_batch(inputs)
         rng = np.random.default_rng([*seed, start // examples])
         for done in range(0, num_samples, at_once):

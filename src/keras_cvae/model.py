@@ -7,6 +7,7 @@ generation  p(x | z, y)     model.decoder
 elbo(x | y) = E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z | y) )
 """
 
+import functools
 import os
 import zipfile
 from collections.abc import Sequence
@@ -46,6 +47,10 @@ class Noise(keras.layers.Layer):
         stream = self.training_stream if training else self.evaluation_stream
         return keras.random.normal(shape, dtype="float32", seed=stream)
 
+    def uniform(self, shape):
+        """U(0, 1) of this shape, from the stream of training."""
+        return keras.random.uniform(shape, dtype="float32", seed=self.training_stream)
+
     def rewind(self) -> None:
         """Start the evaluation stream again."""
         self.evaluation_stream.state.assign(self.evaluation_start)
@@ -63,8 +68,8 @@ class ConditionalVAE(keras.Model):
 
     Args:
         x_shape: Shape of one example, `(28, 28, 1)` or `(n,)`.
-        condition: What x is conditioned on: None, a number of classes, a list of class names, or a
-            `Condition`.
+        condition: What x is conditioned on: None, a number of classes, a list of class names, a
+            `Condition`, a Keras model that encodes it, or a dict of several by name.
         latent_dim: Length of z. A list splits z into groups, z = (z_1, z_2, ...), whose learned
             priors depend on the groups before.
         likelihood: p(x | z, y): "bernoulli", "continuous_bernoulli", "gaussian", "categorical", or
@@ -144,7 +149,10 @@ class ConditionalVAE(keras.Model):
     def call(self, inputs: dict, training: bool = False) -> Terms:
         """The terms of the objective for `{"x": (batch, *x_shape), "condition": ...}`."""
         x = ops.cast(inputs["x"], "float32")
-        features = self.condition.features(inputs.get("condition"))
+        y = inputs.get("condition")
+        if training and y is not None:
+            y = self.condition.drop(y, self.noise.uniform)
+        features = self.condition.features(y)
         evidence = self.hierarchy.observe(x, features)
         if self._reconstructs:
             still = ops.zeros((1, ops.shape(x)[0], self.latent_dim), "float32")
@@ -217,12 +225,14 @@ class ConditionalVAE(keras.Model):
     ):
         """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`.
 
-        A data set must yield y as `condition.prepare` gives it: classes as positions, 0 .. K - 1.
+        Several named conditions come as a dict of arrays or a DataFrame. Continuous conditions are
+        scaled by the first that are fitted. A data set must yield y as `condition.prepare` gives
+        it: classes as positions, 0 .. K - 1.
 
         Raises:
             ValueError: Arrays that do not fit each other or the model.
         """
-        x, y = self._check(x, y, "x", sample_weight)
+        x, y = self._check(x, y, "x", sample_weight, learn=True)
         if isinstance(validation_data, tuple | list):
             vx, *rest = validation_data
             vx, vy = self._check(vx, rest[0] if rest else None, "validation x")
@@ -315,8 +325,7 @@ class ConditionalVAE(keras.Model):
             raise ValueError(
                 f"decode received z of shape {np.shape(z)}. Expected (n, {self.latent_dim})."
             )
-        inputs = self._inputs(z=z, condition=self._conditions(condition, len(z)))
-        return self.decoder.apply(inputs, self._at_once(batch_size))
+        return self._decoded(z, self._conditions(condition, len(z)), batch_size)
 
     def reconstruct(self, x, condition=None, *, batch_size: int | None = None) -> np.ndarray:
         """x through the latent and back, `(n, *x_shape)`, without noise."""
@@ -332,16 +341,7 @@ class ConditionalVAE(keras.Model):
         batch_size: int | None = None,
     ) -> np.ndarray:
         """z ~ p(z | y), `n` for each condition, `(total, latent_dim)`."""
-        if n < 1 or temperature < 0:
-            raise ValueError(
-                f"Received n={n}, temperature={temperature}. Expected n of at least 1 and a "
-                "temperature of at least 0."
-            )
-        y = self._repeated(condition, n)
-        rng = np.random.default_rng(seed)
-        noise = rng.standard_normal((n if y is None else len(y), self.latent_dim))
-        inputs = self._inputs(noise=(temperature * noise).astype("float32"), condition=y)
-        return self.prior.apply(inputs, self._at_once(batch_size))["z"]
+        return self._drawn(self._repeated(condition, n), n, temperature, seed, batch_size)
 
     def generate(
         self,
@@ -351,17 +351,21 @@ class ConditionalVAE(keras.Model):
         seed: int | None = None,
         *,
         output: str = "mean",
+        guidance: float = 1.0,
         batch_size: int | None = None,
     ) -> np.ndarray:
         """Draw x for a condition: z ~ p(z | y), x from p(x | z, y).
 
         Args:
-            condition: One condition (a class, a name, a mixture `{3: 0.5, 8: 0.5}`), or an array.
+            condition: One condition (a class, a name, a mixture `{3: 0.5, 8: 0.5}`, a dict of named
+                ones), or an array, or a dict of arrays. None, or left out of the dict: unknown.
             n: How many for each condition.
             temperature: Factor on the prior's standard deviation: 1 draws from the model, 0 gives
                 the prior's mean.
             seed: Gives the same result again.
             output: "mean" of p(x | z, y), smooth pictures, or "sample" from it.
+            guidance: How strongly the condition shows: 1 as in the model, more exaggerates it (see
+                `keras_cvae.guidance`); needs a model that was trained with label dropout.
             batch_size: How many are decoded at once; None chooses.
 
         Returns:
@@ -369,21 +373,47 @@ class ConditionalVAE(keras.Model):
         """
         if output not in ("mean", "sample"):
             raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
-        z = self.sample_prior(
-            condition, n, temperature=temperature, seed=seed, batch_size=batch_size
-        )
+        if not (np.isfinite(guidance) and guidance >= 0):
+            raise ValueError(f"guidance: received {guidance}, expected a number of at least 0.")
         y = self._repeated(condition, n)
+        z = self._drawn(y, n, temperature, seed, batch_size, guidance)
         if output == "mean":
-            return self.decode(z, y, batch_size=batch_size)
+            return self._decoded(z, y, batch_size, guidance)
         rng = np.random.default_rng(None if seed is None else [seed, 1])
         drawn = []
         at_once = self._at_once(batch_size)
         for start in range(0, len(z), at_once):
-            part = slice(start, start + at_once)
-            features = None if y is None else self.condition.features(y[part])
-            parameters = self.hierarchy.decode(ops.convert_to_tensor(z[part]), features)
+            inputs = conditions.take(self._guided(y, guidance, z=z), slice(start, start + at_once))
+            decoder = functools.partial(self.hierarchy.decode, ops.convert_to_tensor(inputs["z"]))
+            parameters = self.decoder.guided(inputs, decoder)
             drawn.append(self.likelihood.sample(ops.convert_to_numpy(parameters), rng))
         return np.concatenate(drawn)
+
+    def _drawn(self, y, n, temperature, seed, batch_size=None, guidance=1.0) -> np.ndarray:
+        """z for each canonical condition, or n without one."""
+        if n < 1 or temperature < 0:
+            raise ValueError(
+                f"Received n={n}, temperature={temperature}. Expected n of at least 1 and a "
+                "temperature of at least 0."
+            )
+        rng = np.random.default_rng(seed)
+        noise = rng.standard_normal((n if y is None else conditions.count(y), self.latent_dim))
+        inputs = self._guided(y, guidance, noise=(temperature * noise).astype("float32"))
+        return self.prior.apply(inputs, self._at_once(batch_size))["z"]
+
+    def _decoded(self, z, y, batch_size=None, guidance=1.0) -> np.ndarray:
+        """The mean of x for each z and canonical condition."""
+        return self.decoder.apply(self._guided(y, guidance, z=z), self._at_once(batch_size))
+
+    def _guided(self, y, guidance: float, **inputs) -> dict:
+        inputs = self._inputs(condition=y, **inputs)
+        if guidance == 1.0:
+            return inputs
+        n = conditions.count(inputs)
+        free = self.condition.unknown(n)
+        self.condition.check_trained(conditions.take(free, slice(1)))
+        weight = np.full(n, guidance, "float32")
+        return inputs | {"unconditional": free, "guidance": weight}
 
     def style(self, z, condition=None) -> np.ndarray:
         """What is left of z `(n, latent_dim)` once its condition is known: the prior's noise.
@@ -392,13 +422,11 @@ class ConditionalVAE(keras.Model):
         puts each class somewhere else, so it is this, not z, that two classes share.
         """
         z = np.asarray(z, "float32")
-        y = self._conditions(condition, len(z))
-        features = None if y is None else self.condition.features(ops.convert_to_tensor(y))
+        features = self.condition.features(self._conditions(condition, len(z)))
         return ops.convert_to_numpy(self.hierarchy.prior.noise(features, ops.convert_to_tensor(z)))
 
-    def _styled(self, style, condition) -> np.ndarray:
-        """Undo `style`."""
-        y = self._conditions(condition, len(style))
+    def _styled(self, style, y) -> np.ndarray:
+        """Undo `style`, for canonical conditions."""
         return self.prior.apply(self._inputs(noise=style, condition=y), self._at_once(None))["z"]
 
     def restyle(self, x, condition, to) -> np.ndarray:
@@ -415,7 +443,8 @@ class ConditionalVAE(keras.Model):
             Array `(n, *x_shape)`.
         """
         style = self.style(self.encode(x, condition), condition)
-        return self.decode(self._styled(style, to), to)
+        y = self._conditions(to, len(style))
+        return self._decoded(self._styled(style, y), y)
 
     def interpolate(
         self, z=None, to_z=None, *, condition=None, to_condition=None, steps: int = 11
@@ -442,13 +471,13 @@ class ConditionalVAE(keras.Model):
         way = np.linspace(0.0, 1.0, steps, dtype="float32")
         y = self.condition.mix(condition, condition if to_condition is None else to_condition, way)
         if z is None:
-            return self.decode(self.sample_prior(y, steps if y is None else 1, temperature=0.0), y)
+            return self._decoded(self._drawn(y, steps, temperature=0.0, seed=None), y)
         start = end = self.style(np.atleast_2d(z), condition)
         if to_z is not None:
             end = self.style(
                 np.atleast_2d(to_z), condition if to_condition is None else to_condition
             )
-        return self.decode(self._styled((1 - way[:, None]) * start + way[:, None] * end, y), y)
+        return self._decoded(self._styled((1 - way[:, None]) * start + way[:, None] * end, y), y)
 
     # How likely? By importance sampling; see `keras_cvae.importance`.
 
@@ -475,9 +504,16 @@ class ConditionalVAE(keras.Model):
     def log_marginal(
         self, x, num_samples: int = 500, seed: int = 0, *, class_prior=None, **options
     ) -> importance.LogProb:
-        """log p(x) = log sum_y p(y) p(x | y) in nats, for class conditions; else as `log_prob`.
+        """log p(x) = log sum_y p(y) p(x | y) in nats; else as `log_prob`.
 
-        `class_prior` is p(y) `(K,)`, uniform by default.
+        Args:
+            x: Array `(n, *x_shape)`.
+            num_samples: As in `log_prob`.
+            seed: As in `log_prob`.
+            class_prior: p(y) `(K,)`, uniform (balanced) by default.
+            **options: As in `log_prob`; and `candidates`, the K conditions that y may be, which for
+                classes are all of them (draws from p(y), for conditions that are numbers); and
+                `given`, of a model with named conditions those that are known of each x.
         """
         classes = importance.class_log_prob(self, self._x(x), num_samples, seed, **options)
         return classes.marginal(class_prior)
@@ -493,16 +529,17 @@ class ConditionalVAE(keras.Model):
         calibration=None,
         **options,
     ) -> np.ndarray:
-        """p(y | x) `(n, K)` by Bayes' rule from p(x | y), for class conditions.
+        """p(y | x) `(n, K)` by Bayes' rule from p(x | y), for classes or any K conditions.
 
         Args:
             x: Array `(n, *x_shape)`.
             num_samples: As in `log_prob`.
             seed: As in `log_prob`.
-            class_prior: p(y) `(K,)`, uniform by default.
+            class_prior: p(y) `(K,)`, uniform (balanced) by default.
             temperature: Above 1 softens: sums over many pixels make Bayes' rule overconfident.
-            calibration: `(x, y)` that were not trained on, to fit the temperature instead.
-            **options: As in `log_prob`.
+            calibration: `(x, y)` that were not trained on, to fit the temperature instead; y are
+                classes, or with `candidates` their positions.
+            **options: As in `log_marginal`.
         """
 
         def joint(x):
@@ -511,9 +548,9 @@ class ConditionalVAE(keras.Model):
 
         if calibration is not None:
             held, labels = calibration
-            temperature = importance.fit_temperature(
-                joint(held), np.asarray(self.condition.prepare(labels))
-            )
+            if "candidates" not in options and "given" not in options:
+                labels = self.condition.prepare(labels)
+            temperature = importance.fit_temperature(joint(held), np.asarray(labels))
         return importance.class_posterior(joint(x), temperature)
 
     def score(
@@ -586,18 +623,19 @@ class ConditionalVAE(keras.Model):
             self.condition.prepare(inputs.get("condition"))  # says what is missing, or too much
         return inputs, None, sample_weight
 
-    def _check(self, x, y, name, sample_weight=None):
+    def _check(self, x, y, name, sample_weight=None, learn=False):
         if not _is_array(x):
             return x, y
-        x = self._x(x, name)
+        x, y = self._x(x, name), self.condition.prepare([y] if np.isscalar(y) else y)
         for what, other in (("y", y), ("sample_weight", sample_weight)):
-            count = 1 if np.ndim(other) == 0 else len(other)
-            if other is not None and count != len(x):
+            if other is not None and (count := conditions.count(other)) != len(x):
                 raise ValueError(
                     f"{name} has {len(x)} examples, but {what} has {count}. Expected one "
                     f"{what} for each."
                 )
-        return x, self.condition.prepare(y)
+        if learn and y is not None:
+            self.condition.adapt(y, again=False)
+        return x, y
 
     def _x(self, x, name: str = "x") -> np.ndarray:
         x = np.asarray(x)
@@ -621,23 +659,27 @@ class ConditionalVAE(keras.Model):
         self.likelihood.check(x)
         return x.astype("float32", copy=False)
 
-    def _conditions(self, condition, n: int) -> np.ndarray | None:
+    def _conditions(self, condition, n: int) -> Any:
         """One condition for each of `n`."""
-        y, single = self.condition.prepare_any(condition)
+        y, single = self._known(condition)
         if y is None:
             return None
-        if single or len(y) == 1:
-            return np.repeat(y, n, axis=0)
-        if len(y) != n:
-            raise ValueError(
-                f"Received {len(y)} conditions for {n} examples. Expected one, or {n}."
-            )
+        found = conditions.count(y)
+        if single or found == 1:
+            return conditions.repeat(y, n)
+        if found != n:
+            raise ValueError(f"Received {found} conditions for {n} examples. Expected one, or {n}.")
         return y
 
-    def _repeated(self, condition, n: int) -> np.ndarray | None:
+    def _repeated(self, condition, n: int) -> Any:
         """Each condition `n` times."""
-        y, _ = self.condition.prepare_any(condition)
-        return None if y is None else np.repeat(y, n, axis=0)
+        return conditions.repeat(self._known(condition)[0], n)
+
+    def _known(self, condition) -> tuple[Any, bool]:
+        y, single = self.condition.prepare_any(condition)
+        if y is not None and int(self.step):
+            self.condition.check_trained(y)
+        return y, single
 
     @staticmethod
     def _inputs(condition=None, **inputs) -> dict:

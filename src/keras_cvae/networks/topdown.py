@@ -424,7 +424,7 @@ class TopDownGeneration(TopDownPart):
 
     def call(self, inputs):
         z = ops.cast(inputs["z"], "float32")
-        return self.likelihood.mean(self.hierarchy.decode(z, self.features(inputs)))
+        return self.likelihood.mean(self.guided(inputs, lambda f: self.hierarchy.decode(z, f)))
 
     def arguments(self):
         return super().arguments() | {"likelihood": self.likelihood}

@@ -1,11 +1,4 @@
-"""What y may be: how a condition is checked, and how it becomes features for the networks.
-
-`prepare` and `parse` run on the user's side of the compiled step: they turn names, mixtures and
-text into one canonical array, or refuse it. `features` runs inside the step.
-
-To add a condition, subclass `Condition`, write `prepare`, `call`, `shape` and `width`, and register
-it.
-"""
+"""One of several classes, or several of them at once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,86 +7,25 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_cvae.conditions.base import CONDITIONS, Condition
 from keras_cvae.errors import listed, nearest
-from keras_cvae.registry import Registry
 
-CONDITIONS = Registry("condition")
+MANY = 10_000  # classes above which a vector each is learned unless one-hot is asked for
 
 
-class Condition(keras.layers.Layer):
-    """Base of all conditions.
+def named(classes: Any, what: str) -> list:
+    """The labels of so many classes, or of these.
 
-    Attributes:
-        shape: Shape of one canonical condition, without the batch.
-        width: Number of features that it becomes.
-        dtype_in: Dtype of the canonical array.
+    Raises:
+        ValueError: None, or the same one twice.
     """
-
-    shape: tuple[int, ...] = ()
-    width: int = 0
-    dtype_in = "float32"
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.built = True
-
-    def prepare(self, y: Any) -> np.ndarray | None:
-        """Check the conditions of many examples and return the canonical array `(n, ...)`.
-
-        Raises:
-            ValueError: Naming what was received and what this condition expects.
-        """
-        raise NotImplementedError
-
-    def prepare_any(self, y: Any) -> tuple[np.ndarray | None, bool]:
-        """Check one condition or many; return the canonical array, and whether it was one."""
-        raise NotImplementedError
-
-    def parse(self, text: str) -> Any:
-        """Read one condition from the command line."""
-        raise NotImplementedError
-
-    def mix(self, start: Any, end: Any, weights: np.ndarray) -> np.ndarray | None:
-        """Conditions `(n, ...)` on the way from one to another, `weights` `(n,)` from 0 to 1."""
-        raise NotImplementedError
-
-    def features(self, y):
-        """Features `(batch, width)` of the canonical `y`, or None where there is no condition."""
-        return self(y)
-
-    def symbolic(self) -> keras.KerasTensor | None:
-        """Return a Keras input of this condition."""
-        return keras.Input(self.shape, dtype=self.dtype_in, name="condition")
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.width)
-
-
-@CONDITIONS.register("none")
-class Unconditional(Condition):
-    """No condition: the plain VAE."""
-
-    def prepare(self, y):
-        if y is not None:
-            raise ValueError(
-                "This model has no condition, but one was given. Leave it out, or build the model "
-                "with condition=... to train on labels."
-            )
-
-    def prepare_any(self, y):
-        return self.prepare(y), True
-
-    def parse(self, text):
-        return self.prepare(text)
-
-    def mix(self, start, end, weights):
-        return self.prepare(start) or self.prepare(end)
-
-    def features(self, y):
-        return None
-
-    def symbolic(self):
-        return None
+    labels = list(range(classes)) if isinstance(classes, int | np.integer) else list(classes)
+    if not labels or len(set(map(str, labels))) != len(labels):
+        raise ValueError(
+            f"{what}: received {classes!r}, expected a positive number or a list of different "
+            "names."
+        )
+    return [label.item() if isinstance(label, np.generic) else label for label in labels]
 
 
 @CONDITIONS.register("categorical")
@@ -107,29 +39,26 @@ class Categorical(Condition):
     Args:
         classes: How many classes, or their names. With names, numbers are positions in that list,
             unless all names are numbers themselves (`[3, 5, 7]`): then they are labels.
-        encoding: "onehot", or "embedding" for a learned vector per class.
+        encoding: "onehot", or "embedding" for a learned vector per class, which is the default
+            for more than 10,000 classes.
         embedding_dim: Length of that vector.
     """
 
-    def __init__(self, classes=10, encoding="onehot", embedding_dim=16, **kwargs):
+    def __init__(self, classes=10, encoding=None, embedding_dim=16, **kwargs):
         super().__init__(**kwargs)
+        self.labels = named(classes, "Categorical classes")
+        if encoding is None:
+            encoding = "embedding" if len(self.labels) > MANY else "onehot"
         if encoding not in ("onehot", "embedding"):
             raise ValueError(
                 f"Categorical encoding: received {encoding!r}, expected 'onehot' or 'embedding'."
             )
-        labels = list(range(classes)) if isinstance(classes, int | np.integer) else list(classes)
-        if not labels or len(set(map(str, labels))) != len(labels):
-            raise ValueError(
-                f"Categorical classes: received {classes!r}, expected a positive number of classes "
-                "or a list of different names."
-            )
-        self.labels = [x.item() if isinstance(x, np.generic) else x for x in labels]
         self.encoding, self.embedding_dim = encoding, int(embedding_dim)
-        self.width = len(labels) if encoding == "onehot" else self.embedding_dim
+        self.width = len(self.labels) if encoding == "onehot" else self.embedding_dim
         self.dtype_in = "int32"
         if encoding == "embedding":
             self.table = self.add_weight(
-                shape=(len(labels), self.embedding_dim),
+                shape=(len(self.labels), self.embedding_dim),
                 initializer=keras.initializers.RandomNormal(stddev=1.0),
                 name="table",
             )
@@ -232,11 +161,24 @@ class Categorical(Condition):
 
     def mix(self, start, end, weights):
         first, last = (self.as_weights(self.prepare_any(one)[0]) for one in (start, end))
-        return ((1 - weights[:, None]) * first + weights[:, None] * last).astype("float32")
+        return super().mix(first, last, weights)
 
     def as_weights(self, y: np.ndarray) -> np.ndarray:
         """Write canonical conditions as rows of class weights `(n, K)`."""
-        return y if y.ndim == 2 else np.eye(self.num_classes, dtype="float32")[y]
+        if y.ndim == 2:
+            return y
+        weights = np.zeros((len(y), self.num_classes), "float32")
+        weights[np.arange(len(y)), y] = 1.0
+        return weights
+
+    def words(self, y):
+        if np.ndim(y) == 0:
+            return self.names[int(y)]
+        shares = ((self.names[k], y[k]) for k in np.flatnonzero(np.asarray(y) > 0))
+        return ", ".join(name if share > 0.999 else f"{share:.0%} {name}" for name, share in shares)
+
+    def summary(self):
+        return f"one of {self.num_classes} classes: {listed(self.names)}"
 
     def _index(self, label: Any) -> int:
         known: dict[Any, int] = (
@@ -267,87 +209,103 @@ class Categorical(Condition):
         return y.astype("float32")
 
 
-@CONDITIONS.register("continuous")
-class Continuous(Condition):
-    """A vector of numbers, standardised inside the model.
+@CONDITIONS.register("tags")
+class Tags(Condition):
+    """Any number of K tags at once.
+
+    Accepted as y: `(n, K)` arrays of 0 and 1 (or weights in between); a list of lists of names; an
+    array `(n,)` of text, tags separated by `|`. One condition is a list or set of names, a name, or
+    `(K,)`.
 
     Args:
-        dim: How many numbers there are.
+        tags: How many tags, or their names.
+        encoding: "multihot", or "embedding" for a learned vector per tag, summed.
+        embedding_dim: Length of that vector.
     """
 
-    def __init__(self, dim=1, **kwargs):
-        if int(dim) != dim or dim < 1:
-            raise ValueError(f"dim: received {dim}, expected a positive whole number.")
-        super().__init__(autocast=False, **kwargs)  # a year has more digits than bfloat16
-        self.dim = self.width = int(dim)
-        self.shape = (self.dim,)
-        kept: dict[str, Any] = {"trainable": False, "dtype": "float32", "autocast": False}
-        self.mean = self.add_weight(self.shape, "zeros", name="mean", **kept)
-        self.scale = self.add_weight(self.shape, "ones", name="scale", **kept)
+    def __init__(self, tags=10, encoding="multihot", embedding_dim=16, **kwargs):
+        super().__init__(**kwargs)
+        self.labels = named(tags, "Tags")
+        if encoding not in ("multihot", "embedding"):
+            raise ValueError(
+                f"Tags encoding: received {encoding!r}, expected 'multihot' or 'embedding'."
+            )
+        self.encoding, self.embedding_dim = encoding, int(embedding_dim)
+        self.shape = (len(self.labels),)
+        self.width = len(self.labels) if encoding == "multihot" else self.embedding_dim
+        if encoding == "embedding":
+            self.table = self.add_weight(
+                shape=(len(self.labels), self.embedding_dim),
+                initializer=keras.initializers.RandomNormal(stddev=1.0),
+                name="table",
+            )
+        self._index_of_name = {str(label): i for i, label in enumerate(self.labels)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tags' names, in order."""
+        return tuple(self._index_of_name)
 
     def get_config(self):
-        return super().get_config() | {"dim": self.dim}
-
-    def adapt(self, y: Any) -> None:
-        """Take mean and scale from training conditions `(n, dim)`; the model saves them."""
-        y = self.prepare(y)
-        self.mean.assign(y.mean(axis=0))
-        self.scale.assign(np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0))
+        own = {"tags": self.labels, "encoding": self.encoding, "embedding_dim": self.embedding_dim}
+        return super().get_config() | own
 
     def call(self, y):
-        y = ops.reshape(ops.cast(y, "float32"), (-1, self.dim))
-        return ops.cast((y - self.mean) / self.scale, self.compute_dtype)
+        weights = ops.cast(y, self.compute_dtype)
+        return weights @ self.table if self.encoding == "embedding" else weights
 
     def prepare(self, y):
         if y is None:
             raise ValueError(
-                f"This model is conditioned on {self.dim} number(s), but no condition was given."
+                f"This model is conditioned on tags ({listed(self.names)}), but none were given."
             )
+        if isinstance(y, list | tuple) and all(isinstance(row, list | tuple | set) for row in y):
+            names = all(isinstance(tag, str) for row in y for tag in row)
+            y = self._multihot(y) if names else np.asarray(y)
         y = np.asarray(y)
-        if y.dtype.kind not in "iufb":
+        if y.ndim == 1 and y.dtype.kind in "USO":
+            y = self._multihot([[t for t in str(row).split("|") if t] for row in y.tolist()])
+        if y.dtype.kind not in "iufb" or y.shape[1:] != self.shape:
             raise ValueError(
-                f"The condition holds {y.dtype} values. Expected {self.dim} number(s) per example."
+                f"The tags have the shape {y.shape} and hold {y.dtype} values. Expected "
+                f"(n, {len(self.labels)}) with 0 and 1, or a list of names for each example."
             )
-        if y.ndim == 1 and self.dim == 1:
-            y = y[:, None]
-        if y.ndim != 2 or y.shape[1] != self.dim:
+        if not (np.all(y >= 0) and np.all(y <= 1)):  # NaN is neither
             raise ValueError(
-                f"The condition has shape {y.shape}. Expected (n, {self.dim})"
-                f"{' or (n,)' if self.dim == 1 else ''}."
-            )
-        if not np.all(np.isfinite(y)):
-            row = int(np.flatnonzero(~np.isfinite(y).all(axis=1))[0])
-            raise ValueError(
-                f"The condition holds NaN or infinity, first in row {row}: {y[row]}. Expected "
-                "finite numbers."
+                f"Tags are 0 or 1, or in between. Received values from {y.min():g} to {y.max():g}."
             )
         return y.astype("float32")
 
     def prepare_any(self, y):
-        single = np.ndim(y) == 0 or (np.ndim(y) == 1 and self.dim > 1)
-        return self.prepare(y if y is None else np.reshape(y, (1, -1)) if single else y), single
+        if isinstance(y, str):
+            y = [y]
+        if isinstance(y, set | frozenset) or (
+            isinstance(y, list | tuple) and all(isinstance(tag, str) for tag in y)
+        ):
+            return self._multihot([y]), True
+        single = y is not None and np.shape(y) == self.shape
+        return self.prepare(np.asarray(y)[None] if single else y), single
 
     def parse(self, text):
-        """Read numbers separated by commas ("0.5,-1")."""
-        try:
-            value = np.array([float(part) for part in text.split(",")])
-        except ValueError:
-            raise ValueError(
-                f"Cannot read '{text}' as {self.dim} number(s). Expected, for example, "
-                f"{','.join(['0.5'] * self.dim)}."
-            ) from None
-        self.prepare(value[None])
-        return value if self.dim > 1 else value[0] if len(value) == 1 else value
+        """Read tags separated by `|` or commas ("red,round"); "" is none of them."""
+        tags = [tag.strip() for tag in text.replace("|", ",").split(",") if tag.strip()]
+        self._multihot([tags])
+        return tags
 
-    def mix(self, start, end, weights):
-        first, last = (self.prepare_any(one)[0] for one in (start, end))
-        return ((1 - weights[:, None]) * first + weights[:, None] * last).astype("float32")
+    def words(self, y):
+        return "+".join(self.names[k] for k in np.flatnonzero(np.asarray(y) > 0.5)) or "no tag"
 
+    def summary(self):
+        return f"any of {len(self.labels)} tags: {listed(self.names)}"
 
-def get(identifier: Any) -> Condition:
-    """None, a number of classes, a list of class names, a registered name, or a `Condition`."""
-    if identifier is None:
-        return Unconditional()
-    if isinstance(identifier, int | list | tuple) and not isinstance(identifier, bool):
-        return Categorical(identifier)
-    return CONDITIONS.get(identifier)
+    def _multihot(self, rows) -> np.ndarray:
+        y = np.zeros((len(rows), len(self.labels)), "float32")
+        for weights, tags in zip(y, rows, strict=True):
+            for tag in tags:
+                if str(tag) not in self._index_of_name:
+                    raise ValueError(
+                        f"Unknown tag {tag!r}. This model knows {len(self.labels)}: "
+                        f"{listed(self.names)}.{nearest(tag, self.names)}"
+                    )
+                weights[self._index_of_name[str(tag)]] = 1.0
+        return y
