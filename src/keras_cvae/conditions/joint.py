@@ -35,14 +35,12 @@ class Joint(Condition):
         self.dropout = check_rate(dropout)
         if not parts or not all(isinstance(name, str) and name for name in parts):
             raise ValueError(f"Joint: received {parts!r}, expected conditions by name.")
-        self.parts: dict[str, Condition] = {name: get(part) for name, part in parts.items()}
-        if none := [name for name, part in self.parts.items() if not part.width]:
+        found: dict[str, Condition] = {name: get(part) for name, part in parts.items()}
+        if none := [name for name, part in found.items() if not part.width]:
             raise ValueError(f"Joint: the part {none[0]!r} is no condition. Leave it out.")
         if dropout:
-            self.parts = {
-                name: part if isinstance(part, Optional) else Optional(part)
-                for name, part in self.parts.items()
-            }
+            found = {n: p if isinstance(p, Optional) else Optional(p) for n, p in found.items()}
+        self.parts = found  # once: Keras keeps weights in the order in which it first saw them
         self.width = sum(part.width for part in self.parts.values())
         self.forgettable = all(isinstance(part, Optional) for part in self.parts.values())
         if self.forgettable:
