@@ -64,7 +64,9 @@ def _flags(function: Callable) -> Callable:
 
     def command(**given):
         settings = {name: given.pop(name) for name in RunConfig.model_fields}
-        return function(settings={n: v for n, v in settings.items() if v is not None}, **given)
+        return function(
+            settings={n: v for n, v in settings.items() if v not in (None, [])}, **given
+        )
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
@@ -77,7 +79,7 @@ def _option(name: str, field: Any) -> Any:
         kinds = [k for k in typing.get_args(kind) if k is not type(None)]
         kind = kinds[0] if len(kinds) == 1 else str
     if typing.get_origin(kind) is tuple:
-        kind = str
+        kind = list[str] if typing.get_args(kind)[0] is str else str
     flag = f"--{name.replace('_', '-')}"
     declared = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
     panel = field.json_schema_extra["panel"]
@@ -164,8 +166,10 @@ def train(
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return
     _summarise(run)
-    names = getattr(run.model().condition, "names", None)
-    ask = ["--condition", names[-1]] if names else []
+    from keras_cvae.conditions import classes_of
+
+    classes = classes_of(run.model().condition)
+    ask = ["--condition", classes.names[-1]] if classes else []
     _next(
         ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", "drawn.png"),
         ("all its pictures", "plot", run.folder, "all"),
@@ -245,8 +249,8 @@ def generate(
         typer.Option(
             "--condition",
             "-c",
-            help="A class, a mixture (3:0.5,8:0.5) or numbers. Repeat for several; leave out for "
-            "all classes.",
+            help="A class, a mixture (3:0.5,8:0.5) or numbers; named ones as age=30,class=cat, "
+            "where what is left out is unknown. Repeat for several; leave out for all classes.",
         ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many for each condition.")] = 8,
@@ -259,6 +263,14 @@ def generate(
     sample: Annotated[
         bool, typer.Option("--sample", help="Draw x from p(x|z,y) instead of showing its mean.")
     ] = False,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="How strongly the condition shows: 1 is the model's, 2 exaggerates; for runs with "
+            "--label-dropout.",
+        ),
+    ] = 1.0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -275,7 +287,9 @@ def generate(
 
     conditions, names = _conditions(model, condition)
     drawn = [
-        model.generate(y, n, temperature, seed, output="sample" if sample else "mean")
+        model.generate(
+            y, n, temperature, seed, output="sample" if sample else "mean", guidance=guidance
+        )
         for y in _progress(conditions, total=len(conditions), description="Drawing")
     ]
     x, labels = np.concatenate(drawn), np.repeat(names, n)
@@ -310,7 +324,7 @@ def restyle(
     import numpy as np
 
     from keras_cvae import plots
-    from keras_cvae.conditions import Unconditional
+    from keras_cvae.conditions import Joint, Unconditional
     from keras_cvae.data import read_image
 
     if output is not None:
@@ -323,6 +337,8 @@ def restyle(
     x = 1.0 - x if invert else x
     targets = [model.condition.parse(text) for text in to]
     source = model.condition.parse(is_a) if is_a is not None else _read(model, x)
+    if isinstance(source, dict) and isinstance(model.condition, Joint):
+        targets = [source | target for target in targets]  # only what is named changes
     restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
     is_a = str(source) if is_a is None else is_a
     labels = [f"{is_a} (yours)", *to]
@@ -339,14 +355,15 @@ def restyle(
 
 
 def _read(model: Any, x: Any) -> str:
-    from keras_cvae.conditions import Categorical
+    from keras_cvae.conditions import classes_of
 
-    if not isinstance(model.condition, Categorical):
+    classes = classes_of(model.condition)
+    if classes is None:
         raise UsageError("Say what the picture is with --from; only classes can be read from it.")
     p = model.classify(x)[0]
     best = int(p.argmax())
-    err.print(f"Read as a {model.condition.names[best]} ({p[best]:.0%}); --from says otherwise.")
-    return model.condition.names[best]
+    err.print(f"Read as a {classes.names[best]} ({p[best]:.0%}); --from says otherwise.")
+    return classes.names[best]
 
 
 Kind = Literal[
@@ -548,9 +565,18 @@ def _about_run(run: Any) -> dict[str, Any]:
     if run.complete:
         model = run.model()
         about["x_shape"] = list(model.x_shape)
-        about["condition"] = list(getattr(model.condition, "names", [])) or model.condition.name
+        about["condition"] = _about_condition(model.condition)
         about["weights"] = int(model.count_params())
     return about
+
+
+def _about_condition(condition: Any) -> Any:
+    from keras_cvae.conditions import Joint, classes_of
+
+    if isinstance(condition, Joint):
+        return {name: part.summary() for name, part in condition.parts.items()}
+    classes = classes_of(condition)
+    return list(classes.names) if classes else condition.summary()
 
 
 @app.command("presets")
@@ -584,16 +610,17 @@ def _progress(items: Iterable, total: int | None = None, description: str = "") 
 
 
 def _conditions(model: Any, given: list[str] | None) -> tuple[list[Any], list[str]]:
-    from keras_cvae.conditions import Categorical, Unconditional
+    from keras_cvae.conditions import Unconditional, classes_of
 
     if given:
         return [model.condition.parse(text) for text in given], given
-    if isinstance(model.condition, Categorical):
-        return list(model.condition.names), list(model.condition.names)
+    classes = classes_of(model.condition)
+    if classes:
+        return list(classes.names), list(classes.names)
     if isinstance(model.condition, Unconditional):
         return [None], [""]
     raise UsageError(
-        f"This run is conditioned on {model.condition.width} number(s): say which with --condition."
+        f"This run is conditioned on {model.condition.summary()}. Say which with --condition."
     )
 
 

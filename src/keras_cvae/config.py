@@ -27,6 +27,19 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     conditional: bool = _setting(True, "Model", "Condition on the labels; off: the plain VAE.")
+    condition: tuple[str, ...] = _setting(
+        (),
+        "Model",
+        "A named condition, an array in the .npz: age:continuous, class:categorical, "
+        "hour:periodic:24, tags:tags, look:image. Repeat for several.",
+    )
+    label_dropout: float = _setting(
+        0.0,
+        "Model",
+        "Share of the conditions forgotten in training, so that they may be left out and guided.",
+        ge=0,
+        lt=1,
+    )
     latent_dim: int = _setting(32, "Model", "Length of the latent z.", ge=1)
     groups: int = _setting(
         1, "Model", "Groups that z is split into; a learned prior draws one after the other.", ge=1
@@ -123,6 +136,14 @@ class RunConfig(BaseModel):
                 f"validation: received {self.validation:g}, expected a part between 0 and 1, or "
                 "'test'"
             )
+        names = [declared(spec)[0] for spec in self.condition]
+        if len(set(names)) < len(names):
+            raise ValueError(f"condition: received {listed(names)}, expected each name once")
+        if not self.conditional and (self.condition or self.label_dropout):
+            raise ValueError(
+                "conditional=false leaves conditions out; received "
+                f"{'condition' if self.condition else 'label_dropout'}, which is about them"
+            )
         if self.groups > self.latent_dim:
             raise ValueError(
                 f"groups: received {self.groups}, expected at most latent_dim={self.latent_dim}"
@@ -147,6 +168,36 @@ class RunConfig(BaseModel):
 
 _BINARY = ("bernoulli", "causal_bernoulli", "categorical")
 _NO_BETA = {"beta": 1.0, "warmup": 0.0, "cycles": 0, "free_bits": 0.0}
+
+
+KINDS = ("categorical", "embedding", "tags", "continuous", "periodic", "image")
+
+
+def declared(spec: str) -> tuple[str, str, str]:
+    """Take `name:kind` or `name:kind:argument` apart.
+
+    Raises:
+        ValueError: No such kind, or no period where one is needed.
+    """
+    name, _, rest = spec.partition(":")
+    kind, _, argument = rest.partition(":")
+    if not name.strip() or not kind:
+        raise ValueError(
+            f"condition: received '{spec}', expected name:kind, like age:continuous; kinds are "
+            f"{listed(KINDS)}"
+        )
+    if kind not in KINDS:
+        raise ValueError(
+            f"condition: unknown kind '{kind}' in '{spec}', expected one of {listed(KINDS)}."
+            f"{nearest(kind, KINDS)}".rstrip(".")
+        )
+    if kind == "periodic" and not argument.replace(".", "", 1).isdigit():
+        raise ValueError(f"condition: received '{spec}', expected {name}:{kind}:24, with a period")
+    if kind == "image" and argument not in ("", "conv", "mlp"):
+        raise ValueError(f"condition: received '{spec}', expected {name}:{kind}:conv or :mlp")
+    if argument and kind not in ("periodic", "image"):
+        raise ValueError(f"condition: received '{spec}', expected {name}:{kind}")
+    return name.strip(), kind, argument
 
 
 class Preset(BaseModel):

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_cvae import evaluation, plots
-from keras_cvae.conditions import Categorical, Unconditional
+from keras_cvae.conditions import Unconditional, classes_of, take
 from keras_cvae.data import Data, Split
 
 
@@ -183,10 +183,11 @@ def compare_pictures(
     rows, heads = [], None
     for model in models.values():
         y = condition
-        if y is None and isinstance(model.condition, Categorical):
-            y = np.arange(n) % model.condition.num_classes
-            heads = [model.condition.names[k] for k in y]
-            y = model.condition.as_weights(y.astype("int32"))
+        classes = classes_of(model.condition)
+        if y is None and classes:
+            y = np.arange(n) % classes.num_classes
+            heads = [classes.names[k] for k in y]
+            y = classes.as_weights(y.astype("int32"))
         rows.append(evaluation.drawn(model, y, n, seed))
     return plots.image_grid(np.stack(rows), row_labels=list(models), column_labels=heads)
 
@@ -205,7 +206,7 @@ def pictures(model, data: Data, metrics: Mapping[str, Any], seed: int = 0) -> di
     test = test.take(slice(0, metrics["settings"]["examples"]))
     y = None if isinstance(model.condition, Unconditional) else test.y
     x = evaluation.prepared(model, test.take(slice(0, 2000)), metrics["settings"]["binarize"])
-    y = None if y is None else y[:2000]
+    y = take(y, slice(2000))
     names = data.class_names
     if len(model.x_shape) == 3:
         shown |= _image_pictures(model, data, x, y, names, seed)
@@ -261,24 +262,24 @@ def _sorted_within(values, groups) -> np.ndarray:
 
 def _image_pictures(model, data, x, y, names, seed) -> dict[str, Figure]:
     shown = {}
-    if isinstance(model.condition, Categorical) and y is not None:
-        k = model.condition.num_classes
-        classes = np.arange(min(k, 10), dtype="int32")
-        drawn = model.generate(model.condition.as_weights(classes), 12, seed=seed)
+    known = classes_of(model.condition)
+    if known and y is not None:
+        classes = np.arange(min(known.num_classes, 10), dtype="int32")
+        drawn = model.generate(known.as_weights(classes), 12, seed=seed)
         grid = evaluation.brightness(model, drawn)
         shown["Samples"] = plots.image_grid(
             grid.reshape(len(classes), 12, *model.x_shape),
-            row_labels=[model.condition.names[c] for c in classes],
+            row_labels=[known.names[c] for c in classes],
             caption="Drawn for each class; not chosen. The mean of p(x | z, y) is shown.",
         )
     else:
-        some = None if y is None else y[:48]
+        some = take(y, slice(48))
         shown["Samples"] = plots.image_grid(
             evaluation.drawn(model, some, 48, seed), caption="Drawn, not chosen."
         )
     few = 12 if names is None else _one_of_each(data, y, names)
     rows = np.arange(len(x))[:12] if isinstance(few, int) else few
-    given = None if y is None else y[rows]
+    given = take(y, rows)
     again = model.reconstruct(x[rows], given)
     shown["Reconstructions"] = plots.reconstructions(
         evaluation.brightness(model, x[rows]),
@@ -286,14 +287,14 @@ def _image_pictures(model, data, x, y, names, seed) -> dict[str, Figure]:
         caption="Test examples through the latent and back.",
     )
     scored = slice(0, 1000)
-    scores = model.score(x[scored], None if y is None else y[scored], 50, seed)
+    scores = model.score(x[scored], take(y, scored), 50, seed)
     odd = np.argsort(scores)[:12]
     shown["Outliers"] = plots.image_grid(
         evaluation.brightness(model, x[odd])[None],
         column_labels=[names[y[i]] for i in odd] if names and y is not None else None,
         caption="The least likely test examples for their condition, by log p(x | y).",
     )
-    wanted = None if y is None else y[:12]
+    wanted = take(y, slice(12))
     fake = Split(evaluation.drawn(model, wanted, 12, seed + 1)).floats()
     _, index = evaluation.nearest(fake, data.train, 3)
     near = np.stack([data.train.floats(index[:, j]) for j in range(3)])
@@ -306,7 +307,12 @@ def _image_pictures(model, data, x, y, names, seed) -> dict[str, Figure]:
 
 
 def _one_of_each(data, y, names) -> Any:
-    if y is None or np.asarray(y).ndim != 1 or np.asarray(y).dtype.kind != "i":
+    if (
+        y is None
+        or isinstance(y, dict)
+        or np.asarray(y).ndim != 1
+        or np.asarray(y).dtype.kind != "i"
+    ):
         return 12
     first = [np.flatnonzero(y == k)[:1] for k in range(min(len(names), 12))]
     return np.concatenate(first)

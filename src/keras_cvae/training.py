@@ -28,8 +28,10 @@ import keras
 import numpy as np
 
 import keras_cvae
-from keras_cvae.conditions import Categorical, Condition, Continuous, Unconditional
+from keras_cvae import declared
+from keras_cvae.conditions import Categorical, Condition, Continuous, Optional, Unconditional
 from keras_cvae.config import ConfigError, RunConfig, load_config, validated
+from keras_cvae.config import declared as parsed
 from keras_cvae.data import NAMED, Batches, Data, Split, load
 from keras_cvae.likelihoods import (
     Bernoulli,
@@ -158,6 +160,7 @@ def load_data(source: str, config: RunConfig, progress: Callable | None = None) 
         validation=config.validation,
         seed=config.seed,
         progress=progress,
+        conditions=[parsed(spec)[0] for spec in config.condition],
     )
 
 
@@ -221,13 +224,19 @@ def _backbone(config: RunConfig) -> Backbone:
 
 
 def _condition(config: RunConfig, data: Data) -> Condition:
-    if not config.conditional or data.train.y is None:
+    y = data.train.y
+    if not config.conditional or y is None:
         return Unconditional()
+    if isinstance(y, dict):
+        splits = [data.train, data.validation, *([data.test] if data.test else [])]
+        return declared.joint(config.condition, [s.y for s in splits], config.label_dropout)
+    condition: Condition
     if data.class_names is not None:
-        return Categorical(data.class_names)
-    condition = Continuous(1 if data.train.y.ndim == 1 else data.train.y.shape[1])
-    condition.adapt(data.train.y)
-    return condition
+        condition = Categorical(data.class_names)
+    else:
+        condition = Continuous(1 if y.ndim == 1 else y.shape[1])
+        condition.adapt(y)
+    return Optional(condition, config.label_dropout) if config.label_dropout else condition
 
 
 def _objective(config: RunConfig, steps: int) -> ELBO | IWAE:
@@ -463,7 +472,7 @@ def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: floa
     labelled = not isinstance(model.condition, Unconditional)
 
     def batches(split: Split, **order: Any) -> Batches:
-        split = split if labelled else Split(split.x, None)
+        split = Split(split.x, model.condition.prepare(split.y) if labelled else None)
         return Batches(split, config.batch_size, binarize=config.binarize, **order)
 
     recorder = _Recorder(run, history, seconds)

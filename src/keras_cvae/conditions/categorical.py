@@ -125,8 +125,8 @@ class Categorical(Condition):
         if not np.all(np.isfinite(y)) or not np.array_equal(y, np.round(y)):
             bad = y[~np.isfinite(y) | (y != np.round(y))][0]
             raise ValueError(
-                f"Received {bad} as a class. Expected whole numbers, names, or mixtures "
-                f"(n, {self.num_classes})."
+                f"Received {bad} as a class. Expected whole numbers, names ({listed(self.names)}), "
+                f"or mixtures (n, {self.num_classes})."
             )
         numbers, inverse = np.unique(y.astype("int64"), return_inverse=True)
         return np.array([self._index(number) for number in numbers.tolist()], "int32")[inverse]

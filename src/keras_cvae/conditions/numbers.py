@@ -34,7 +34,8 @@ class Numbers(Condition):
         y = np.asarray(y)
         if y.dtype.kind not in "iufb":
             raise ValueError(
-                f"The condition holds {y.dtype} values. Expected {self.dim} number(s) per example."
+                f"Received {y.flat[0] if y.size else y!r}. Expected {self.dim} number(s) per "
+                "example."
             )
         if y.ndim == 1 and self.dim == 1:
             y = y[:, None]
@@ -136,7 +137,8 @@ class Periodic(Numbers):
         # Around the circle in float64: sine and cosine of large numbers lose their digits.
         if y is not None and np.asarray(y).dtype.kind in "iuf":
             with np.errstate(invalid="ignore"):  # infinity is refused next
-                y = np.mod(np.asarray(y, "float64"), self.period)
+                y = np.asarray(y, "float64")
+                y = np.where(np.isfinite(y), np.mod(y, self.period), y)
         return super().prepare(y)
 
     def call(self, y):
