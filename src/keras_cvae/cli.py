@@ -166,10 +166,8 @@ def train(
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return
     _summarise(run)
-    from keras_cvae.conditions import classes_of
-
-    classes = classes_of(run.model().condition)
-    ask = ["--condition", classes.names[-1]] if classes else []
+    example = run.model().condition.example()
+    ask = ["--condition", example] if example else []
     _next(
         ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", "drawn.png"),
         ("all its pictures", "plot", run.folder, "all"),
@@ -620,7 +618,8 @@ def _conditions(model: Any, given: list[str] | None) -> tuple[list[Any], list[st
     if isinstance(model.condition, Unconditional):
         return [None], [""]
     raise UsageError(
-        f"This run is conditioned on {model.condition.summary()}. Say which with --condition."
+        f"This run is conditioned on {model.condition.summary()}. Say which with --condition"
+        f" {model.condition.example()}."
     )
 
 

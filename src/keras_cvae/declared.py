@@ -14,32 +14,33 @@ from keras_cvae.conditions import (
     Periodic,
     Tags,
 )
-from keras_cvae.config import declared
-from keras_cvae.networks import Image
+from keras_cvae.config import RunConfig, declared
+from keras_cvae.networks import MLP, Conv, Image
 
 
-def joint(
-    specs: Sequence[str], splits: Sequence[dict[str, np.ndarray]], dropout: float = 0.0
-) -> Joint:
+def joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
     """Build the named conditions of a run for its data.
 
-    What is missing in any of the splits may be missing; with dropout everything may, alone and all
-    at once.
+    What is missing in any of the splits may be missing; with label dropout everything may, alone
+    and all at once.
 
     Args:
-        specs: `name:kind` or `name:kind:argument`, see `RunConfig.condition`.
+        config: Of the run: `condition`, `label_dropout`, and the sizes of pictures' encoders.
         splits: The arrays by name; the first split is what is trained on, and scaled by.
-        dropout: Label dropout.
 
     Raises:
         ValueError: Values that are not of their kind, by name.
     """
-    parts = {}
-    for name, kind, argument in map(declared, specs):
+    parts, dropout = {}, config.label_dropout
+    for name, kind, argument in map(declared, config.condition):
         known = [_known(kind, split[name]) for split in splits]
         values = [split[name][rows] for split, rows in zip(splits, known, strict=True)]
         try:
-            part = _image(argument, values) if kind == "image" else _part(kind, argument, values[0])
+            part = (
+                _image(argument, values, config)
+                if kind == "image"
+                else _part(kind, argument, values[0])
+            )
         except ValueError as error:
             raise ValueError(f"Condition '{name}': {error}") from None
         missing = not all(rows.all() for rows in known)
@@ -82,10 +83,13 @@ def _part(kind: str, argument: str, values: np.ndarray) -> Condition:
     return Periodic(float(argument), dim) if kind == "periodic" else Continuous(dim)
 
 
-def _image(backbone: str, values: list[np.ndarray]) -> Image:
+def _image(backbone: str, values: list[np.ndarray], config: RunConfig) -> Image:
     shape = values[0].shape[1:]
     pixels = [part for part in values if part.size and part.dtype.kind in "iufb"]
     low = min((float(part.min()) for part in pixels), default=0.0)
     high = max((float(part.max()) for part in pixels), default=1.0)
     shape = (*shape, 1) if len(shape) == 2 else shape
-    return Image(shape, backbone or "conv", low=min(low, 0.0), high=max(high, 1.0))
+    body: Any = Conv(config.filters, config.units[-1], config.activation)
+    if backbone == "mlp":
+        body = MLP(config.units, config.activation)
+    return Image(shape, body, low=min(low, 0.0), high=max(high, 1.0))

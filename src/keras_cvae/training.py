@@ -229,7 +229,7 @@ def _condition(config: RunConfig, data: Data) -> Condition:
         return Unconditional()
     if isinstance(y, dict):
         splits = [data.train, data.validation, *([data.test] if data.test else [])]
-        return declared.joint(config.condition, [s.y for s in splits], config.label_dropout)
+        return declared.joint(config, [split.y for split in splits])
     condition: Condition
     if data.class_names is not None:
         condition = Categorical(data.class_names)

@@ -72,6 +72,10 @@ class Condition(keras.layers.Layer):
         """What this condition is, in words."""
         return type(self).__name__.lower()
 
+    def example(self) -> str:
+        """One condition as `parse` reads it, for a hint; "" where there is nothing to show."""
+        return ""
+
     def adapt(self, y: Any, again: bool = True) -> None:
         """Take scalings from training conditions `(n, ...)`; the model saves them.
 

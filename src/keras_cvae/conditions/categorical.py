@@ -177,6 +177,9 @@ class Categorical(Condition):
         shares = ((self.names[k], y[k]) for k in np.flatnonzero(np.asarray(y) > 0))
         return ", ".join(name if share > 0.999 else f"{share:.0%} {name}" for name, share in shares)
 
+    def example(self):
+        return self.names[-1]
+
     def summary(self):
         return f"one of {self.num_classes} classes: {listed(self.names)}"
 
@@ -294,6 +297,9 @@ class Tags(Condition):
 
     def words(self, y):
         return "+".join(self.names[k] for k in np.flatnonzero(np.asarray(y) > 0.5)) or "no tag"
+
+    def example(self):
+        return self.names[0]
 
     def summary(self):
         return f"any of {len(self.labels)} tags: {listed(self.names)}"

@@ -208,6 +208,10 @@ class Joint(Condition):
         said = {name: part.words(y[name]) for name, part in self.parts.items()}
         return ", ".join(f"{name}={words}" for name, words in said.items() if words)
 
+    def example(self):
+        shown = {name: part.example() for name, part in self.parts.items()}
+        return ",".join(f"{name}={text}" for name, text in shown.items() if text)
+
     def summary(self):
         return "; ".join(f"{name}: {part.summary()}" for name, part in self.parts.items())
 

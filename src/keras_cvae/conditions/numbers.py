@@ -34,7 +34,7 @@ class Numbers(Condition):
         y = np.asarray(y)
         if y.dtype.kind not in "iufb":
             raise ValueError(
-                f"Received {y.flat[0] if y.size else y!r}. Expected {self.dim} number(s) per "
+                f"Received {str(y.flat[0]) if y.size else 'nothing'}. Expected {self.dim} number(s) per "
                 "example."
             )
         if y.ndim == 1 and self.dim == 1:
@@ -93,6 +93,9 @@ class Continuous(Numbers):
         self.mean = self.add_weight(self.shape, "zeros", name="mean", **kept)
         self.scale = self.add_weight(self.shape, "ones", name="scale", **kept)
 
+    def example(self):
+        return ",".join(f"{value:.3g}" for value in ops.convert_to_numpy(self.mean))
+
     def adapt(self, y, again=True):
         mean, scale = (ops.convert_to_numpy(weight) for weight in (self.mean, self.scale))
         if not again and (mean.any() or (scale != 1).any()):
@@ -146,6 +149,9 @@ class Periodic(Numbers):
         angles = [k * angle for k in range(1, self.harmonics + 1)]
         waves = [wave(angle) for angle in angles for wave in (ops.sin, ops.cos)]
         return ops.cast(ops.concatenate(waves, axis=-1), self.compute_dtype)
+
+    def example(self):
+        return ",".join([f"{self.period / 4:.3g}"] * self.dim)
 
     def mix(self, start, end, weights):
         """The short way round."""

@@ -168,6 +168,9 @@ class Optional(Condition):
     def words(self, y):
         return "?" if self._rows(np.asarray(y)[None])[1][0] else self.part.words(y)
 
+    def example(self):
+        return self.part.example()
+
     def summary(self):
         return f"{self.part.summary()}; may be missing"
 
