@@ -4,8 +4,7 @@ import pytest
 from keras import ops
 
 import harness
-from keras_cvae import conditions
-from keras_cvae import MLP, ConditionalVAE
+from keras_cvae import MLP, ConditionalVAE, conditions
 from keras_cvae.conditions import (
     Categorical,
     Continuous,

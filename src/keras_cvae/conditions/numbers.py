@@ -33,10 +33,8 @@ class Numbers(Condition):
             )
         y = np.asarray(y)
         if y.dtype.kind not in "iufb":
-            raise ValueError(
-                f"Received {str(y.flat[0]) if y.size else 'nothing'}. Expected {self.dim} number(s) per "
-                "example."
-            )
+            came = y.flat[0] if y.size else "nothing"
+            raise ValueError(f"Received {came!s}. Expected {self.dim} number(s) per example.")
         if y.ndim == 1 and self.dim == 1:
             y = y[:, None]
         if y.ndim != 2 or y.shape[1] != self.dim:
