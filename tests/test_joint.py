@@ -126,9 +126,9 @@ def test_words_and_examples():
 
 
 def test_mix_goes_from_start_to_end():
-    condition = Joint({"class": ["cat", "dog"], "hour": Periodic(24)})
+    condition = Joint({"class": [5, 7], "hour": Periodic(24)})
     way = np.array([0, 0.5, 1], "float32")
-    found = condition.mix({"class": "cat", "hour": 23}, {"class": "dog", "hour": 1}, way)
+    found = condition.mix({"class": 5, "hour": 23}, {"class": 7, "hour": 1}, way)
     check(found, {"class": [[1, 0], [0.5, 0.5], [0, 1]], "hour": [[23], [0], [1]]})
 
 

@@ -634,7 +634,7 @@ class ConditionalVAE(keras.Model):
                     f"{what} for each."
                 )
         if learn and y is not None:
-            self.condition.adapt(y, again=False)
+            self.condition.settle(y, again=False)
         return x, y
 
     def _x(self, x, name: str = "x") -> np.ndarray:

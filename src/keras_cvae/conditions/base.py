@@ -6,8 +6,9 @@ text into canonical arrays, or refuse them. `features` runs inside the step.
 The canonical form of a condition is an array `(n, ...)`, of several named ones a dict of arrays.
 Where one is missing, whole numbers are -1 and the others NaN (see `Optional`).
 
-To add a condition, subclass `Condition`, write `prepare`, `prepare_any`, `call`, `parse`, `mix` and
-`words`, set `shape` and `width`, and register it.
+To add a condition, subclass `Condition`, write `prepare`, `prepare_any`, `call` and `parse` (and
+`between`, if it is not a straight line; `words`, if it has a name), set `shape` and `width`, and
+register it.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,8 +44,6 @@ class Condition(keras.layers.Layer):
     def prepare(self, y: Any) -> Any:
         """Check the conditions of many examples and return the canonical form, `(n, ...)`.
 
-        What is canonical already is handed through.
-
         Raises:
             ValueError: Naming what was received and what this condition expects.
         """
@@ -61,6 +60,10 @@ class Condition(keras.layers.Layer):
     def mix(self, start: Any, end: Any, weights: np.ndarray) -> Any:
         """Conditions `(n, ...)` on the way from one to another, `weights` `(n,)` from 0 to 1."""
         first, last = (self.prepare_any(one)[0] for one in (start, end))
+        return self.between(first, last, weights)
+
+    def between(self, first: Any, last: Any, weights: np.ndarray) -> Any:
+        """As `mix`, from one canonical condition to another."""
         weights = weights.reshape(-1, *[1] * (first.ndim - 1))
         return ((1 - weights) * first + weights * last).astype("float32")
 
@@ -76,13 +79,12 @@ class Condition(keras.layers.Layer):
         """One condition as `parse` reads it, for a hint; "" where there is nothing to show."""
         return ""
 
-    def adapt(self, y: Any, again: bool = True) -> None:
-        """Take scalings from training conditions `(n, ...)`; the model saves them.
+    def adapt(self, y: Any) -> None:
+        """Take scalings from training conditions `(n, ...)`; the model saves them."""
+        self.settle(self.prepare(y))
 
-        Args:
-            y: As `prepare` takes it.
-            again: Also where there is a scaling already.
-        """
+    def settle(self, y: Any, again: bool = True) -> None:
+        """Take scalings from canonical conditions; with `again` also where there are some."""
 
     # Inside the step.
 

@@ -159,9 +159,8 @@ class Categorical(Condition):
         self.prepare_any(mixture)
         return mixture
 
-    def mix(self, start, end, weights):
-        first, last = (self.as_weights(self.prepare_any(one)[0]) for one in (start, end))
-        return super().mix(first, last, weights)
+    def between(self, first, last, weights):
+        return super().between(self.as_weights(first), self.as_weights(last), weights)
 
     def as_weights(self, y: np.ndarray) -> np.ndarray:
         """Write canonical conditions as rows of class weights `(n, K)`."""

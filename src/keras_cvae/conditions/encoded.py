@@ -92,10 +92,10 @@ class Encoded(Condition):
             ) from None
         return self.prepare(value[None])[0]
 
-    def mix(self, start, end, weights):
+    def between(self, first, last, weights):
         if self.dtype_in == "int32":
             raise ValueError("There is no way between conditions that are whole numbers.")
-        return super().mix(start, end, weights)
+        return super().between(first, last, weights)
 
     def summary(self):
         return f"arrays of shape {self.shape}"

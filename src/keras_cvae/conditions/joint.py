@@ -196,12 +196,11 @@ class Joint(Condition):
         self._by_name(y)
         return y
 
-    def mix(self, start, end, weights):
-        first, last = (self.prepare_any(one)[0] for one in (start, end))
+    def between(self, first, last, weights):
         canonical = {}
         for name, part in self.parts.items():
             with self._about(name):
-                canonical[name] = part.mix(first[name], last[name], weights)
+                canonical[name] = part.between(first[name], last[name], weights)
         return canonical
 
     def words(self, y):
@@ -215,9 +214,9 @@ class Joint(Condition):
     def summary(self):
         return "; ".join(f"{name}: {part.summary()}" for name, part in self.parts.items())
 
-    def adapt(self, y, again=True):
-        for name, value in self.prepare(y).items():
-            self.parts[name].adapt(value, again)
+    def settle(self, y, again=True):
+        for name, value in y.items():
+            self.parts[name].settle(value, again)
 
     def check_trained(self, y):
         for name, value in y.items():
@@ -225,7 +224,7 @@ class Joint(Condition):
                 self.parts[name].check_trained(value)
         if not self.forgettable or float(self.seen):
             return
-        missing = [part._rows(y[name])[1] for name, part in self._optional()]
+        missing = [part.lost(y[name]) for name, part in self._optional()]
         if np.all(missing, axis=0).any():
             raise ValueError(
                 "All conditions are missing, but in training there always was one. Give one of "

@@ -94,11 +94,11 @@ class Continuous(Numbers):
     def example(self):
         return ",".join(f"{value:.3g}" for value in ops.convert_to_numpy(self.mean))
 
-    def adapt(self, y, again=True):
+    def settle(self, y, again=True):
         mean, scale = (ops.convert_to_numpy(weight) for weight in (self.mean, self.scale))
         if not again and (mean.any() or (scale != 1).any()):
             return
-        y = self.prepare(y).astype("float64")
+        y = y.astype("float64")
         self.mean.assign(y.mean(axis=0))
         self.scale.assign(np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0))
 
@@ -151,9 +151,8 @@ class Periodic(Numbers):
     def example(self):
         return ",".join([f"{self.period / 4:.3g}"] * self.dim)
 
-    def mix(self, start, end, weights):
+    def between(self, first, last, weights):
         """The short way round."""
-        first, last = (self.prepare_any(one)[0] for one in (start, end))
         half = self.period / 2
         way = np.mod(last - first + half, self.period) - half
         return self.prepare(first + weights[:, None] * way)

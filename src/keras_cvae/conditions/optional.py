@@ -153,9 +153,13 @@ class Optional(Condition):
         """As the part does; "?" is unknown."""
         return None if text.strip() == "?" else self.part.parse(text)
 
-    def mix(self, start, end, weights):
-        ends = [self.prepare_any(one)[0] for one in (start, end)]
-        lost = [self._rows(y)[1].any() for y in ends]
+    def lost(self, y: np.ndarray) -> np.ndarray:
+        """Which of the canonical `y` are missing, `(n,)` booleans; `known` in NumPy."""
+        first = np.reshape(y, (len(y), -1))[:, 0]
+        return ~(first >= 0) if self.dtype_in == "int32" else np.isnan(first)
+
+    def between(self, first, last, weights):
+        lost = [self.lost(y).any() for y in (first, last)]
         if all(lost):
             return self.unknown(len(weights))
         if any(lost):
@@ -163,10 +167,10 @@ class Optional(Condition):
                 "There is no way from a missing condition to a known one. Expected both ends known."
                 " Guidance between 0 and 1 goes from draws without the condition to draws with it."
             )
-        return self.part.mix(start, end, weights)
+        return self.part.between(first, last, weights)
 
     def words(self, y):
-        return "?" if self._rows(np.asarray(y)[None])[1][0] else self.part.words(y)
+        return "?" if self.lost(np.asarray(y)[None])[0] else self.part.words(y)
 
     def example(self):
         return self.part.example()
@@ -174,14 +178,13 @@ class Optional(Condition):
     def summary(self):
         return f"{self.part.summary()}; may be missing"
 
-    def adapt(self, y, again=True):
-        y = self.prepare(y)
-        known = y[~self._rows(y)[1]]
+    def settle(self, y, again=True):
+        known = y[~self.lost(y)]
         if len(known):
-            self.part.adapt(known, again)
+            self.part.settle(known, again)
 
     def check_trained(self, y):
-        if not float(self.seen) and self._rows(y)[1].any():
+        if not float(self.seen) and self.lost(y).any():
             raise ValueError(
                 "A condition is missing, but none ever was in training, so the model has not "
                 f"learned what to do without it. Give {self.part.summary()}, or train with "
