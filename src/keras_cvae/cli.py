@@ -22,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from keras_cvae import masks
 from keras_cvae.backend import choose_backend
 from keras_cvae.config import RunConfig, load_config, presets
 
@@ -166,7 +167,15 @@ def train(
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return
     _summarise(run)
-    example = run.model().condition.example()
+    condition = run.model().condition
+    if condition.knows_part:
+        _next(
+            ("complete a picture", "complete", run.folder, "IMAGE.png", "-o", "completed.png"),
+            ("some of its own", "plot", run.folder, "completions"),
+            ("how good is it?", "evaluate", run.folder),
+        )
+        return
+    example = condition.example()
     ask = ["--condition", example] if example else []
     _next(
         ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", "drawn.png"),
@@ -352,6 +361,76 @@ def restyle(
         out.print(f"Written to {output}")
 
 
+@app.command()
+def complete(
+    run: RunFolder,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of one example.")],
+    known: Annotated[
+        str | None,
+        typer.Option(
+            help="What is known: bottom-left, left, all-but-bottom-right, ..., or a picture that "
+            "is white there. Default: what the run was trained with.",
+            autocompletion=_starting(masks.NAMES),
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many completions.")] = 10,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--out", help="A .png or an .npz. None: shown here.")
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="The picture is dark on light, the data light on dark.")
+    ] = False,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw x from p(x|z,y) instead of showing its mean.")
+    ] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Complete a picture of which a part is known, several ways; that part stays as it is."""
+    if output is not None:
+        _check_output(output, (".png", ".npz"), overwrite)
+    elif as_json:
+        raise UsageError("--json says which file was written. Expected -o FILE with it.")
+    model = _open(run).model()
+    if not model.condition.knows_part:
+        raise UsageError(
+            "This run draws what its condition asks for; it completes nothing. Train one that does "
+            "with: cvae train DATA --task complete"
+        )
+    _images_only(model, "Completing needs pictures.")
+
+    import numpy as np
+
+    from keras_cvae import plots
+    from keras_cvae.data import read_image
+
+    mask = model.condition.fixed
+    if known is None and mask is None:
+        raise UsageError("This run completes from any part. Say which is known with --known.")
+    if known is not None and Path(known).suffix:
+        mask = read_image(known, (*model.x_shape[:2], 1)) > 0.5
+    elif known is not None:
+        mask = masks.known(known, model.x_shape)
+    x = read_image(image, model.x_shape)[None]
+    x = 1.0 - x if invert else x
+    kind = "sample" if sample else "mean"
+    drawn = model.complete(x, mask, n, seed, temperature=temperature, output=kind)
+    shown = np.concatenate([np.where(masks.known(mask, model.x_shape), x, 0.5), drawn])
+    labels = ["known", *map(str, range(1, n + 1))]
+    if output is None:
+        _show(shown, labels)
+    elif output.suffix.lower() == ".npz":
+        _write_arrays(output, x=drawn)
+    else:
+        plots.save(plots.image_grid(shown[None], column_labels=labels), output)
+    if as_json:
+        print(json.dumps({"file": str(output), "completions": n}))
+    elif output is not None:
+        out.print(f"{n} completions, written to {output}")
+
+
 def _read(model: Any, x: Any) -> str:
     from keras_cvae.conditions import classes_of
 
@@ -365,7 +444,15 @@ def _read(model: Any, x: Any) -> str:
 
 
 Kind = Literal[
-    "samples", "defaults", "latent", "manifold", "transition", "reconstructions", "history", "all"
+    "samples",
+    "defaults",
+    "latent",
+    "manifold",
+    "transition",
+    "reconstructions",
+    "completions",
+    "history",
+    "all",
 ]
 
 
@@ -617,6 +704,8 @@ def _conditions(model: Any, given: list[str] | None) -> tuple[list[Any], list[st
         return list(classes.names), list(classes.names)
     if isinstance(model.condition, Unconditional):
         return [None], [""]
+    if model.condition.knows_part:
+        raise UsageError("This run completes pictures: cvae complete RUN IMAGE.")
     raise UsageError(
         f"This run is conditioned on {model.condition.summary()}. Say which with --condition"
         f" {model.condition.example()}."
@@ -635,14 +724,10 @@ def _check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool) -> Non
 
 
 def _write_drawn(model: Any, x: Any, labels: Any, n: int, output: Path) -> list[Path]:
-    import numpy as np
-
     from keras_cvae import plots
 
     if output.suffix.lower() == ".npz":
-        temporary = output.with_name(f".{output.stem}.{os.getpid()}.npz")
-        np.savez_compressed(temporary, x=x, y=labels)
-        temporary.replace(output)
+        _write_arrays(output, x=x, y=labels)
         return [output]
     if output.suffix:
         plots.save_tiles(x, output, columns=n if len(x) > n else None)
@@ -656,6 +741,14 @@ def _write_drawn(model: Any, x: Any, labels: Any, n: int, output: Path) -> list[
     for path, image in _progress(zip(paths, x, strict=True), len(x), "Writing"):
         plots.save_image(image, path)
     return paths
+
+
+def _write_arrays(path: Path, **arrays: Any) -> None:
+    import numpy as np
+
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    np.savez_compressed(temporary, **arrays)
+    temporary.replace(path)
 
 
 def _safe(name: str) -> str:

@@ -7,8 +7,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from keras_cvae import masks
 from keras_cvae.errors import listed, nearest
 
 
@@ -26,6 +34,15 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    task: Literal["generate", "complete"] = _setting(
+        "generate", "Model", "Draw x for a label, or complete pictures of which a part is known."
+    )
+    known: str | None = _setting(
+        None,
+        "Model",
+        "With --task complete: the known part: bottom-left, left, all-but-bottom-right, ... (1, 2, "
+        "3 quadrants), or random for any part. Default: random.",
+    )
     conditional: bool = _setting(True, "Model", "Condition on the labels; off: the plain VAE.")
     condition: tuple[str, ...] = _setting(
         (),
@@ -80,7 +97,12 @@ class RunConfig(BaseModel):
         "gelu", "Model", "Activation of the hidden layers."
     )
 
-    objective: Literal["elbo", "iwae"] = _setting("elbo", "Objective", "What is maximised.")
+    objective: Literal["elbo", "iwae", "hybrid", "gsnn"] = _setting(
+        "elbo", "Objective", "What is maximised."
+    )
+    alpha: float = _setting(
+        0.5, "Objective", "Weight of the ELBO in the hybrid objective.", ge=0, le=1
+    )
     beta: float = _setting(1.0, "Objective", "Weight of the KL.", ge=0)
     warmup: float = _setting(
         0.1, "Objective", "Part of the run in which beta grows from 0.", ge=0, le=1
@@ -129,8 +151,24 @@ class RunConfig(BaseModel):
     def _iwae_has_no_beta(cls, settings):
         return (_NO_BETA if settings.get("objective") == "iwae" else {}) | settings
 
+    @field_validator("known")
+    @classmethod
+    def _is_a_mask(cls, known):
+        if known in (None, masks.RANDOM):
+            return known
+        try:
+            return masks.check_name(known)
+        except ValueError:
+            expected = (masks.RANDOM, *masks.NAMES)
+            hint = nearest(known, expected).rstrip("?") or ""
+            raise ValueError(
+                f"expected one of {', '.join(expected)}{hint and ';' + hint}"
+            ) from None
+
     @model_validator(mode="after")
     def _fits_together(self):
+        if self.known is not None and self.task != "complete":
+            raise ValueError("known: received without task=complete, to which it belongs")
         if isinstance(self.validation, float) and not 0 < self.validation < 1:
             raise ValueError(
                 f"validation: received {self.validation:g}, expected a part between 0 and 1, or "

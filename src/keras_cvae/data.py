@@ -20,10 +20,21 @@ import keras
 import numpy as np
 from PIL import Image, ImageOps
 
+from keras_cvae import masks
 from keras_cvae.conditions import take
 from keras_cvae.errors import nearest
 
-__all__ = ["Batches", "Data", "DataError", "ImageFiles", "Split", "as_split", "from_arrays", "load"]
+__all__ = [
+    "Batches",
+    "CompletionBatches",
+    "Data",
+    "DataError",
+    "ImageFiles",
+    "Split",
+    "as_split",
+    "from_arrays",
+    "load",
+]
 
 Color = Literal["auto", "grey", "rgb"]
 Progress = Callable[..., Iterable]
@@ -1014,6 +1025,52 @@ class Batches(keras.utils.PyDataset):
             for block in range(first, last)
         ]
         return np.concatenate(blocks)[start - first * _NOISE_ROWS : stop - first * _NOISE_ROWS]
+
+
+class CompletionBatches(Batches):
+    """Batches for completing x: `(x, y)` with y the same x, but for what `mask` leaves unknown.
+
+    Holes are made after binarisation, so that y is a part of the very x that is scored. Random
+    masks are drawn as binarisation is: anew in each epoch if `shuffle`, otherwise one fixed draw.
+
+    Args:
+        split: What to batch; its conditions are not used.
+        batch_size: Examples per batch.
+        mask: A mask as in `masks.known`, or "random".
+        **kwargs: As in `Batches`.
+
+    Raises:
+        ValueError: A mask that does not fit x, and as in `Batches`.
+    """
+
+    def __init__(self, split: Split, batch_size: int, mask: Any, **kwargs: Any):
+        super().__init__(Split(split.x), batch_size, **kwargs)
+        self.shape = tuple(split.x.shape[1:])
+        self.random = isinstance(mask, str) and mask == masks.RANDOM
+        self.mask = None if self.random else masks.known(mask, self.shape)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        """Returns `(x, y)`, both `(b, ...)` float32."""
+        epoch, x = self.epoch, super().__getitem__(index)[0]
+        mask = self.mask
+        if self.random and self.shuffle:
+            rng = np.random.default_rng([self.seed, epoch, index + 1, 1])
+            mask = masks.random(len(x), self.shape, rng)
+        elif self.random:
+            start = index * self.batch_size
+            mask = self._fixed_masks(start, start + len(x))
+        return x, masks.holes(x, mask)
+
+    def _fixed_masks(self, start: int, stop: int) -> np.ndarray:
+        blocks = range(start // _NOISE_ROWS, -(-stop // _NOISE_ROWS))
+        drawn = [
+            masks.random(
+                _NOISE_ROWS, self.shape, np.random.default_rng([self.seed, 0, 0, block + 1, 1])
+            )
+            for block in blocks
+        ]
+        first = blocks[0] * _NOISE_ROWS
+        return np.concatenate(drawn)[start - first : stop - first]
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

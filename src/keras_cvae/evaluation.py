@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import importance
+from keras_cvae import importance, masks
 from keras_cvae.conditions import Unconditional, classes_of, take
-from keras_cvae.data import Batches, Data, Split
+from keras_cvae.data import Batches, CompletionBatches, Data, Split
 from keras_cvae.distributions import Gaussian
 from keras_cvae.importance import LogProb, Progress, Step, compiled
 from keras_cvae.likelihoods import Bernoulli, CategoricalValues
@@ -493,6 +493,8 @@ def evaluate(
         - `conditional`: -log p(x | y) as in `negative`, with `per_class` where there are classes;
           `marginal`: -log p(x), likewise. For Bernoulli on grey levels in their place
           `grey_level_cross_entropy`: `loss` (reconstruction + KL), `importance_weighted`
+        - `from_prior`, where y is the known part of x: as `conditional`, with draws from p(z | y),
+          which is what completions are drawn from; then no figures of samples
         - `bits_per_dimension` for images that are not binarised, of dequantised 8-bit data
         - `classification`: as in `reliability`, with `temperature`; `uncalibrated`: the same at 1
         - `samples`: `output` (what is judged: "mean" or "sample"), `count`, `judge_accuracy` (real
@@ -505,6 +507,8 @@ def evaluate(
     test = test if limit is None else test.take(slice(0, limit))
     x = prepared(model, test, binarize)
     y = None if isinstance(model.condition, Unconditional) else test.y
+    if model.condition.knows_part:
+        x, y = known_part(model, test, binarize)
     classes = test.y if data.class_names else None
     clock = _Clock()
     metrics: dict[str, Any] = {
@@ -519,13 +523,19 @@ def evaluate(
     }
     terms = bound(model, x, y, seed=seed)
     metrics["elbo"] = _elbo_figures(terms)
-    metrics["latent"] = _latent_figures(terms, classes if y is not None else None)
+    labelled = y is not None and not model.condition.knows_part
+    metrics["latent"] = _latent_figures(terms, classes if labelled else None)
     clock.lap("elbo")
     metrics |= _likelihood_figures(model, data, x, y, samples, binarize, seed, progress)
     if "grey_level_cross_entropy" in metrics:
         metrics["grey_level_cross_entropy"]["loss"] = -metrics["elbo"]["elbo"]
     clock.lap("likelihood")
-    metrics |= _sample_figures(model, data, test, y, seed, progress, clock)
+    if model.condition.knows_part:
+        drawn = model.log_prob(x, y, samples, seed, proposal="prior", progress=progress)
+        metrics["from_prior"] = negative(drawn)
+        clock.lap("from prior")
+    else:
+        metrics |= _sample_figures(model, data, test, y, seed, progress, clock)
     metrics["seconds"] = clock.laps
     return metrics
 
@@ -547,6 +557,17 @@ def prepared(model, split: Split, binarize: Literal["none", "dynamic"] = "none")
         low, high = model.likelihood.low, model.likelihood.high
         return low + x * (high - low)
     return x
+
+
+def known_part(
+    model, split: Split, binarize: Literal["none", "dynamic"] = "none"
+) -> tuple[np.ndarray, np.ndarray]:
+    """x, and the part of it that is known to a model that completes; random parts by one draw."""
+    fixed = model.condition.fixed
+    mask = masks.RANDOM if fixed is None else fixed
+    batches = CompletionBatches(split, 1000, mask, binarize=binarize)
+    x, y = zip(*(batches[i] for i in range(len(batches))), strict=True)
+    return np.concatenate(x), np.concatenate(y)
 
 
 def drawn(model, y, n: int, seed: int, output: str = "mean") -> np.ndarray:
@@ -614,7 +635,8 @@ def _latent_figures(terms: Bound, classes) -> dict[str, Any]:
 
 def _likelihood_figures(model, data, x, y, samples, binarize, seed, progress) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    grey = isinstance(model.likelihood, Bernoulli) and not np.isin(x, (0.0, 1.0)).all()
+    likelihood = getattr(model.likelihood, "likelihood", model.likelihood)  # of a masked one
+    grey = isinstance(likelihood, Bernoulli) and not np.isin(x, (0.0, 1.0)).all()
     options: dict[str, Any] = {"progress": progress}
     known = classes_of(model.condition)
     if known and y is not None:
@@ -636,7 +658,8 @@ def _likelihood_figures(model, data, x, y, samples, binarize, seed, progress) ->
             for k, label in enumerate(data.class_names)
             if np.any(y == k)
         }
-    if _is_image(model) and binarize == "none" and not isinstance(model.likelihood, Bernoulli):
+    whole = _is_image(model) and not model.condition.knows_part
+    if whole and binarize == "none" and not isinstance(likelihood, Bernoulli):
         figures["bits_per_dimension"] = _bits(model, data, x, y, conditional, samples, seed)
     return figures
 

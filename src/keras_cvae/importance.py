@@ -153,6 +153,16 @@ class LogWeights(Step):
         return self.likelihood.log_prob(inputs["x"], parameters) + log_ratio
 
 
+class PriorWeights(Step):
+    """log w `(samples, batch)` with the prior as the proposal: w = p(x | z, y), z ~ p(z | y)."""
+
+    def call(self, inputs):
+        parameters = self.hierarchy.generate(self.features(inputs), inputs["noise"])
+        return self.likelihood.log_prob(inputs["x"], parameters)
+
+
+PROPOSALS: dict[str, type[Step]] = {"posterior": LogWeights, "prior": PriorWeights}
+
 _STEPS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -172,6 +182,7 @@ def log_prob(
     seed: int = 0,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    proposal: str = "posterior",
 ) -> LogProb:
     """Estimate log p(x | y).
 
@@ -183,12 +194,17 @@ def log_prob(
         seed: Of the noise: the same number again on every machine and, but for rounding, backend.
         batch_size: How many z are decoded at once; bounds the memory, does not change the result.
         progress: Wraps the loop over blocks as `progress(iterable, total=, description=)`.
+        proposal: What z is drawn from: the "posterior" q(z | x, y), or the "prior" p(z | y): what
+            a user meets who draws from the model, far below the truth unless z says little of x.
 
     Raises:
-        ValueError: A number of samples below 1.
+        ValueError: A number of samples below 1, or another proposal.
     """
-    moments = _Moments(len(x))
-    _weigh(model, moments, x, y, np.arange(len(x)), num_samples, [seed], batch_size, progress)
+    if proposal not in PROPOSALS:
+        raise ValueError(f"proposal: received {proposal!r}, expected one of {tuple(PROPOSALS)}.")
+    moments, index = _Moments(len(x)), np.arange(len(x))
+    step = compiled(model, PROPOSALS[proposal])
+    _weigh(model, moments, x, y, index, num_samples, [seed], batch_size, progress, step=step)
     return LogProb(*moments.results(), num_samples, seed)
 
 
@@ -296,14 +312,14 @@ def check_class_prior(class_prior: Any, classes: int) -> np.ndarray:
 
 
 def _weigh(
-    model, moments, x, y, index, num_samples, seed, batch_size, progress=None, rows=None
+    model, moments, x, y, index, num_samples, seed, batch_size, progress=None, rows=None, step=None
 ) -> None:
     """Draw, decode and weigh: add log w of `x[index]` under `y` to the rows of `moments`."""
     if int(num_samples) != num_samples or num_samples < 1:
         raise ValueError(
             f"num_samples: received {num_samples}, expected a whole number of at least 1."
         )
-    step = compiled(model, LogWeights)
+    step = step or compiled(model, LogWeights)
     examples = min(EXAMPLES, 2 ** math.ceil(math.log2(max(len(index), 1))))
     at_once = max(1, (batch_size or default_batch_size(model)) // examples)
     chunks = math.ceil(num_samples / at_once)

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import conditions, importance
+from keras_cvae import completion, conditions, importance, masks  # noqa: F401
 from keras_cvae.networks import BACKBONES, TopDown
 from keras_cvae.networks.assembly import assemble
 from keras_cvae.networks.parts import deserialize, serialize
@@ -157,7 +157,7 @@ class ConditionalVAE(keras.Model):
         if self._reconstructs:
             still = ops.zeros((1, ops.shape(x)[0], self.latent_dim), "float32")
             _, parameters = self.hierarchy.infer(evidence, features, still)
-            return self.likelihood.mean(parameters[0])
+            return self.likelihood.mean(parameters)[0]
         shape = (self.objective.num_samples, ops.shape(x)[0], self.latent_dim)
         noise = self.noise.draw(shape, training)
         latents, parameters = self.hierarchy.infer(evidence, features, noise)
@@ -167,24 +167,37 @@ class ConditionalVAE(keras.Model):
             log_likelihood=self.likelihood.log_prob(x, parameters, training),
             kl=ops.stack(kl, axis=-1),
             log_ratio=sum(log_ratio),
+            from_prior=self._from_prior(x, features, training),
         )
+
+    def _from_prior(self, x, features, training):
+        """log p(x | z, y) of z ~ p(z | y), `(prior_samples, batch)`; empty if nobody asks."""
+        if not self.objective.prior_samples:
+            return ()
+        shape = (self.objective.prior_samples, ops.shape(x)[0], self.latent_dim)
+        parameters = self.hierarchy.generate(features, self.noise.draw(shape, training))
+        return self.likelihood.log_prob(x, parameters, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
-        terms: Terms = y_pred
-        objective = self.objective(terms, self.step if training else None)  # (batch,)
+        step = self.step if training else None
+        objective, reconstruction, kl = self.per_example(y_pred, step)  # each (batch,)
         if training:
             self.step.assign_add(1)
         extra = sum(self.losses)
         self.loss_tracker.update_state(extra - objective, sample_weight)
-        self.reconstruction_tracker.update_state(terms.reconstruction, sample_weight)
-        self.kl_tracker.update_state(terms.total_kl, sample_weight)
+        self.reconstruction_tracker.update_state(reconstruction, sample_weight)
+        self.kl_tracker.update_state(kl, sample_weight)
         if sample_weight is None:
             loss = -ops.mean(objective)
         else:
             weight = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
             loss = -ops.sum(weight * objective) / ops.maximum(ops.sum(weight), 1e-12)
         return loss + extra
+
+    def per_example(self, terms: Terms, step) -> tuple[Any, Any, Any]:
+        """The objective, the reconstruction and the KL of what `call` gave, each `(batch,)`."""
+        return self.objective(terms, step), terms.reconstruction, terms.total_kl
 
     def get_metrics_result(self):
         """As in Keras; with `sample_weight` the epoch's loss is the weighted mean too."""
@@ -386,8 +399,38 @@ class ConditionalVAE(keras.Model):
             inputs = conditions.take(self._guided(y, guidance, z=z), slice(start, start + at_once))
             decoder = functools.partial(self.hierarchy.decode, ops.convert_to_tensor(inputs["z"]))
             parameters = self.decoder.guided(inputs, decoder)
-            drawn.append(self.likelihood.sample(ops.convert_to_numpy(parameters), rng))
+            parameters = keras.tree.map_structure(ops.convert_to_numpy, parameters)
+            drawn.append(self.likelihood.sample(parameters, rng))
         return np.concatenate(drawn)
+
+    def complete(
+        self, x, mask=None, n: int = 1, seed: int | None = None, **options: Any
+    ) -> np.ndarray:
+        """Draw what is missing of x: `n` completions of each, the known part kept exactly.
+
+        Args:
+            x: One example `x_shape`, or `(m, *x_shape)`; NaN where it is unknown.
+            mask: What is known: a name such as "left" (`masks.NAMES`), or an array that is True
+                there, for all or for each. None: whatever is not NaN, or, in a model for one mask,
+                that.
+            n: How many of each.
+            seed: Gives the same result again.
+            **options: As in `generate`: temperature, output ("mean" or "sample"), batch_size.
+
+        Returns:
+            `(m * n, *x_shape)`, the completions of one x side by side.
+
+        Raises:
+            ValueError: The model's condition is no `KnownPart`, or a mask that does not fit.
+        """
+        if not self.condition.knows_part:
+            raise ValueError(
+                f"This model's condition is {type(self.condition).__name__}, so it cannot complete "
+                "x. Expected one built with condition=KnownPart(x_shape)."
+            )
+        if mask is not None:
+            x = masks.holes(np.reshape(x, (-1, *self.x_shape)), mask)
+        return self.generate(x, n, seed=seed, **options)
 
     def _drawn(self, y, n, temperature, seed, batch_size=None, guidance=1.0) -> np.ndarray:
         """z for each canonical condition, or n without one."""
@@ -482,7 +525,15 @@ class ConditionalVAE(keras.Model):
     # How likely? By importance sampling; see `keras_cvae.importance`.
 
     def log_prob(
-        self, x, y=None, num_samples: int = 500, seed: int = 0, *, batch_size=None, progress=None
+        self,
+        x,
+        y=None,
+        num_samples: int = 500,
+        seed: int = 0,
+        *,
+        batch_size=None,
+        progress=None,
+        proposal: str = "posterior",
     ) -> importance.LogProb:
         """log p(x | y) of each x in nats, with its standard error.
 
@@ -493,13 +544,14 @@ class ConditionalVAE(keras.Model):
             seed: Of the draws.
             batch_size: How many z are decoded at once; None chooses. Does not change the result.
             progress: Wraps the loop as `progress(iterable, total=, description=)`.
+            proposal: What z is drawn from: "posterior", or "prior", see `importance.log_prob`.
 
         Returns:
             A tuple with `log_prob` `(n,)`, `standard_error` `(n,)`, and `mean`.
         """
         x = self._x(x)
         y = self._conditions(y, len(x))
-        return importance.log_prob(self, x, y, num_samples, seed, batch_size, progress)
+        return importance.log_prob(self, x, y, num_samples, seed, batch_size, progress, proposal)
 
     def log_marginal(
         self, x, num_samples: int = 500, seed: int = 0, *, class_prior=None, **options
@@ -626,7 +678,7 @@ class ConditionalVAE(keras.Model):
     def _check(self, x, y, name, sample_weight=None, learn=False):
         if not _is_array(x):
             return x, y
-        x, y = self._x(x, name), self.condition.prepare([y] if np.isscalar(y) else y)
+        x, y = self._x(x, name), self._labels([y] if np.isscalar(y) else y)
         for what, other in (("y", y), ("sample_weight", sample_weight)):
             if other is not None and (count := conditions.count(other)) != len(x):
                 raise ValueError(
@@ -636,6 +688,10 @@ class ConditionalVAE(keras.Model):
         if learn and y is not None:
             self.condition.settle(y, again=False)
         return x, y
+
+    def _labels(self, y) -> Any:
+        """The canonical conditions of training examples."""
+        return self.condition.prepare(y)
 
     def _x(self, x, name: str = "x") -> np.ndarray:
         x = np.asarray(x)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_cvae import plots
+from keras_cvae import plots, report
 from keras_cvae.conditions import Unconditional, classes_of, repeat, take
 from keras_cvae.data import Data
 from keras_cvae.errors import listed, nearest
@@ -23,6 +23,7 @@ KINDS = (
     "manifold",
     "transition",
     "reconstructions",
+    "completions",
     "history",
 )
 SHOWN_POINTS = 5000
@@ -74,16 +75,14 @@ def draw(
         )
     model, data = model or run.model(), data or run.data()
     folder = Path(out) if out is not None else run.folder / "pictures"
-    kinds: tuple[str, ...] = KINDS if kind == "all" else (kind,)
+    drawable = _drawable(model)
+    kinds = drawable if kind == "all" else (kind,)
     only = None if condition is None else (model.condition.parse(condition), condition)
-    if len(model.x_shape) != 3:
-        if kind not in ("all", "latent", "history"):
-            raise NotAPictureError(
-                f"x has the shape {model.x_shape}, so '{kind}' cannot be drawn. Vectors have "
-                "'latent' and 'history'."
-            )
-        if kind == "all":
-            kinds = ("latent", "history")
+    if not set(kinds) <= set(drawable):
+        raise NotAPictureError(
+            f"'{kind}' cannot be drawn where x has the shape {model.x_shape} and the condition is "
+            f"{type(model.condition).__name__}. Expected one of {listed(drawable)}."
+        )
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -97,6 +96,14 @@ def draw(
                 plots.animate(figure, path)
             written.append(path)
     return written
+
+
+def _drawable(model: ConditionalVAE) -> tuple[str, ...]:
+    if model.condition.knows_part:
+        return ("completions", "history") if len(model.x_shape) == 3 else ("history",)
+    if len(model.x_shape) != 3:
+        return ("latent", "history")
+    return tuple(kind for kind in KINDS if kind != "completions")
 
 
 def _figures(
@@ -124,6 +131,8 @@ def _figures(
             yield "transition", frames
         case "reconstructions":
             yield "reconstructions", reconstructions(model, data)
+        case "completions":
+            yield kind, report.completions(model, data.validation, run.config.binarize, seed=seed)
         case "history":
             yield "history", plots.history(run.history(), caption="Nats per example.")
 

@@ -45,6 +45,10 @@ ROWS = (
         "conditional.standard_error", "How surprising a test example is, given its condition.",
     ),
     Row(
+        "Likelihood", "the same, z drawn from p(z | y)", "from_prior.nats", "nats", -1,
+        "from_prior.standard_error", "What completions are drawn from; an upper bound.",
+    ),
+    Row(
         "Likelihood", "−log p(x)", "marginal.nats", "nats", -1, "marginal.standard_error",
         "Without the class: comparable with unconditional models.",
     ),
@@ -205,10 +209,15 @@ def pictures(model, data: Data, metrics: Mapping[str, Any], seed: int = 0) -> di
     test = data.validation if data.test is None else data.test
     test = test.take(slice(0, metrics["settings"]["examples"]))
     y = None if isinstance(model.condition, Unconditional) else test.y
-    x = evaluation.prepared(model, test.take(slice(0, 2000)), metrics["settings"]["binarize"])
+    binarize = metrics["settings"]["binarize"]
+    x = evaluation.prepared(model, test.take(slice(0, 2000)), binarize)
     y = take(y, slice(2000))
     names = data.class_names
-    if len(model.x_shape) == 3:
+    if model.condition.knows_part:
+        x, y = evaluation.known_part(model, test.take(slice(0, 2000)), binarize)
+        if len(model.x_shape) == 3:
+            shown["Completions"] = completions(model, test, binarize, seed=seed)
+    elif len(model.x_shape) == 3:
         shown |= _image_pictures(model, data, x, y, names, seed)
     per_class = value(metrics, "conditional.per_class")
     if per_class:
@@ -253,6 +262,22 @@ def pictures(model, data: Data, metrics: Mapping[str, Any], seed: int = 0) -> di
             curves, caption="The larger a dot, the more examples."
         )
     return shown
+
+
+def completions(
+    model, split: Split, binarize: Any = "none", examples: int = 8, n: int = 10, seed: int = 0
+) -> Figure:
+    """What is known, the truth, and `n` completions, one row an example."""
+    rows = split.take(slice(0, examples))
+    x, y = evaluation.known_part(model, rows, binarize)
+    drawn = model.complete(y, n=n, seed=seed).reshape(len(x), n, *model.x_shape)
+    known = np.where(np.isnan(y), 0.5, y)
+    labels = ["known", "truth", *map(str, range(1, n + 1))]
+    return plots.image_grid(
+        np.concatenate([known[:, None], x[:, None], drawn], axis=1),
+        column_labels=labels,
+        caption="Grey is unknown; completions show the mean of p(x|z,y), z drawn from p(z|y).",
+    )
 
 
 def _sorted_within(values, groups) -> np.ndarray:

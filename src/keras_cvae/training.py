@@ -28,11 +28,12 @@ import keras
 import numpy as np
 
 import keras_cvae
-from keras_cvae import declared
+from keras_cvae import declared, masks
+from keras_cvae.completion import KnownPart
 from keras_cvae.conditions import Categorical, Condition, Continuous, Optional, Unconditional
 from keras_cvae.config import ConfigError, RunConfig, load_config, validated
 from keras_cvae.config import declared as parsed
-from keras_cvae.data import NAMED, Batches, Data, Split, load
+from keras_cvae.data import NAMED, Batches, CompletionBatches, Data, Split, load
 from keras_cvae.likelihoods import (
     Bernoulli,
     CategoricalValues,
@@ -44,7 +45,7 @@ from keras_cvae.likelihoods import (
 from keras_cvae.model import ConditionalVAE
 from keras_cvae.model import load as load_model
 from keras_cvae.networks import MLP, Backbone, Conv, TopDown
-from keras_cvae.objectives import ELBO, IWAE, Cyclical, Warmup
+from keras_cvae.objectives import ELBO, GSNN, IWAE, Cyclical, Hybrid, Objective, Warmup
 
 CHECKPOINT_SECONDS = 10.0
 STEPS = 19_000  # of a run whose epochs are not given
@@ -225,6 +226,8 @@ def _backbone(config: RunConfig) -> Backbone:
 
 def _condition(config: RunConfig, data: Data) -> Condition:
     y = data.train.y
+    if config.task == "complete":
+        return KnownPart(data.x_shape, None if _mask(config) == masks.RANDOM else _mask(config))
     if not config.conditional or y is None:
         return Unconditional()
     if isinstance(y, dict):
@@ -239,15 +242,22 @@ def _condition(config: RunConfig, data: Data) -> Condition:
     return Optional(condition, config.label_dropout) if config.label_dropout else condition
 
 
-def _objective(config: RunConfig, steps: int) -> ELBO | IWAE:
+def _mask(config: RunConfig) -> str:
+    return config.known or masks.RANDOM
+
+
+def _objective(config: RunConfig, steps: int) -> Objective:
     if config.objective == "iwae":
         return IWAE(config.num_samples)
+    if config.objective == "gsnn":
+        return GSNN(config.num_samples)
     beta: Any = config.beta
     if config.cycles:
         beta = Cyclical(max(1, steps // config.cycles), final=config.beta)
     elif config.warmup:
         beta = Warmup(max(1, round(config.warmup * steps)), config.beta)
-    return ELBO(beta, config.free_bits, config.num_samples)
+    elbo = ELBO(beta, config.free_bits, config.num_samples)
+    return Hybrid(elbo, config.alpha) if config.objective == "hybrid" else elbo
 
 
 def epochs(config: RunConfig, examples: int) -> int:
@@ -472,8 +482,11 @@ def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: floa
     labelled = not isinstance(model.condition, Unconditional)
 
     def batches(split: Split, **order: Any) -> Batches:
+        order |= {"binarize": config.binarize}
+        if config.task == "complete":
+            return CompletionBatches(split, config.batch_size, _mask(config), **order)
         split = Split(split.x, model.condition.prepare(split.y) if labelled else None)
-        return Batches(split, config.batch_size, binarize=config.binarize, **order)
+        return Batches(split, config.batch_size, **order)
 
     recorder = _Recorder(run, history, seconds)
     if config.ema:  # validate what the run will end with

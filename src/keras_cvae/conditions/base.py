@@ -29,11 +29,13 @@ class Condition(keras.layers.Layer):
         shape: Shape of one canonical condition, without the batch.
         width: Number of features that it becomes.
         dtype_in: Dtype of the canonical array.
+        knows_part: Whether it is a part of x itself; see `known`.
     """
 
     shape: tuple[int, ...] = ()
     width: int = 0
     dtype_in = "float32"
+    knows_part = False
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -91,6 +93,15 @@ class Condition(keras.layers.Layer):
     def features(self, y):
         """Features `(batch, width)` of the canonical `y`, or None where there is no condition."""
         return self(y)
+
+    def known(self, features) -> tuple[Any, Any] | None:
+        """What the condition's features say of x itself.
+
+        Returns:
+            The values `(batch, *x_shape)` and where they are known, booleans that broadcast against
+            them; None if the condition is no part of x.
+        """
+        return None
 
     def symbolic(self) -> Any:
         """Return a Keras input of this condition."""

@@ -38,6 +38,11 @@ class Joint(Condition):
         found: dict[str, Condition] = {name: get(part) for name, part in parts.items()}
         if none := [name for name, part in found.items() if not part.width]:
             raise ValueError(f"Joint: the part {none[0]!r} is no condition. Leave it out.")
+        if part_of_x := [name for name, part in found.items() if part.knows_part]:
+            raise ValueError(
+                f"Joint: the part {part_of_x[0]!r} is a part of x itself, which stands alone as a "
+                "condition."
+            )
         if dropout:
             found = {n: p if isinstance(p, Optional) else Optional(p) for n, p in found.items()}
         self.parts = found  # once: Keras keeps weights in the order in which it first saw them

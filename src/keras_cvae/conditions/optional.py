@@ -29,7 +29,8 @@ class Optional(Condition):
         super().__init__(autocast=False, **kwargs)
         self.part = get(part)
         joint = hasattr(self.part, "parts")
-        if not self.part.width or isinstance(self.part, Optional) or joint:
+        whole = joint or self.part.knows_part or isinstance(self.part, Optional)
+        if not self.part.width or whole:
             hint = " Joint(parts, dropout=0.1) lets all of several be missing at once."
             raise ValueError(
                 f"Optional: received {type(self.part).__name__}, expected one condition."

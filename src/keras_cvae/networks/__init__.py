@@ -2,6 +2,7 @@
 condition that is built from a backbone."""
 
 from keras_cvae.networks.backbone import BACKBONES, Backbone
+from keras_cvae.networks.baseline import Baseline
 from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.image import Image
 from keras_cvae.networks.mlp import MLP
@@ -12,6 +13,7 @@ __all__ = [
     "BACKBONES",
     "MLP",
     "Backbone",
+    "Baseline",
     "Conv",
     "GenerationNetwork",
     "Image",

@@ -20,7 +20,7 @@ from keras_cvae import conditions
 from keras_cvae.conditions import Condition
 from keras_cvae.distributions import Gaussian, split_gaussian
 from keras_cvae.guidance import GuidedPrior, extrapolate
-from keras_cvae.likelihoods import LIKELIHOODS, Likelihood
+from keras_cvae.likelihoods import Given, Likelihood, for_condition
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.priors import PRIORS, Prior
 from keras_cvae.registry import Registry
@@ -214,7 +214,7 @@ class GenerationNetwork(Part):
     ):
         super().__init__(condition, **kwargs)
         self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
-        self.likelihood: Likelihood = LIKELIHOODS.get(likelihood)
+        self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
         shape_out = self.likelihood.parameter_shape(self.x_shape)
         self.body = body if isinstance(body, keras.Model) else BACKBONES.get(body)
         self.own = isinstance(body, keras.Model)
@@ -228,14 +228,18 @@ class GenerationNetwork(Part):
         self.build_on(z=(self.latent_dim,))
 
     def parameters(self, z, features):
-        """The likelihood's parameters `(..., batch, *parameter_shape)`, z `(..., batch, dim)`."""
-        lead = ops.shape(z)[:-1]
+        """The likelihood's parameters `(..., batch, *parameter_shape)`, z `(..., batch, dim)`.
+
+        They are `Given` if the condition knows a part of x.
+        """
+        lead, whole = ops.shape(z)[:-1], features
         if features is not None and len(z.shape) > len(features.shape):
             features = ops.broadcast_to(features, (*lead, features.shape[-1]))
             features = ops.reshape(features, (-1, features.shape[-1]))
         inputs = [ops.reshape(z, (-1, self.latent_dim))] + ([] if features is None else [features])
         out = call_own(self.body, inputs)[0] if self.own else self.network(inputs)
-        return ops.reshape(ops.cast(out, "float32"), (*lead, *out.shape[1:]))
+        parameters = ops.reshape(ops.cast(out, "float32"), (*lead, *out.shape[1:]))
+        return given(parameters, self.condition, whole)
 
     def call(self, inputs):
         z = ops.cast(inputs["z"], "float32")
@@ -248,6 +252,12 @@ class GenerationNetwork(Part):
             "body": self.body,
             "likelihood": self.likelihood,
         }
+
+
+def given(parameters, condition: Condition, features):
+    """The likelihood's parameters, with what the condition knows of x itself, if anything."""
+    known = condition.known(features)
+    return parameters if known is None else Given(parameters, *known)
 
 
 def call_own(model: keras.Model, inputs: list) -> list:

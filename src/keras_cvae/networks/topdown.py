@@ -19,11 +19,11 @@ import keras
 from keras import ops
 
 from keras_cvae.distributions import Gaussian, split_gaussian
-from keras_cvae.likelihoods import LIKELIHOODS, Likelihood
+from keras_cvae.likelihoods import Likelihood, for_condition
 from keras_cvae.networks.backbone import BACKBONES, Backbone
 from keras_cvae.networks.conv import depth_to_space, space_to_depth
 from keras_cvae.networks.hierarchy import Hierarchy
-from keras_cvae.networks.parts import PARTS, Part
+from keras_cvae.networks.parts import PARTS, Part, given
 from keras_cvae.priors import Prior
 
 
@@ -350,8 +350,9 @@ class TopDownNetwork(Prior):
 class TopDownHierarchy(Hierarchy):
     """A top-down network as what the model walks."""
 
-    def __init__(self, network: TopDownNetwork):
+    def __init__(self, network: TopDownNetwork, condition):
         self.prior = self.network = network
+        self.condition = condition
 
     def observe(self, x, features):
         return self.network.observe(x, features)
@@ -360,7 +361,7 @@ class TopDownHierarchy(Hierarchy):
         return self.network.posterior(group, state, evidence)
 
     def parameters(self, state):
-        return self.network.parameters(state)
+        return given(self.network.parameters(state), self.condition, state.features)
 
 
 class TopDownPart(Part):
@@ -376,7 +377,7 @@ class TopDownPart(Part):
         super().__init__(condition, **kwargs)
         self.network, self.latent_groups = network, tuple(latent_groups)
         network.build_groups(self.latent_groups, self.condition.width)
-        self.hierarchy = TopDownHierarchy(network)
+        self.hierarchy = TopDownHierarchy(network, self.condition)
 
     def arguments(self):
         return {"network": self.network, "latent_groups": self.latent_groups}
@@ -419,7 +420,7 @@ class TopDownGeneration(TopDownPart):
 
     def __init__(self, network, latent_groups, likelihood="bernoulli", condition=None, **kwargs):
         super().__init__(network, latent_groups, condition, **kwargs)
-        self.likelihood: Likelihood = LIKELIHOODS.get(likelihood)
+        self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
         self.build_on(z=(sum(self.latent_groups),))
 
     def call(self, inputs):
