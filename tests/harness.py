@@ -16,13 +16,13 @@ from keras import ops
 
 import keras_cvae
 from keras_cvae import masks, objectives, priors
-from keras_cvae.completion import KnownPart
 from keras_cvae.conditions import (
     CONDITIONS,
     Categorical,
     Continuous,
     Encoded,
     Joint,
+    KnownPart,
     Optional,
     Periodic,
     Tags,

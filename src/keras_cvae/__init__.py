@@ -32,7 +32,7 @@ _EXPORTS = {
     "StandardNormal": "priors",
     "ConditionalNormal": "priors",
     "Unconditional": "conditions",
-    "KnownPart": "completion",
+    "KnownPart": "conditions",
     "Categorical": "conditions",
     "Continuous": "conditions",
     "Tags": "conditions",

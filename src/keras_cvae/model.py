@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import completion, conditions, importance, masks  # noqa: F401
+from keras_cvae import conditions, importance, masks
 from keras_cvae.networks import BACKBONES, TopDown
 from keras_cvae.networks.assembly import assemble
 from keras_cvae.networks.parts import deserialize, serialize

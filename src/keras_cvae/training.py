@@ -29,8 +29,14 @@ import numpy as np
 
 import keras_cvae
 from keras_cvae import declared, masks
-from keras_cvae.completion import KnownPart
-from keras_cvae.conditions import Categorical, Condition, Continuous, Optional, Unconditional
+from keras_cvae.conditions import (
+    Categorical,
+    Condition,
+    Continuous,
+    KnownPart,
+    Optional,
+    Unconditional,
+)
 from keras_cvae.config import ConfigError, RunConfig, load_config, validated
 from keras_cvae.config import declared as parsed
 from keras_cvae.data import NAMED, Batches, CompletionBatches, Data, Split, load

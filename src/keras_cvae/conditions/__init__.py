@@ -13,6 +13,7 @@ from keras_cvae.conditions.categorical import Categorical, Tags
 from keras_cvae.conditions.encoded import Encoded
 from keras_cvae.conditions.enumerated import enumerated
 from keras_cvae.conditions.joint import Joint
+from keras_cvae.conditions.known import KnownPart
 from keras_cvae.conditions.numbers import Continuous, Numbers, Periodic
 from keras_cvae.conditions.optional import Optional, classes_of
 
@@ -23,6 +24,7 @@ __all__ = [
     "Continuous",
     "Encoded",
     "Joint",
+    "KnownPart",
     "Numbers",
     "Optional",
     "Periodic",

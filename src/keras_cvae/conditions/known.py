@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import masks
-from keras_cvae.conditions import CONDITIONS, Condition
+from keras_cvae.conditions.base import CONDITIONS, Condition
 
 
 @CONDITIONS.register("known_part")
