@@ -1,7 +1,7 @@
 """Completing MNIST from 1, 2 or 3 quadrants (Sohn, Lee & Yan 2015, table 1; masks as in Pyro).
 
-    python benchmarks/quadrants.py DATA [--quadrants 1 2 3] [--rows baseline cvae guess gsnn hybrid]
-        [--targets binary] [--epochs 60] [--out quadrants] [--picture]
+    python benchmarks/quadrants.py DATA [--quadrants 1 2 3] [--targets binary] [--epochs 60]
+        [--rows baseline cvae guess gsnn hybrid topdown] [--out quadrants] [--picture]
 
 DATA is `mnist` or an .npz file. Each row is trained on 55,000 training images; 5,000 others choose
 its epoch; the test set is scored once. In nats per image, of the unknown part alone: importance
@@ -29,7 +29,7 @@ from keras_cvae.data import CompletionBatches, load
 # isort: split
 import keras
 
-ROWS = ("baseline", "cvae", "guess", "gsnn", "hybrid")
+ROWS = ("baseline", "cvae", "guess", "gsnn", "hybrid", "topdown")
 SHAPE, UNITS, ALPHA = (28, 28, 1), (500, 500), 0.5
 COLUMNS = ("is_100", "is_500", "bound", "prior_500")
 
@@ -56,12 +56,17 @@ def cvae(mask, row, steps, options, guess=None):
     elbo = kc.ELBO(kc.Warmup(max(1, steps // 10)))
     objective = {"gsnn": kc.GSNN(), "hybrid": kc.Hybrid(elbo, ALPHA)}.get(row, elbo)
     groups = [len(part) for part in np.array_split(range(options.latent_dim), options.groups)]
+    networks = {
+        "prior": kc.ConditionalNormal((options.prior_units,) * 2, "gelu"),
+        "backbone": kc.MLP(UNITS, "gelu"),
+    }
+    if row == "topdown":
+        networks = {"backbone": kc.TopDown(options.topdown_units)}
     return kc.ConditionalVAE(
         SHAPE,
         kc.KnownPart(SHAPE, mask, guess),
         groups,
-        prior=kc.ConditionalNormal((options.prior_units,) * 2, "gelu"),
-        backbone=kc.MLP(UNITS, "gelu"),
+        **networks,
         objective=objective,
         seed=options.seed,
     )
@@ -108,7 +113,7 @@ def run(quadrants, target, options, data, keep):
         keras.utils.set_random_seed(options.seed)
         if row == "baseline":
             model = kc.Baseline(SHAPE, kc.MLP(UNITS, "gelu"), condition=kc.KnownPart(SHAPE, mask))
-            told = trained(model, train, held, min(options.epochs, 15), 5e-4)
+            told = trained(model, train, held, min(options.epochs, 30), 5e-4)
         else:
             guess = None
             if row == "guess":
@@ -160,6 +165,7 @@ def main():
     parser.add_argument("--latent-dim", type=int, default=48)
     parser.add_argument("--groups", type=int, default=8)
     parser.add_argument("--prior-units", type=int, default=256)
+    parser.add_argument("--topdown-units", type=int, default=384)
     parser.add_argument("--limit", type=int, default=10_000, help="test images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("quadrants"))
