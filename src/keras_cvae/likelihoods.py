@@ -571,7 +571,7 @@ class Given(NamedTuple):
     Args:
         parameters: Tensor `(..., batch, *parameter_shape)`.
         values: The known values, `(batch, *x_shape)`.
-        known: Where they are, booleans `(batch or 1, *x_shape)`.
+        known: Where they are, booleans `(batch, *x_shape)`.
     """
 
     parameters: Any

@@ -98,8 +98,8 @@ class Condition(keras.layers.Layer):
         """What the condition's features say of x itself.
 
         Returns:
-            The values `(batch, *x_shape)` and where they are known, booleans that broadcast against
-            them; None if the condition is no part of x.
+            The values and where they are known (booleans), both `(batch, *x_shape)`; None if the
+            condition is no part of x.
         """
         return None
 

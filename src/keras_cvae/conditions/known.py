@@ -87,7 +87,9 @@ class KnownPart(Condition):
         place = np.full(size + len(self._unknown), size)
         place[self._known] = np.arange(size)
         values = ops.take(ops.pad(values, ((0, 0), (0, 1))), place, axis=1)
-        return ops.reshape(values, (-1, *self.shape)), ops.convert_to_tensor(self.fixed[None])
+        values = ops.reshape(values, (-1, *self.shape))
+        fixed = ops.convert_to_tensor(self.fixed[None])
+        return values, ops.logical_or(fixed, ops.zeros_like(values, "bool"))
 
     def prepare(self, y):
         if y is None:
