@@ -37,8 +37,10 @@ test-backends: $(BACKENDS)/ready  ## The model's tests on PyTorch and TensorFlow
 	KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest -n 2 tests/test_across_backends.py
 
 CORE_TESTS := tests/test_distributions.py tests/test_likelihoods.py tests/test_priors.py \
-	tests/test_conditions.py tests/test_objectives.py tests/test_networks.py tests/test_model.py \
-	tests/test_importance.py tests/test_sampling.py tests/test_evaluation.py
+	tests/test_conditions.py tests/test_optional.py tests/test_joint.py tests/test_guidance.py \
+	tests/test_image_condition.py tests/test_objectives.py tests/test_networks.py tests/test_model.py \
+	tests/test_topdown.py tests/test_importance.py tests/test_sampling.py tests/test_evaluation.py \
+	tests/test_completion.py tests/test_semisupervised.py
 
 test-slow: $(VENV)/ready  ## Trainings of minutes on the real MNIST.
 	$(VENV)/bin/python -m pytest -m slow

@@ -28,6 +28,7 @@ COMMANDS = (
     "quickstart",
     "generate",
     "restyle",
+    "complete",
     "evaluate",
     "compare",
     "plot",
@@ -558,3 +559,69 @@ def test_dense_draws_what_is_asked_for(cvae, mnist_path, mnist):
     for digit in range(10):
         assert (read[asked == digit] == digit).mean() >= 0.9, digit
     assert (read == asked).mean() >= 0.95
+
+
+# Completing pictures.
+
+
+@pytest.fixture(scope="module")
+def completing(tmp_path_factory):
+    """A run that completes digits from any part."""
+    folder = tmp_path_factory.mktemp("completing") / "run"
+    config = RunConfig(task="complete", objective="hybrid", units=(16,), epochs=1, batch_size=500)
+    return keras_cvae.train("digits", config, folder).folder
+
+
+@pytest.fixture
+def digit(tmp_path):
+    pixels = np.zeros((8, 8), np.uint8)
+    pixels[1:7, 4] = 255
+    Image.fromarray(pixels).save(tmp_path / "digit.png")
+    return "digit.png"
+
+
+def test_complete_draws_the_rest_and_keeps_what_is_known(cvae, completing, digit):
+    said = cvae("complete", completing, digit, "--known", "left", "-n", 3, "-o", "c.npz", "--json")
+    assert json.loads(said.out) == {"file": "c.npz", "completions": 3}
+    drawn = np.load("c.npz")["x"]
+    assert drawn.shape == (3, 8, 8, 1)
+    assert (drawn[:, :, :4] == 0).all()
+    assert 0 < drawn[:, :, 4:].mean() < 1
+    Image.fromarray(np.kron(np.eye(2), np.full((4, 4), 255)).astype("uint8")).save("mask.png")
+    said = cvae("complete", completing, digit, "--known", "mask.png", "-o", "c.png")
+    assert "10 completions" in said.out, said.err
+    with Image.open("c.png") as drawn:
+        assert drawn.size[0] > 100
+    assert "known" in cvae("complete", completing, digit, "--known", "1", "-n", 2).out
+
+
+def test_a_completing_run_is_measured_and_drawn(cvae, completing):
+    said = cvae("evaluate", completing, "--samples", 5, "--limit", 40, "--json")
+    figures = json.loads(said.out)
+    assert figures["settings"]["examples"] == 40
+    assert {"elbo", "from_prior"} <= set(figures)
+    assert "samples" not in figures
+    said = cvae("plot", completing, "all", "-o", "drawn")
+    assert {path.name for path in Path("drawn").iterdir()} == {"completions.png", "history.png"}
+    assert "Expected one of completions, history" in cvae("plot", completing, "latent").err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "digits", "--known", "left"), "known: received without task=complete"),
+        (
+            ("train", "digits", "--task", "complete", "--known", "botom-left"),
+            "Did you mean 'bottom-left'",
+        ),
+        (("complete", "RUN", "digit.png"), "Say which is known with --known"),
+        (("complete", "RUN", "digit.png", "--known", "middle"), "Unknown mask 'middle'"),
+        (("complete", "RUN", "none.png", "--known", "left"), "There is no image 'none.png'"),
+        (("complete", "RUN", "digit.png", "--json"), "Expected -o FILE"),
+        (("generate", "RUN"), "cvae complete RUN IMAGE"),
+    ],
+)
+def test_completing_refuses_what_cannot_be_done(cvae, completing, digit, words, message):
+    said = cvae(*(completing if word == "RUN" else word for word in words))
+    assert said.code == 1
+    assert message in said.err

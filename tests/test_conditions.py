@@ -4,8 +4,17 @@ import pytest
 from keras import ops
 
 import harness
-from keras_cvae import conditions
-from keras_cvae.conditions import Categorical, Continuous, Unconditional
+from keras_cvae import MLP, ConditionalVAE, conditions
+from keras_cvae.conditions import (
+    Categorical,
+    Continuous,
+    Encoded,
+    Periodic,
+    Tags,
+    Unconditional,
+    enumerated,
+)
+from keras_cvae.likelihoods import Gaussian
 
 DIGITS, PETS = Categorical(10), Categorical(["cat", "dog", "owl"])
 
@@ -182,3 +191,248 @@ def test_get(identifier, cls):
 def test_bad_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_many_classes_are_embedded():
+    few, many = Categorical(10_000), Categorical(10_001)
+    assert (few.encoding, many.encoding) == ("onehot", "embedding")
+    assert Categorical(20_000, "onehot").width == 20_000
+    assert features(many, [3, 10_000]).shape == (2, 16)
+    assert many.mix(3, 10_000, np.array([0, 1], "float32")).shape == (2, 10_001)
+
+
+TAGS = Tags(["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        ([["a"], [], ["c", "a"]], [[1, 0, 0], [0, 0, 0], [1, 0, 1]]),
+        (np.array(["a", "", "a|c"]), [[1, 0, 0], [0, 0, 0], [1, 0, 1]]),
+        (np.array([[1, 0, 0], [0, 1, 1]], bool), [[1, 0, 0], [0, 1, 1]]),
+        ([[1, 0, 0.5]], [[1, 0, 0.5]]),
+    ],
+)
+def test_tags_become_weights(y, expected):
+    np.testing.assert_array_equal(TAGS.prepare(y), expected)
+    np.testing.assert_array_equal(features(TAGS, y), expected)
+
+
+def test_embedded_tags_add_up():
+    condition = Tags(3, "embedding", embedding_dim=4)
+    both, one, other = features(condition, [[1, 0, 1], [1, 0, 0], [0, 0, 1]])
+    np.testing.assert_allclose(both, one + other, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("y", "expected", "single"),
+    [
+        ("a", [[1, 0, 0]], True),
+        (["a", "c"], [[1, 0, 1]], True),
+        ({"a", "c"}, [[1, 0, 1]], True),
+        ([], [[0, 0, 0]], True),
+        ([1, 0, 1], [[1, 0, 1]], True),
+        ([["a"], ["c"]], [[1, 0, 0], [0, 0, 1]], False),
+        (np.array(["a", "c"]), [[1, 0, 0], [0, 0, 1]], False),
+    ],
+)
+def test_tags_of_one_or_many(y, expected, single):
+    found, is_single = TAGS.prepare_any(y)
+    np.testing.assert_array_equal(found, expected)
+    assert is_single is single
+
+
+def test_periodic_wraps():
+    condition = Periodic(24, harmonics=2)
+    np.testing.assert_allclose(
+        features(condition, [0, 6]), [[0, 1, 0, 1], [1, 0, 0, -1]], atol=1e-6
+    )
+    np.testing.assert_allclose(*(features(condition, [h]) for h in (25, 1)), atol=1e-5)
+    np.testing.assert_allclose(*(features(condition, [h]) for h in (-23, 24e6 + 1)), atol=1e-5)
+    np.testing.assert_allclose(*(features(condition, [h]) for h in (23.999, 0.001)), atol=2e-3)
+    way = np.array([0, 0.5, 1], "float32")
+    np.testing.assert_allclose(condition.mix(22, 4, way), [[22], [1], [4]])
+    np.testing.assert_allclose(condition.mix(4, 22, way), [[4], [1], [22]])
+
+
+def signal(shape=(5, 2), dtype="float32", units=3):
+    inputs = keras.Input(shape, dtype=dtype)
+    return keras.Model(inputs, keras.layers.Dense(units)(keras.layers.Flatten()(inputs)))
+
+
+def test_own_networks_read_numbers_and_words(rng):
+    y = rng.normal(size=(2, 5, 2))
+    found = features(Encoded(signal()), y)
+    assert found.shape == (2, 3)
+    words = keras.Input((4,), dtype="int32")
+    pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 3)(words))
+    condition = conditions.get(keras.Model(words, pooled))
+    assert isinstance(condition, Encoded)
+    assert condition.prepare([[1, 2, 3, 8]]).dtype == np.int32
+    assert features(condition, [[1, 2, 3, 8]]).shape == (1, 3)
+    found, single = condition.prepare_any([1, 2, 3, 8])
+    assert found.shape == (1, 4)
+    assert single
+
+
+def two_inputs():
+    a, b = keras.Input((2,)), keras.Input((2,))
+    return keras.Model([a, b], keras.layers.Add()([a, b]))
+
+
+def maps():
+    inputs = keras.Input((4, 4, 1))
+    return keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TAGS.prepare([["a"], ["d"]]), "Unknown tag 'd'. This model knows 3: a, b, c"),
+        (lambda: TAGS.prepare(np.zeros((2, 4))), r"shape \(2, 4\).*Expected \(n, 3\)"),
+        (lambda: TAGS.prepare([[2, 0, 0]]), "from 0 to 2"),
+        (lambda: TAGS.prepare(None), "conditioned on tags"),
+        (lambda: TAGS.parse("a,bb"), "Unknown tag 'bb'.*Did you mean 'b'"),
+        (lambda: Tags(0), "Tags: received 0"),
+        (lambda: Tags(3, "onehot"), "received 'onehot', expected 'multihot'"),
+        (lambda: Periodic(0), "received 0, expected a positive number"),
+        (lambda: Periodic(24, harmonics=0), "received 0, expected a positive whole"),
+        (lambda: Periodic(24).prepare([1, np.inf]), r"first in row 1: \[inf\]"),
+        (lambda: Periodic(24).prepare(["noon"]), "Received noon. Expected 1 number"),
+        (lambda: Encoded(two_inputs()), "one input and one output.*Received one with 2"),
+        (lambda: Encoded(maps()), "Expected an input of a known shape, and features"),
+        (lambda: Encoded(signal()).prepare(np.zeros((2, 5))), r"encoder expects \(n, 5, 2\)"),
+        (lambda: Encoded(signal()).prepare(np.full((1, 5, 2), np.nan)), "NaN or infinity"),
+        (lambda: Encoded(signal((4,), "int32")).prepare([[0, 1, 2, -3]]), "from -3 to 2"),
+        (lambda: Encoded(signal((4,), "int32")).mix([0] * 4, [1] * 4, np.ones(2)), "no way"),
+        (lambda: Encoded(signal((2,))).parse("1,2,3"), "Cannot read '1,2,3' as 2 numbers"),
+    ],
+)
+def test_other_kinds_refuse(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("condition", "text", "expected"),
+    [
+        (TAGS, "a,c", ["a", "c"]),
+        (TAGS, "a|c", ["a", "c"]),
+        (TAGS, "", []),
+        (Periodic(24), "23.5", 23.5),
+        (Encoded(signal((2,))), "1,2", [1, 2]),
+    ],
+)
+def test_other_kinds_parse(condition, text, expected):
+    found = condition.parse(text)
+    np.testing.assert_array_equal(found, expected)
+    condition.prepare_any(found)
+
+
+@pytest.mark.parametrize(
+    ("condition", "y", "words"),
+    [
+        (PETS, "owl", "owl"),
+        (PETS, {"cat": 0.25, "owl": 0.75}, "25% cat, 75% owl"),
+        (TAGS, ["a", "c"], "a+c"),
+        (TAGS, [], "no tag"),
+        (Periodic(24), 23.5, "23.5"),
+        (Encoded(signal((2,))), [1, 2], ""),
+    ],
+)
+def test_words(condition, y, words):
+    assert condition.words(condition.prepare_any(y)[0][0]) == words
+
+
+# What a condition does to a model.
+
+
+def trained(x, y, condition, epochs=20, **kwargs):
+    model = ConditionalVAE(x.shape[1:], condition, 1, backbone=MLP((24,), "tanh"), seed=0, **kwargs)
+    model.compile(keras.optimizers.Adam(0.01))
+    model.fit(x, y, epochs=epochs, batch_size=50, verbose=0)
+    return model
+
+
+def test_a_condition_without_information_gives_the_unconditional_likelihood(rng):
+    kind = rng.integers(0, 2, 1200)
+    x = (rng.random((1200, 6)) < np.where(kind, 0.9, 0.1)[:, None]).astype("float32")
+    noise = rng.integers(0, 2, 1200)
+    given = trained(x[:1000], noise[:1000], 2).log_prob(x[1000:], noise[1000:], 100)
+    plain = trained(x[:1000], None, None).log_prob(x[1000:], None, 100)
+    error = np.std(given.log_prob - plain.log_prob) / np.sqrt(200)
+    assert abs(given.mean - plain.mean) < 3 * error + 0.05
+
+
+def test_a_condition_with_all_information_is_read_from_x(rng):
+    y = rng.integers(0, 3, 600)
+    codes = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]])
+    x = codes[y].astype("float32")
+    model = trained(x, y, 3)
+    p = model.classify(x[:60], 50)
+    assert p[np.arange(60), y[:60]].min() > 0.99
+    several = {"candidates": [0, 2], "class_prior": [0.5, 0.5]}
+    assert model.classify(x[y == 2][:5], 50, **several)[:, 1].min() > 0.99
+
+
+def test_continuous_conditions_interpolate(rng):
+    """Trained without a band in the middle; the mean inside it is that of the truth."""
+    t = rng.uniform(-2, 2, 1200) + 50
+    t = t[np.abs(t - 50) > 0.5]
+    mean = np.stack([0.5 * (t - 50), 1 - 0.25 * (t - 50)], axis=1)
+    x = (mean + 0.1 * rng.normal(size=mean.shape)).astype("float32")
+    model = trained(x, t, "continuous", 40, likelihood=Gaussian("fixed", sigma=0.1))
+    inside = np.linspace(49.6, 50.4, 5)
+    found = model.generate(inside, 50, seed=0).reshape(5, 50, 2).mean(axis=1)
+    truth = np.stack([0.5 * (inside - 50), 1 - 0.25 * (inside - 50)], axis=1)
+    np.testing.assert_allclose(found, truth, atol=0.1)
+
+
+def test_a_model_of_periodic_conditions_comes_round(rng):
+    """Trained without the hours around midnight, which the hours before and after give."""
+    hour = rng.uniform(1.5, 22.5, 800)
+    angle = 2 * np.pi * hour / 24
+    x = np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.1 * rng.normal(size=(800, 2))
+    model = trained(
+        x.astype("float32"), hour, Periodic(24), 30, likelihood=Gaussian("fixed", sigma=0.1)
+    )
+    found = model.generate([0, 24, 48], temperature=0.0)
+    np.testing.assert_allclose(found, np.tile([[1, 0]], (3, 1)), atol=0.15)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+
+
+# p(y): which conditions y may be.
+
+
+def test_enumerated_candidates():
+    joint = conditions.get({"class": ["a", "b"], "age": Continuous()})
+    which, index = np.array([1, 0]), np.array([0, 1])
+    k, of = enumerated(Categorical(3))
+    assert k == 3
+    np.testing.assert_array_equal(of(index, which), [1, 0])
+    k, of = enumerated(Continuous(), [5.0, 7.0, 9.0])
+    assert k == 3
+    np.testing.assert_array_equal(of(index, which), [[7], [5]])
+    k, of = enumerated(joint, given={"age": [30, 40]}, n=2)
+    assert k == 2
+    found = of(index, which)
+    np.testing.assert_array_equal(found["class"], [1, 0])
+    np.testing.assert_array_equal(found["age"], [[30], [40]])
+    k, of = enumerated(joint, {"age": [1, 2, 3]}, {"class": "b"}, n=2)
+    assert k == 3
+    np.testing.assert_array_equal(of(index, which)["class"], [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("condition", "arguments", "message"),
+    [
+        (Continuous(), {}, "Expected a Categorical one, or candidates="),
+        (Continuous(), {"given": {"age": 3}}, "given: received age, expected names.*none"),
+        ({"a": 2, "b": 2}, {"given": {"c": 3}}, "known are a, b"),
+        ({"a": 2, "b": 2}, {"given": {"a": [0, 1, 1]}, "n": 2}, "received 3 conditions for 2"),
+        ({"a": 2, "b": "continuous"}, {"given": {"a": 0}}, "expected values of b"),
+    ],
+)
+def test_enumerated_refuses(condition, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        enumerated(conditions.get(condition), **arguments)

@@ -541,3 +541,17 @@ def test_fit_needs_compile(small):
 def test_the_constructor_refuses(kwargs, message, small):
     with pytest.raises(ValueError, match=message):
         small(**kwargs)
+
+
+def test_classes_that_are_numbers_keep_their_names(small, data):
+    """Labels 3, 5, 7 are not positions, wherever a verb hands them on."""
+    x, y = data
+    labels = np.array([3, 5, 7])[y]
+    model, plain = small(condition=[3, 5, 7]), small()
+    plain.set_weights(model.get_weights())
+    drawn = model.generate([7, 3], 2, seed=0)
+    np.testing.assert_array_equal(drawn, plain.generate([2, 0], 2, seed=0))
+    np.testing.assert_array_equal(model.restyle(x, labels, 5), plain.restyle(x, y, 1))
+    way = {"condition": 3, "to_condition": 7, "steps": 3}
+    plainly = plain.interpolate(condition=0, to_condition=2, steps=3)
+    np.testing.assert_array_equal(model.interpolate(**way), plainly)

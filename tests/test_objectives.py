@@ -7,7 +7,7 @@ from keras import ops
 from scipy.special import logsumexp
 
 import harness
-from keras_cvae.objectives import ELBO, IWAE, Cyclical, Schedule, Terms, Warmup
+from keras_cvae.objectives import ELBO, GSNN, IWAE, Cyclical, Hybrid, Schedule, Terms, Warmup
 from numerics import gradient, numpy, tensor
 
 
@@ -137,3 +137,30 @@ def test_config_keeps_a_schedule():
 def test_bad_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_hybrid_weighs_an_objective_and_draws_from_the_prior(terms, rng):
+    from_prior = rng.normal(-7, 1, (5, 4)).astype("float32")
+    terms = terms._replace(from_prior=from_prior)
+    np.testing.assert_allclose(value(GSNN(5), terms), from_prior.mean(axis=0), rtol=1e-5)
+    for inner in (ELBO(beta=Warmup(4)), IWAE(3)):
+        expected = 0.3 * value(inner, terms, 2) + 0.7 * from_prior.mean(axis=0)
+        found = value(Hybrid(inner, 0.3, prior_samples=5), terms, 2)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_draws_from_the_prior_are_made_where_they_are_asked_for(small, data):
+    x, y = data
+    assert small()({"x": x, "condition": y}).from_prior == ()
+    model = small(objective=GSNN(prior_samples=2000), prior="conditional")
+    found = numpy(model({"x": x, "condition": y}).from_prior).mean(axis=0)
+    z = model.sample_prior(y, 2000, seed=0)
+    p = model.decode(z, np.repeat(y, 2000)).reshape(40, 2000, 6)
+    log_p = np.log(np.where(x[:, None] > 0, p, 1 - p)).sum(axis=-1).mean(axis=1)
+    np.testing.assert_allclose(found, log_p, atol=0.25)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, np.nan])
+def test_alpha_is_a_part(alpha):
+    with pytest.raises(ValueError, match="expected a number from 0 to 1"):
+        Hybrid(alpha=alpha)

@@ -21,22 +21,34 @@ with suppress(ImportError) if _command else nullcontext():
 _EXPORTS = {
     "ConditionalVAE": "model",
     "load": "model",
+    "SemiSupervisedCVAE": "semisupervised",
     "Bernoulli": "likelihoods",
     "CausalBernoulli": "likelihoods",
     "ContinuousBernoulli": "likelihoods",
     "DiscretizedLogistic": "likelihoods",
     "Gaussian": "likelihoods",
     "CategoricalValues": "likelihoods",
+    "Masked": "likelihoods",
     "StandardNormal": "priors",
     "ConditionalNormal": "priors",
     "Unconditional": "conditions",
+    "KnownPart": "conditions",
     "Categorical": "conditions",
     "Continuous": "conditions",
+    "Tags": "conditions",
+    "Periodic": "conditions",
+    "Encoded": "conditions",
+    "Optional": "conditions",
+    "Joint": "conditions",
+    "Image": "networks",
     "MLP": "networks",
     "Conv": "networks",
+    "Baseline": "networks",
     "TopDown": "networks",
     "ELBO": "objectives",
     "IWAE": "objectives",
+    "Hybrid": "objectives",
+    "GSNN": "objectives",
     "Warmup": "objectives",
     "Cyclical": "objectives",
     "RunConfig": "config",
@@ -59,4 +71,5 @@ def __dir__():
 # `keras.saving.load_model` finds a class only once its module is imported. The command alone waits:
 # `cvae --help` and Tab completion must not take the seconds that importing Keras does.
 if not _command:
-    import keras_cvae.model  # noqa: F401
+    import keras_cvae.model
+    import keras_cvae.semisupervised  # noqa: F401

@@ -22,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from keras_cvae import masks
 from keras_cvae.backend import choose_backend
 from keras_cvae.config import RunConfig, load_config, presets
 
@@ -64,7 +65,9 @@ def _flags(function: Callable) -> Callable:
 
     def command(**given):
         settings = {name: given.pop(name) for name in RunConfig.model_fields}
-        return function(settings={n: v for n, v in settings.items() if v is not None}, **given)
+        return function(
+            settings={n: v for n, v in settings.items() if v not in (None, [])}, **given
+        )
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
@@ -77,7 +80,7 @@ def _option(name: str, field: Any) -> Any:
         kinds = [k for k in typing.get_args(kind) if k is not type(None)]
         kind = kinds[0] if len(kinds) == 1 else str
     if typing.get_origin(kind) is tuple:
-        kind = str
+        kind = list[str] if typing.get_args(kind)[0] is str else str
     flag = f"--{name.replace('_', '-')}"
     declared = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
     panel = field.json_schema_extra["panel"]
@@ -164,8 +167,16 @@ def train(
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return
     _summarise(run)
-    names = getattr(run.model().condition, "names", None)
-    ask = ["--condition", names[-1]] if names else []
+    condition = run.model().condition
+    if condition.knows_part:
+        _next(
+            ("complete a picture", "complete", run.folder, "IMAGE.png", "-o", "completed.png"),
+            ("some of its own", "plot", run.folder, "completions"),
+            ("how good is it?", "evaluate", run.folder),
+        )
+        return
+    example = condition.example()
+    ask = ["--condition", example] if example else []
     _next(
         ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", "drawn.png"),
         ("all its pictures", "plot", run.folder, "all"),
@@ -245,8 +256,8 @@ def generate(
         typer.Option(
             "--condition",
             "-c",
-            help="A class, a mixture (3:0.5,8:0.5) or numbers. Repeat for several; leave out for "
-            "all classes.",
+            help="A class, a mixture (3:0.5,8:0.5) or numbers; named ones as age=30,class=cat, "
+            "where what is left out is unknown. Repeat for several; leave out for all classes.",
         ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many for each condition.")] = 8,
@@ -259,6 +270,14 @@ def generate(
     sample: Annotated[
         bool, typer.Option("--sample", help="Draw x from p(x|z,y) instead of showing its mean.")
     ] = False,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="How strongly the condition shows: 1 is the model's, 2 exaggerates; for runs with "
+            "--label-dropout.",
+        ),
+    ] = 1.0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -275,7 +294,9 @@ def generate(
 
     conditions, names = _conditions(model, condition)
     drawn = [
-        model.generate(y, n, temperature, seed, output="sample" if sample else "mean")
+        model.generate(
+            y, n, temperature, seed, output="sample" if sample else "mean", guidance=guidance
+        )
         for y in _progress(conditions, total=len(conditions), description="Drawing")
     ]
     x, labels = np.concatenate(drawn), np.repeat(names, n)
@@ -310,7 +331,7 @@ def restyle(
     import numpy as np
 
     from keras_cvae import plots
-    from keras_cvae.conditions import Unconditional
+    from keras_cvae.conditions import Joint, Unconditional
     from keras_cvae.data import read_image
 
     if output is not None:
@@ -323,6 +344,8 @@ def restyle(
     x = 1.0 - x if invert else x
     targets = [model.condition.parse(text) for text in to]
     source = model.condition.parse(is_a) if is_a is not None else _read(model, x)
+    if isinstance(source, dict) and isinstance(model.condition, Joint):
+        targets = [source | target for target in targets]  # only what is named changes
     restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
     is_a = str(source) if is_a is None else is_a
     labels = [f"{is_a} (yours)", *to]
@@ -338,19 +361,98 @@ def restyle(
         out.print(f"Written to {output}")
 
 
-def _read(model: Any, x: Any) -> str:
-    from keras_cvae.conditions import Categorical
+@app.command()
+def complete(
+    run: RunFolder,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of one example.")],
+    known: Annotated[
+        str | None,
+        typer.Option(
+            help="What is known: bottom-left, left, all-but-bottom-right, ..., or a picture that "
+            "is white there. Default: what the run was trained with.",
+            autocompletion=_starting(masks.NAMES),
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many completions.")] = 10,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--out", help="A .png or an .npz. None: shown here.")
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="The picture is dark on light, the data light on dark.")
+    ] = False,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw x from p(x|z,y) instead of showing its mean.")
+    ] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Complete a picture of which a part is known, several ways; that part stays as it is."""
+    if output is not None:
+        _check_output(output, (".png", ".npz"), overwrite)
+    elif as_json:
+        raise UsageError("--json says which file was written. Expected -o FILE with it.")
+    model = _open(run).model()
+    if not model.condition.knows_part:
+        raise UsageError(
+            "This run draws what its condition asks for; it completes nothing. Train one that does "
+            "with: cvae train DATA --task complete"
+        )
+    _images_only(model, "Completing needs pictures.")
 
-    if not isinstance(model.condition, Categorical):
+    import numpy as np
+
+    from keras_cvae import plots
+    from keras_cvae.data import read_image
+
+    mask = model.condition.fixed
+    if known is None and mask is None:
+        raise UsageError("This run completes from any part. Say which is known with --known.")
+    if known is not None and Path(known).suffix:
+        mask = read_image(known, (*model.x_shape[:2], 1)) > 0.5
+    elif known is not None:
+        mask = masks.known(known, model.x_shape)
+    x = read_image(image, model.x_shape)[None]
+    x = 1.0 - x if invert else x
+    kind = "sample" if sample else "mean"
+    drawn = model.complete(x, mask, n, seed, temperature=temperature, output=kind)
+    shown = np.concatenate([np.where(masks.known(mask, model.x_shape), x, 0.5), drawn])
+    labels = ["known", *map(str, range(1, n + 1))]
+    if output is None:
+        _show(shown, labels)
+    elif output.suffix.lower() == ".npz":
+        _write_arrays(output, x=drawn)
+    else:
+        plots.save(plots.image_grid(shown[None], column_labels=labels), output)
+    if as_json:
+        print(json.dumps({"file": str(output), "completions": n}))
+    elif output is not None:
+        out.print(f"{n} completions, written to {output}")
+
+
+def _read(model: Any, x: Any) -> str:
+    from keras_cvae.conditions import classes_of
+
+    classes = classes_of(model.condition)
+    if classes is None:
         raise UsageError("Say what the picture is with --from; only classes can be read from it.")
     p = model.classify(x)[0]
     best = int(p.argmax())
-    err.print(f"Read as a {model.condition.names[best]} ({p[best]:.0%}); --from says otherwise.")
-    return model.condition.names[best]
+    err.print(f"Read as a {classes.names[best]} ({p[best]:.0%}); --from says otherwise.")
+    return classes.names[best]
 
 
 Kind = Literal[
-    "samples", "defaults", "latent", "manifold", "transition", "reconstructions", "history", "all"
+    "samples",
+    "defaults",
+    "latent",
+    "manifold",
+    "transition",
+    "reconstructions",
+    "completions",
+    "history",
+    "all",
 ]
 
 
@@ -551,9 +653,18 @@ def _about_run(run: Any) -> dict[str, Any]:
     if run.complete:
         model = run.model()
         about["x_shape"] = list(model.x_shape)
-        about["condition"] = list(getattr(model.condition, "names", [])) or model.condition.name
+        about["condition"] = _about_condition(model.condition)
         about["weights"] = int(model.count_params())
     return about
+
+
+def _about_condition(condition: Any) -> Any:
+    from keras_cvae.conditions import Joint, classes_of
+
+    if isinstance(condition, Joint):
+        return {name: part.summary() for name, part in condition.parts.items()}
+    classes = classes_of(condition)
+    return list(classes.names) if classes else condition.summary()
 
 
 @app.command("presets")
@@ -587,16 +698,20 @@ def _progress(items: Iterable, total: int | None = None, description: str = "") 
 
 
 def _conditions(model: Any, given: list[str] | None) -> tuple[list[Any], list[str]]:
-    from keras_cvae.conditions import Categorical, Unconditional
+    from keras_cvae.conditions import Unconditional, classes_of
 
     if given:
         return [model.condition.parse(text) for text in given], given
-    if isinstance(model.condition, Categorical):
-        return list(model.condition.names), list(model.condition.names)
+    classes = classes_of(model.condition)
+    if classes:
+        return list(classes.names), list(classes.names)
     if isinstance(model.condition, Unconditional):
         return [None], [""]
+    if model.condition.knows_part:
+        raise UsageError("This run completes pictures: cvae complete RUN IMAGE.")
     raise UsageError(
-        f"This run is conditioned on {model.condition.width} number(s): say which with --condition."
+        f"This run is conditioned on {model.condition.summary()}. Say which with --condition"
+        f" {model.condition.example()}."
     )
 
 
@@ -612,14 +727,10 @@ def _check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool) -> Non
 
 
 def _write_drawn(model: Any, x: Any, labels: Any, n: int, output: Path) -> list[Path]:
-    import numpy as np
-
     from keras_cvae import plots
 
     if output.suffix.lower() == ".npz":
-        temporary = output.with_name(f".{output.stem}.{os.getpid()}.npz")
-        np.savez_compressed(temporary, x=x, y=labels)
-        temporary.replace(output)
+        _write_arrays(output, x=x, y=labels)
         return [output]
     if output.suffix:
         plots.save_tiles(x, output, columns=n if len(x) > n else None)
@@ -633,6 +744,14 @@ def _write_drawn(model: Any, x: Any, labels: Any, n: int, output: Path) -> list[
     for path, image in _progress(zip(paths, x, strict=True), len(x), "Writing"):
         plots.save_image(image, path)
     return paths
+
+
+def _write_arrays(path: Path, **arrays: Any) -> None:
+    import numpy as np
+
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    np.savez_compressed(temporary, **arrays)
+    temporary.replace(path)
 
 
 def _safe(name: str) -> str:

@@ -7,8 +7,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from keras_cvae import masks
 from keras_cvae.errors import listed, nearest
 
 
@@ -26,7 +34,29 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    task: Literal["generate", "complete"] = _setting(
+        "generate", "Model", "Draw x for a label, or complete pictures of which a part is known."
+    )
+    known: str | None = _setting(
+        None,
+        "Model",
+        "With --task complete: the known part: bottom-left, left, all-but-bottom-right, ... (1, 2, "
+        "3 quadrants), or random for any part. Default: random.",
+    )
     conditional: bool = _setting(True, "Model", "Condition on the labels; off: the plain VAE.")
+    condition: tuple[str, ...] = _setting(
+        (),
+        "Model",
+        "A named condition, an array in the .npz: age:continuous, class:categorical, "
+        "hour:periodic:24, tags:tags, look:image. Repeat for several.",
+    )
+    label_dropout: float = _setting(
+        0.0,
+        "Model",
+        "Share of the conditions forgotten in training, so that they may be left out and guided.",
+        ge=0,
+        lt=1,
+    )
     latent_dim: int = _setting(32, "Model", "Length of the latent z.", ge=1)
     groups: int = _setting(
         1, "Model", "Groups that z is split into; a learned prior draws one after the other.", ge=1
@@ -72,7 +102,12 @@ class RunConfig(BaseModel):
         "gelu", "Model", "Activation of the hidden layers."
     )
 
-    objective: Literal["elbo", "iwae"] = _setting("elbo", "Objective", "What is maximised.")
+    objective: Literal["elbo", "iwae", "hybrid", "gsnn"] = _setting(
+        "elbo", "Objective", "What is maximised."
+    )
+    alpha: float = _setting(
+        0.5, "Objective", "Weight of the ELBO in the hybrid objective.", ge=0, le=1
+    )
     beta: float = _setting(1.0, "Objective", "Weight of the KL.", ge=0)
     warmup: float = _setting(
         0.1, "Objective", "Part of the run in which beta grows from 0.", ge=0, le=1
@@ -124,12 +159,36 @@ class RunConfig(BaseModel):
     def _iwae_has_no_beta(cls, settings):
         return (_NO_BETA if settings.get("objective") == "iwae" else {}) | settings
 
+    @field_validator("known")
+    @classmethod
+    def _is_a_mask(cls, known):
+        if known in (None, masks.RANDOM):
+            return known
+        try:
+            return masks.check_name(known)
+        except ValueError:
+            expected = (masks.RANDOM, *masks.NAMES)
+            hint = nearest(known, expected).rstrip("?") or ""
+            raise ValueError(
+                f"expected one of {', '.join(expected)}{hint and ';' + hint}"
+            ) from None
+
     @model_validator(mode="after")
     def _fits_together(self):
+        if self.known is not None and self.task != "complete":
+            raise ValueError("known: received without task=complete, to which it belongs")
         if isinstance(self.validation, float) and not 0 < self.validation < 1:
             raise ValueError(
                 f"validation: received {self.validation:g}, expected a part between 0 and 1, or "
                 "'test'"
+            )
+        names = [declared(spec)[0] for spec in self.condition]
+        if len(set(names)) < len(names):
+            raise ValueError(f"condition: received {listed(names)}, expected each name once")
+        if not self.conditional and (self.condition or self.label_dropout):
+            raise ValueError(
+                "conditional=false leaves conditions out; received "
+                f"{'condition' if self.condition else 'label_dropout'}, which is about them"
             )
         if self.groups > self.latent_dim:
             raise ValueError(
@@ -156,6 +215,36 @@ class RunConfig(BaseModel):
 
 _BINARY = ("bernoulli", "causal_bernoulli", "categorical")
 _NO_BETA = {"beta": 1.0, "warmup": 0.0, "cycles": 0, "free_bits": 0.0}
+
+
+KINDS = ("categorical", "embedding", "tags", "continuous", "periodic", "image")
+
+
+def declared(spec: str) -> tuple[str, str, str]:
+    """Take `name:kind` or `name:kind:argument` apart.
+
+    Raises:
+        ValueError: No such kind, or no period where one is needed.
+    """
+    name, _, rest = spec.partition(":")
+    kind, _, argument = rest.partition(":")
+    if not name.strip() or not kind:
+        raise ValueError(
+            f"condition: received '{spec}', expected name:kind, like age:continuous; kinds are "
+            f"{listed(KINDS)}"
+        )
+    if kind not in KINDS:
+        raise ValueError(
+            f"condition: unknown kind '{kind}' in '{spec}', expected one of {listed(KINDS)}."
+            f"{nearest(kind, KINDS)}".rstrip(".")
+        )
+    if kind == "periodic" and not argument.replace(".", "", 1).isdigit():
+        raise ValueError(f"condition: received '{spec}', expected {name}:{kind}:24, with a period")
+    if kind == "image" and argument not in ("", "conv", "mlp"):
+        raise ValueError(f"condition: received '{spec}', expected {name}:{kind}:conv or :mlp")
+    if argument and kind not in ("periodic", "image"):
+        raise ValueError(f"condition: received '{spec}', expected {name}:{kind}")
+    return name.strip(), kind, argument
 
 
 class Preset(BaseModel):

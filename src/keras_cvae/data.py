@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -20,7 +20,21 @@ import keras
 import numpy as np
 from PIL import Image, ImageOps
 
-__all__ = ["Batches", "Data", "DataError", "ImageFiles", "Split", "as_split", "from_arrays", "load"]
+from keras_cvae import masks
+from keras_cvae.conditions import take
+from keras_cvae.errors import nearest
+
+__all__ = [
+    "Batches",
+    "CompletionBatches",
+    "Data",
+    "DataError",
+    "ImageFiles",
+    "Split",
+    "as_split",
+    "from_arrays",
+    "load",
+]
 
 Color = Literal["auto", "grey", "rgb"]
 Progress = Callable[..., Iterable]
@@ -82,11 +96,12 @@ class Split:
     Attributes:
         x: `(n, h, w, c)` images or `(n, d)` vectors; uint8 0..255 or float32. `ImageFiles` when
             the images are decoded as they are needed.
-        y: `(n,)` int32 class indices, `(n,)` or `(n, k)` float32 numbers, None: no condition.
+        y: `(n,)` int32 class indices, `(n,)` or `(n, k)` float32 numbers, None: no condition; of
+            several named conditions a dict of arrays, `(n, ...)` each.
     """
 
     x: np.ndarray | ImageFiles
-    y: np.ndarray | None = None
+    y: Any = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -94,7 +109,7 @@ class Split:
     def take(self, indices) -> Split:
         """Returns the examples at `indices` (slice, integers or mask); files stay undecoded."""
         x = self.x.take(indices) if isinstance(self.x, ImageFiles) else self.x[indices]
-        return Split(x, None if self.y is None else self.y[indices])
+        return Split(x, take(self.y, indices))
 
     def floats(self, indices=slice(None)) -> np.ndarray:
         """Returns x as float32, `(m, h, w, c)` or `(m, d)`; uint8 is divided by 255."""
@@ -128,6 +143,7 @@ class Data:
         """Returns plain, JSON-able facts: counts, shape, values, condition, counts per class."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         x, y = self.train.x, self.train.y
+        named = {} if not isinstance(y, dict) else {k: _described(v) for k, v in y.items()}
         facts: dict[str, Any] = {
             "name": self.name,
             "counts": {k: None if s is None else len(s) for k, s in splits.items()},
@@ -142,7 +158,9 @@ class Data:
             "classes": None,
             "class_counts": None,
         }
-        if y is not None and self.class_names is not None:
+        if named:
+            facts["condition"] = named
+        elif y is not None and self.class_names is not None:
             names = self.class_names
             facts["condition"] = "classes"
             facts["classes"] = list(names)
@@ -258,6 +276,7 @@ def load(
     seed: int = 0,
     memory_limit: int = 2**30,
     progress: Progress | None = None,
+    conditions: Sequence[str] = (),
 ) -> Data:
     """Loads a data set by name or path.
 
@@ -275,6 +294,8 @@ def load(
         memory_limit: Bytes of decoded images above which a folder is decoded batch by batch.
         progress: Wraps long loops as `progress(iterable, total=, description=)`, e.g.
             `rich.progress.track`.
+        conditions: Names of arrays in an `.npz` file that together are the condition, in place of
+            y: "age" is `age`, or `age_train` and `age_test`.
 
     Raises:
         DataError: The source is unknown, missing, empty, damaged or inconsistent.
@@ -284,15 +305,20 @@ def load(
         raise DataError(f"Expected color 'auto', 'grey' or 'rgb'. Received: {color!r}")
     _check_validation(validation)
     options: dict[str, Any] = {"validation": validation, "seed": seed}
-    if isinstance(source, str) and source in NAMED:
+    if isinstance(source, str) and source in NAMED and not conditions:
         arrays = _digits() if source == "digits" else _download(source)
         return from_arrays(**arrays, name=source, image_size=size, color=color, **options)
     path = Path(source).expanduser()
+    if conditions and path.suffix.lower() != ".npz":
+        raise DataError(
+            f"Named conditions ({', '.join(conditions)}) are arrays of an .npz file. Received: "
+            f"{str(source)!r}."
+        )
     if path.is_dir():
         return _load_folder(path, size, color, memory_limit, progress, **options)
     if path.is_file() and path.suffix.lower() == ".npz":
         return from_arrays(
-            **_read_npz(path), name=path.stem, image_size=size, color=color, **options
+            **_read_npz(path, conditions), name=path.stem, image_size=size, color=color, **options
         )
     raise DataError(_unknown(source, path))
 
@@ -319,7 +345,8 @@ def from_arrays(
             255), and so do integer images within 0..255; integers that are all 0 or 1 are binary
             and become 0 and 255; booleans likewise; everything else becomes float32 unscaled.
         y: None; `(n,)` integers, booleans or strings: classes, numbered in sorted order; floats
-            `(n,)` or `(n, k)`, or integers `(n, k)` with k > 1: numbers.
+            `(n,)` or `(n, k)`, or integers `(n, k)` with k > 1: numbers. A dict of arrays by name
+            stays as it is, but for its lengths: the model's condition says what it means.
         test: `(x, y)` of the test set; every class in it must be in train.
         class_names: With integer y: the name of label i, or of the i-th distinct label. With
             string y: the order of the labels.
@@ -347,7 +374,7 @@ def from_arrays(
             have, lack = ("train", "test") if ys[1] is None else ("test", "train")
             raise DataError(f"There is a y for {have} but none for {lack}. Give both or neither.")
     xs = [_recolored(_resized(x, size), color) for x in _canonical(xs)]
-    ys, names = _encoded(ys, class_names)
+    ys, names = (ys, None) if isinstance(y, Mapping) else _encoded(ys, class_names)
     splits = [Split(x, y) for x, y in zip(xs, ys, strict=True)]
     return _data(name, splits[0], splits[1] if test is not None else None, names, validation, seed)
 
@@ -472,7 +499,7 @@ def _download(name: str) -> dict[str, Any]:
     return {"x": x, "y": y, "test": test, "class_names": NAMED[name]}
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
+def _read_npz(path: Path, conditions: Sequence[str] = ()) -> dict[str, Any]:
     import zipfile
     import zlib
 
@@ -482,7 +509,9 @@ def _read_npz(path: Path) -> dict[str, Any]:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 raise ValueError("it holds a single .npy array")
+            known: tuple[str, ...]
             known = ("x_train", "y_train", "x_test", "y_test", "x", "y", "class_names")
+            known += tuple(n + end for n in conditions for end in ("", "_train", "_test"))
             arrays = {k: loaded[k] for k in known if k in loaded.files}
             found = ", ".join(loaded.files) or "nothing"
     except damaged as error:
@@ -497,6 +526,20 @@ def _read_npz(path: Path) -> dict[str, Any]:
             f"{path} holds {found}. Expected x_train, optionally with y_train, x_test, y_test "
             "and class_names; or x, optionally with y."
         )
+    if conditions:
+        splits = [(suffix, "x" + suffix)] + ([("_test", "x_test")] if "x_test" in arrays else [])
+        wanted = [name + end for end, _ in splits for name in conditions]
+        if missing := [name for name in wanted if name not in arrays]:
+            raise DataError(
+                f"{path} holds {found}. Expected the condition {missing[0]} among them."
+                f"{nearest(missing[0], found.split(', '))}"
+            )
+        train, *test = ({n: arrays[n + end] for n in conditions} for end, _ in splits)
+        return {
+            "x": arrays[f"x{suffix}"],
+            "y": train,
+            "test": (arrays["x_test"], test[0]) if test else None,
+        }
     if "y_test" in arrays and "x_test" not in arrays:
         raise DataError(f"{path} holds y_test but no x_test. Expected both or neither.")
     return {
@@ -750,10 +793,19 @@ def _canonical(arrays: list[np.ndarray]) -> list[np.ndarray]:
     return [x.astype(np.float32, copy=False) for x in arrays]
 
 
-def _checked_y(y, n: int, what: str) -> np.ndarray | None:
+def _checked_y(y, n: int, what: str) -> Any:
     """`(n,)` integers or strings for classes, `(n,)` or `(n, k)` float32 for numbers."""
     if y is None:
         return None
+    if isinstance(y, Mapping):
+        named = {name: np.asarray(part) for name, part in y.items()}
+        for name, part in named.items():
+            if part.ndim < 1 or len(part) != n:
+                raise DataError(
+                    f"{what.replace('y', 'x')} has {n} examples but the condition {name!r} has the "
+                    f"shape {part.shape}. Expected one for each example."
+                )
+        return {name: _named(part) for name, part in named.items()}
     y = np.asarray(y)
     if y.dtype.kind == "O" and all(isinstance(label, str) for label in y.flat):
         y = y.astype(str)
@@ -776,6 +828,15 @@ def _checked_y(y, n: int, what: str) -> np.ndarray | None:
     if y.dtype.kind == "U":
         raise DataError(f"Expected one name per example in {what}. Received: shape {y.shape}.")
     return y.astype(np.float32)  # several integers per example: tags or counts, not one class
+
+
+def _named(values: np.ndarray) -> np.ndarray:
+    """A named condition: text as str, pictures of integers as floats within 0..1, as x."""
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8")
+    if values.dtype.kind in "bui" and values.ndim > 2:
+        return _floats(_canonical([values])[0])
+    return values
 
 
 def _encoded(
@@ -831,6 +892,14 @@ def _numbered(y: np.ndarray | None, labels: np.ndarray) -> np.ndarray | None:
 def _shortened(labels: Iterable, most: int = 10) -> str:
     shown = [str(label) for label in labels]
     return ", ".join(shown[:most]) + (f", ... ({len(shown)} in all)" if len(shown) > most else "")
+
+
+def _described(values: np.ndarray) -> dict[str, Any]:
+    """Plain facts about one named condition."""
+    facts: dict[str, Any] = {"shape": list(values.shape[1:]), "dtype": str(values.dtype)}
+    if values.dtype.kind in "iuf":
+        return facts | {"range": [float(np.nanmin(values)), float(np.nanmax(values))]}
+    return facts | {"values": _shortened(np.unique(values.astype(str)))}
 
 
 def _range(values: np.ndarray) -> list:
@@ -909,7 +978,7 @@ class Batches(keras.utils.PyDataset):
         return math.ceil(len(self.split) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        """Returns `(x (b, ...) float32, y (b,) or (b, k))`, or `(x,)` if there is no y."""
+        """Returns `(x (b, ...) float32, y (b, ...))`, or `(x,)` if there is no y."""
         if not 0 <= index < len(self):
             raise IndexError(f"Batch {index} of {len(self)}")
         epoch = self.epoch
@@ -927,7 +996,7 @@ class Batches(keras.utils.PyDataset):
             else:
                 noise = self._fixed_noise(start, stop, pixels.dtype)
             x = np.less(noise, pixels).astype(np.float32)
-        return (x,) if self.split.y is None else (x, self.split.y[rows])
+        return (x,) if self.split.y is None else (x, take(self.split.y, rows))
 
     # Keras 3.15 calls on_epoch_end once before the first epoch of every fit (with an on_epoch_begin
     # before it only if it took a batch to build something); only later pairs are epochs. Counting
@@ -956,6 +1025,52 @@ class Batches(keras.utils.PyDataset):
             for block in range(first, last)
         ]
         return np.concatenate(blocks)[start - first * _NOISE_ROWS : stop - first * _NOISE_ROWS]
+
+
+class CompletionBatches(Batches):
+    """Batches for completing x: `(x, y)` with y the same x, but for what `mask` leaves unknown.
+
+    Holes are made after binarisation, so that y is a part of the very x that is scored. Random
+    masks are drawn as binarisation is: anew in each epoch if `shuffle`, otherwise one fixed draw.
+
+    Args:
+        split: What to batch; its conditions are not used.
+        batch_size: Examples per batch.
+        mask: A mask as in `masks.known`, or "random".
+        **kwargs: As in `Batches`.
+
+    Raises:
+        ValueError: A mask that does not fit x, and as in `Batches`.
+    """
+
+    def __init__(self, split: Split, batch_size: int, mask: Any, **kwargs: Any):
+        super().__init__(Split(split.x), batch_size, **kwargs)
+        self.shape = tuple(split.x.shape[1:])
+        self.random = isinstance(mask, str) and mask == masks.RANDOM
+        self.mask = None if self.random else masks.known(mask, self.shape)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        """Returns `(x, y)`, both `(b, ...)` float32."""
+        epoch, x = self.epoch, super().__getitem__(index)[0]
+        mask = self.mask
+        if self.random and self.shuffle:
+            rng = np.random.default_rng([self.seed, epoch, index + 1, 1])
+            mask = masks.random(len(x), self.shape, rng)
+        elif self.random:
+            start = index * self.batch_size
+            mask = self._fixed_masks(start, start + len(x))
+        return x, masks.holes(x, mask)
+
+    def _fixed_masks(self, start: int, stop: int) -> np.ndarray:
+        blocks = range(start // _NOISE_ROWS, -(-stop // _NOISE_ROWS))
+        drawn = [
+            masks.random(
+                _NOISE_ROWS, self.shape, np.random.default_rng([self.seed, 0, 0, block + 1, 1])
+            )
+            for block in blocks
+        ]
+        first = blocks[0] * _NOISE_ROWS
+        return np.concatenate(drawn)[start - first : stop - first]
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

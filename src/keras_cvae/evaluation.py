@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import importance
-from keras_cvae.conditions import Categorical, Unconditional
-from keras_cvae.data import Batches, Data, Split
+from keras_cvae import importance, masks
+from keras_cvae.conditions import Unconditional, classes_of, take
+from keras_cvae.data import Batches, CompletionBatches, Data, Split
 from keras_cvae.distributions import Gaussian
 from keras_cvae.importance import LogProb, Progress, Step, compiled
 from keras_cvae.likelihoods import Bernoulli, CategoricalValues
@@ -112,7 +112,7 @@ def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: 
     for start in range(0, len(x), size):
         rows = np.resize(np.arange(start, min(start + size, len(x))), size)
         inputs = {"x": np.asarray(x[rows], "float32")} | (
-            {} if y is None else {"condition": y[rows]}
+            {} if y is None else {"condition": take(y, rows)}
         )
         drawn = noise.standard_normal((num_samples, size, model.latent_dim), "float32")
         terms = step.predict_on_batch(inputs | {"noise": drawn})
@@ -496,6 +496,8 @@ def evaluate(
         - `conditional`: -log p(x | y) as in `negative`, with `per_class` where there are classes;
           `marginal`: -log p(x), likewise. For Bernoulli on grey levels in their place
           `grey_level_cross_entropy`: `loss` (reconstruction + KL), `importance_weighted`
+        - `from_prior`, where y is the known part of x: as `conditional`, with draws from p(z | y),
+          which is what completions are drawn from; then no figures of samples
         - `bits_per_dimension` for images that are not binarised, of dequantised 8-bit data
         - `classification`: as in `reliability`, with `temperature`; `uncalibrated`: the same at 1
         - `samples`: `output` (what is judged: "mean" or "sample"), `count`, `judge_accuracy` (real
@@ -508,6 +510,8 @@ def evaluate(
     test = test if limit is None else test.take(slice(0, limit))
     x = prepared(model, test, binarize)
     y = None if isinstance(model.condition, Unconditional) else test.y
+    if model.condition.knows_part:
+        x, y = known_part(model, test, binarize)
     classes = test.y if data.class_names else None
     clock = _Clock()
     metrics: dict[str, Any] = {
@@ -522,13 +526,19 @@ def evaluate(
     }
     terms = bound(model, x, y, seed=seed)
     metrics["elbo"] = _elbo_figures(terms)
-    metrics["latent"] = _latent_figures(terms, classes if y is not None else None)
+    labelled = y is not None and not model.condition.knows_part
+    metrics["latent"] = _latent_figures(terms, classes if labelled else None)
     clock.lap("elbo")
     metrics |= _likelihood_figures(model, data, x, y, samples, binarize, seed, progress)
     if "grey_level_cross_entropy" in metrics:
         metrics["grey_level_cross_entropy"]["loss"] = -metrics["elbo"]["elbo"]
     clock.lap("likelihood")
-    metrics |= _sample_figures(model, data, test, y, seed, progress, clock)
+    if model.condition.knows_part:
+        drawn = model.log_prob(x, y, samples, seed, proposal="prior", progress=progress)
+        metrics["from_prior"] = negative(drawn)
+        clock.lap("from prior")
+    else:
+        metrics |= _sample_figures(model, data, test, y, seed, progress, clock)
     metrics["seconds"] = clock.laps
     return metrics
 
@@ -552,6 +562,17 @@ def prepared(model, split: Split, binarize: Literal["none", "dynamic"] = "none")
     return x
 
 
+def known_part(
+    model, split: Split, binarize: Literal["none", "dynamic"] = "none"
+) -> tuple[np.ndarray, np.ndarray]:
+    """x, and the part of it that is known to a model that completes; random parts by one draw."""
+    fixed = model.condition.fixed
+    mask = masks.RANDOM if fixed is None else fixed
+    batches = CompletionBatches(split, 1000, mask, binarize=binarize)
+    x, y = zip(*(batches[i] for i in range(len(batches))), strict=True)
+    return np.concatenate(x), np.concatenate(y)
+
+
 def drawn(model, y, n: int, seed: int, output: str = "mean") -> np.ndarray:
     """n draws, one for each condition if there are any; images as uint8, 0..255.
 
@@ -566,7 +587,7 @@ def drawn(model, y, n: int, seed: int, output: str = "mean") -> np.ndarray:
     for start in range(0, n, 5000):
         stop = min(start + 5000, n)
         count = stop - start if y is None else 1
-        some = None if y is None else y[start:stop]
+        some = take(y, slice(start, stop))
         x = model.generate(some, count, seed=seed + start, output=output)
         parts.append(_as_uint8(model, x) if image else x)
     return np.concatenate(parts)
@@ -615,11 +636,13 @@ def _latent_figures(terms: Bound, classes) -> dict[str, Any]:
 
 def _likelihood_figures(model, data, x, y, samples, binarize, seed, progress) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    grey = isinstance(model.likelihood, Bernoulli) and not np.isin(x, (0.0, 1.0)).all()
+    likelihood = getattr(model.likelihood, "likelihood", model.likelihood)  # of a masked one
+    grey = isinstance(likelihood, Bernoulli) and not np.isin(x, (0.0, 1.0)).all()
     options: dict[str, Any] = {"progress": progress}
-    if isinstance(model.condition, Categorical) and y is not None:
+    known = classes_of(model.condition)
+    if known and y is not None:
         given = importance.class_log_prob(model, x, samples, seed, always=y, **options)
-        prior = _class_frequencies(data.train.y, model.condition.num_classes)
+        prior = _class_frequencies(data.train.y, known.num_classes)
         conditional, marginal = given.of(y), given.marginal(prior)
         figures["classification"] = _classification_figures(
             model, data, given.joint(prior), y, prior, samples, binarize, seed, progress
@@ -633,10 +656,11 @@ def _likelihood_figures(model, data, x, y, samples, binarize, seed, progress) ->
         figures["marginal"] = negative(marginal)
         figures["conditional"]["per_class"] = {
             str(label): negative(_rows(conditional, y == k))
-            for k, label in enumerate(data.class_names or model.condition.names)
+            for k, label in enumerate(data.class_names)
             if np.any(y == k)
         }
-    if _is_image(model) and binarize == "none" and not isinstance(model.likelihood, Bernoulli):
+    whole = _is_image(model) and not model.condition.knows_part
+    if whole and binarize == "none" and not isinstance(likelihood, Bernoulli):
         figures["bits_per_dimension"] = _bits(model, data, x, y, conditional, samples, seed)
     return figures
 
@@ -655,7 +679,7 @@ def _bits(model, data, x, y, conditional, samples, seed) -> dict[str, Any]:
         n, levels = min(n, 1000), 256
         u = np.random.default_rng([seed, 2]).random(x[:n].shape, "float32")
         noisy = (x[:n] * 255.0 + u) / 256.0
-        estimate = model.log_prob(noisy, None if y is None else y[:n], samples, seed)
+        estimate = model.log_prob(noisy, take(y, slice(n)), samples, seed)
     per_nat = 1.0 / (math.prod(model.x_shape) * math.log(2.0))
     return {
         "bits": bits_per_dimension(-estimate.mean, model.x_shape, levels),
@@ -690,7 +714,7 @@ def _sample_figures(model, data, test, y, seed, progress, clock) -> dict[str, An
     output = "mean" if image else "sample"
     count = min(len(train), 60_000)
     rows = np.random.default_rng(seed).permutation(len(train))[:count]
-    wanted = None if y is None else train.y[rows]
+    wanted = None if y is None else take(train.y, rows)
     fake = drawn(model, wanted, count, seed, output)
     clock.lap("sampling")
     if data.class_names:
@@ -710,7 +734,7 @@ def _sample_figures(model, data, test, y, seed, progress, clock) -> dict[str, An
         }
         figures["samples"] |= diversity(real, seen[: len(real)])
         clock.lap("judge")
-        if isinstance(model.condition, Categorical) and wanted is not None:
+        if classes_of(model.condition) and wanted is not None:
             figures["samples"]["on_label_accuracy"] = judge.accuracy(fake[some], wanted[some])
             student = Judge(model.x_shape, len(data.class_names), seed=seed)
             student.fit(fake, wanted, progress)

@@ -16,6 +16,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_cvae.conditions import enumerated, take
+
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
 NOISE = 2**21  # numbers of noise that one compiled call takes at most: 8 MiB
 PILOT = 16  # samples that every class gets before the likely ones get all
@@ -158,6 +160,16 @@ class LogWeights(Step):
         return self.likelihood.log_prob(inputs["x"], parameters) + log_ratio
 
 
+class PriorWeights(Step):
+    """log w `(samples, batch)` with the prior as the proposal: w = p(x | z, y), z ~ p(z | y)."""
+
+    def call(self, inputs):
+        parameters = self.hierarchy.generate(self.features(inputs), inputs["noise"])
+        return self.likelihood.log_prob(inputs["x"], parameters)
+
+
+PROPOSALS: dict[str, type[Step]] = {"posterior": LogWeights, "prior": PriorWeights}
+
 _STEPS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -172,11 +184,12 @@ def compiled(model: Any, step: type[Step]) -> Step:
 def log_prob(
     model: Any,
     x: np.ndarray,
-    y: np.ndarray | None,
+    y: Any,
     num_samples: int = 500,
     seed: int = 0,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    proposal: str = "posterior",
 ) -> LogProb:
     """Estimate log p(x | y).
 
@@ -188,12 +201,17 @@ def log_prob(
         seed: Of the noise: the same number again on every machine and, but for rounding, backend.
         batch_size: How many z are decoded at once; bounds the memory, does not change the result.
         progress: Wraps the loop over blocks as `progress(iterable, total=, description=)`.
+        proposal: What z is drawn from: the "posterior" q(z | x, y), or the "prior" p(z | y): what
+            a user meets who draws from the model, far below the truth unless z says little of x.
 
     Raises:
-        ValueError: A number of samples below 1.
+        ValueError: A number of samples below 1, or another proposal.
     """
-    moments = _Moments(len(x))
-    _weigh(model, moments, x, y, np.arange(len(x)), num_samples, [seed], batch_size, progress)
+    if proposal not in PROPOSALS:
+        raise ValueError(f"proposal: received {proposal!r}, expected one of {tuple(PROPOSALS)}.")
+    moments, index = _Moments(len(x)), np.arange(len(x))
+    step = compiled(model, PROPOSALS[proposal])
+    _weigh(model, moments, x, y, index, num_samples, [seed], batch_size, progress, step=step)
     return LogProb(*moments.results(), num_samples, seed)
 
 
@@ -205,8 +223,10 @@ def class_log_prob(
     batch_size: int | None = None,
     always: np.ndarray | None = None,
     progress: Progress | None = None,
+    candidates: Any = None,
+    given: Any = None,
 ) -> ClassLogProb:
-    """Estimate log p(x | y) for every class.
+    """Estimate log p(x | y) for every class, or for K conditions of any kind.
 
     Every class gets `PILOT` samples; those within `MARGIN` nats of the likeliest get all of them,
     the pilot's included. The others keep their pilot's estimate, so log p(x) and p(y | x) of
@@ -214,27 +234,24 @@ def class_log_prob(
     pilot is too low by MARGIN - d, and then costs log p(x) at most exp(-d) nats.
 
     Args:
-        model: A `ConditionalVAE` with a `Categorical` condition.
+        model: A `ConditionalVAE`.
         x: `(n, *x_shape)` float32.
         num_samples: As in `log_prob`, of likely classes.
         seed: As in `log_prob`.
         batch_size: As in `log_prob`.
         always: Classes `(n,)` that get all samples in any case, such as the labels to be scored.
         progress: As in `log_prob`.
+        candidates: The K conditions, `(K, ...)`; by default all classes.
+        given: Of a model with named conditions, those that are known of each x, by name; the
+            candidates are of the others.
 
     Raises:
-        ValueError: The model's condition is not `Categorical`.
+        ValueError: No candidates, and the condition is not `Categorical`.
     """
-    classes = getattr(model.condition, "num_classes", None)
-    if classes is None:
-        raise ValueError(
-            "p(x) and p(y | x) sum over classes; this model's condition is "
-            f"{type(model.condition).__name__}. Expected a Categorical one. log_prob(x, y) gives "
-            "log p(x | y)."
-        )
     n, pilot = len(x), min(num_samples, PILOT)
-    index, y = np.divmod(np.arange(n * classes), classes)
-    y = y.astype("int32")
+    classes, condition_of = enumerated(model.condition, candidates, given, n)
+    index, which = np.divmod(np.arange(n * classes), classes)
+    y = condition_of(index, which)
     moments = _Moments(n * classes)
     pairs = np.arange(n * classes)
     shared = (batch_size, progress)
@@ -246,7 +263,8 @@ def class_log_prob(
             likely[np.arange(n), always] = True
         pairs = np.flatnonzero(likely)
         more = num_samples - pilot
-        _weigh(model, moments, x, y[pairs], index[pairs], more, [seed, 1], *shared, pairs)
+        y = take(y, pairs)
+        _weigh(model, moments, x, y, index[pairs], more, [seed, 1], *shared, pairs)
     log_p, error, effective = (part.reshape(n, classes) for part in moments.results())
     return ClassLogProb(log_p, error, effective, num_samples, seed)
 
@@ -304,14 +322,14 @@ def check_class_prior(class_prior: Any, classes: int) -> np.ndarray:
 
 
 def _weigh(
-    model, moments, x, y, index, num_samples, seed, batch_size, progress=None, rows=None
+    model, moments, x, y, index, num_samples, seed, batch_size, progress=None, rows=None, step=None
 ) -> None:
     """Draw, decode and weigh: add log w of `x[index]` under `y` to the rows of `moments`."""
     if int(num_samples) != num_samples or num_samples < 1:
         raise ValueError(
             f"num_samples: received {num_samples}, expected a whole number of at least 1."
         )
-    step = compiled(model, LogWeights)
+    step = step or compiled(model, LogWeights)
     examples = min(EXAMPLES, 2 ** math.ceil(math.log2(max(len(index), 1))))
     at_once = _even(num_samples, max(1, (batch_size or default_batch_size(model)) // examples))
     chunk = (at_once, examples, model.latent_dim)
@@ -327,7 +345,7 @@ def _weigh(
         count, filled = len(some), np.resize(np.arange(start, start + len(some)), examples)
         inputs = {"x": np.asarray(x[index[filled]], "float32")}
         if y is not None:
-            inputs["condition"] = y[filled]
+            inputs["condition"] = take(y, filled)
         inputs["evidence"] = compiled(model, Observe).predict_on_batch(inputs)
         rng = np.random.default_rng([*seed, start // examples])
         for done in range(0, num_samples, len(noise)):

@@ -5,7 +5,7 @@ To add a likelihood, subclass `Likelihood`, set `units`, write `log_density`, `m
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -26,11 +26,14 @@ class Likelihood(keras.layers.Layer):
         units: Parameters for each value of x.
         link: The activation that turns logits into probabilities, where the parameters are logits.
         discrete: Whether log_prob is that of a probability of 8-bit values, not of a density.
+        independent: Whether the values of x are, given the parameters: only then can some of them
+            be known and the others drawn.
     """
 
     units = 1
     discrete = False
     link: str | None = None
+    independent = True
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -40,13 +43,14 @@ class Likelihood(keras.layers.Layer):
         """Return the shape, without the batch, that the decoder must give for data of `x_shape`."""
         return (*x_shape[:-1], self.units * x_shape[-1])
 
-    def log_prob(self, x, parameters, training: bool = False):
+    def log_prob(self, x, parameters, training: bool = False, scored=None):
         """Log p(x | parameters) in nats, summed over x's dimensions.
 
         Args:
             x: Tensor `(batch, *x_shape)`.
             parameters: Tensor `(..., batch, *parameter_shape)`.
             training: Whether this is a training step.
+            scored: Booleans `(batch or 1, *x_shape)`: the values that count. None: all of them.
 
         Returns:
             Tensor `(..., batch)`.
@@ -55,11 +59,17 @@ class Likelihood(keras.layers.Layer):
             lead = ops.shape(parameters)[: 1 - len(x.shape)]
             size = math.prod(x.shape[1:])
             x, parameters = ops.reshape(x, (-1, size)), ops.reshape(parameters, (*lead, size))
-        density = self.log_density(x, parameters, training)
+            scored = None if scored is None else ops.reshape(scored, (-1, size))
+        density = self.log_density(x, parameters, training, scored)
+        if scored is not None:
+            density = ops.where(scored, density, 0.0)
         return ops.sum(density, axis=tuple(range(1 - len(x.shape), 0)))
 
-    def log_density(self, x, parameters, training: bool = False):
-        """Log-density of each value, `(..., batch, *x_shape)`."""
+    def log_density(self, x, parameters, training: bool = False, scored=None):
+        """Log-density of each value, `(..., batch, *x_shape)`.
+
+        `scored` matters only to what is estimated from the batch; `log_prob` leaves the rest out.
+        """
         raise NotImplementedError
 
     def mean(self, parameters):
@@ -85,6 +95,14 @@ class Likelihood(keras.layers.Layer):
         return (*input_shape[:-1], input_shape[-1] // self.units)
 
 
+def _mean(values, scored):
+    """Over the values that count."""
+    if scored is None:
+        return ops.mean(values)
+    weights = ops.broadcast_to(ops.cast(scored, "float32"), ops.shape(values))
+    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)
+
+
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.tanh(0.5 * logits))
 
@@ -108,7 +126,7 @@ class Bernoulli(Likelihood):
 
     link = "sigmoid"
 
-    def log_density(self, x, parameters, training=False):
+    def log_density(self, x, parameters, training=False, scored=None):
         # softplus(l) = l / 2 + |l| / 2 + log(1 + exp(-|l|)): exact, and three times as fast in XLA
         size = ops.abs(parameters)
         return (x - 0.5) * parameters - 0.5 * size - ops.log1p(ops.exp(-size))
@@ -142,6 +160,7 @@ class CausalBernoulli(Bernoulli):
         near: Neighbourhood of the decoder's output, likewise, on all sides.
     """
 
+    independent = False
     chunk = 8  # examples at once: what stays in the caches is worth more than parallel work
 
     def __init__(self, channels=16, reach=3, near=1, **kwargs):
@@ -174,7 +193,7 @@ class CausalBernoulli(Bernoulli):
             )
         return tuple(x_shape)
 
-    def log_prob(self, x, parameters, training=False):
+    def log_prob(self, x, parameters, training=False, scored=None):
         batch, height, width, _ = x.shape
         lead, n = ops.shape(parameters)[:-3], ops.shape(x)[0]
         some = max(i for i in range(1, self.chunk + 1) if (batch or 1) % i == 0)
@@ -186,7 +205,7 @@ class CausalBernoulli(Bernoulli):
         each = ops.map(lambda both: ops.sum(density(*both), axis=(-3, -2, -1)), (x, logits))
         return ops.reshape(ops.swapaxes(each, 0, 1), lead)
 
-    def log_density(self, x, parameters, training=False):
+    def log_density(self, x, parameters, training=False, scored=None):
         return super().log_density(x, self._given_neighbours(x, parameters), training)
 
     def _given_neighbours(self, x, parameters):
@@ -268,7 +287,7 @@ class ContinuousBernoulli(Likelihood):
     link = "sigmoid"
     small = 0.05  # |l| below which the series in l^2 is exact to float32
 
-    def log_density(self, x, parameters, training=False):
+    def log_density(self, x, parameters, training=False, scored=None):
         return x * parameters - ops.softplus(parameters) + self._log_normaliser(parameters)
 
     def _log_normaliser(self, logits):
@@ -348,11 +367,11 @@ class Gaussian(Likelihood):
             return parameters, 2.0 * float(np.log(self.sigma))
         return parameters, ops.convert_to_tensor(self.log_var)
 
-    def log_density(self, x, parameters, training=False):
+    def log_density(self, x, parameters, training=False, scored=None):
         mean, log_var = self._mean_and_log_var(parameters)
         squared = ops.square(x - mean)
         if self.variance == "optimal" and training:
-            log_var = ops.log(ops.maximum(ops.mean(squared), self.least_variance))
+            log_var = ops.log(ops.maximum(_mean(squared, scored), self.least_variance))
             self._average(ops.stop_gradient(log_var))
         return -0.5 * (squared * ops.exp(-log_var) + log_var + LOG_2PI)
 
@@ -408,7 +427,7 @@ class CategoricalValues(Likelihood):
         shape = ops.shape(parameters)
         return ops.reshape(parameters, (*shape[:-1], shape[-1] // self.levels, self.levels))
 
-    def log_density(self, x, parameters, training=False):
+    def log_density(self, x, parameters, training=False, scored=None):
         log_p = ops.log_softmax(self._logits(parameters), axis=-1)
         index = ops.cast(ops.round(self._level(x)), "int32")
         index = ops.broadcast_to(index, ops.shape(log_p)[:-1])
@@ -450,6 +469,7 @@ class DiscretizedLogistic(Likelihood):
 
     units = 0  # for a pixel, not for a value: see `parameter_shape`
     discrete = True
+    independent = False  # the channels of a pixel are mixed together
     narrowest = -7.0  # of log-scales, in units of half the range
 
     def __init__(self, components=5, levels=256, **kwargs):
@@ -470,7 +490,7 @@ class DiscretizedLogistic(Likelihood):
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self._channels(input_shape[-1]))
 
-    def log_density(self, x, parameters, training=False):
+    def log_density(self, x, parameters, training=False, scored=None):
         """log p of each pixel with all its channels: `(..., batch, *places, 1)`."""
         log_weight, means, log_scales, slopes = self._split(parameters)
         x = 2.0 * x - 1.0
@@ -543,3 +563,84 @@ class DiscretizedLogistic(Likelihood):
 def _logistic_parameters(channels: int) -> int:
     """A weight, a mean and a scale for each channel, a slope for each pair of channels."""
     return 1 + 2 * channels + channels * (channels - 1) // 2
+
+
+class Given(NamedTuple):
+    """A likelihood's parameters, and the part of x that the condition knows already.
+
+    Args:
+        parameters: Tensor `(..., batch, *parameter_shape)`.
+        values: The known values, `(batch, *x_shape)`.
+        known: Where they are, booleans `(batch, *x_shape)`.
+    """
+
+    parameters: Any
+    values: Any
+    known: Any
+
+
+@LIKELIHOODS.register("masked")
+class Masked(Likelihood):
+    """Another likelihood for what is unknown; what is known is certain.
+
+    Its parameters are `Given`; plain ones know nothing. The models wrap their likelihood in it by
+    themselves if the condition is a part of x.
+
+    Args:
+        likelihood: Of the unknown values.
+    """
+
+    def __init__(self, likelihood: Any = "bernoulli", **kwargs):
+        super().__init__(**kwargs)
+        self.likelihood: Likelihood = LIKELIHOODS.get(likelihood)
+        if not self.likelihood.independent:
+            raise ValueError(
+                f"{type(self.likelihood).__name__} ties the values of x together, so it cannot "
+                "draw some of them while others are known. Expected one of independent values."
+            )
+        self.units, self.link = self.likelihood.units, self.likelihood.link
+
+    def get_config(self):
+        inner = keras.saving.serialize_keras_object(self.likelihood)
+        return super().get_config() | {"likelihood": inner}
+
+    @classmethod
+    def from_config(cls, config):
+        inner = keras.saving.deserialize_keras_object(config["likelihood"])
+        return cls(**config | {"likelihood": inner})
+
+    def parameter_shape(self, x_shape):
+        return self.likelihood.parameter_shape(x_shape)
+
+    def log_prob(self, x, parameters, training=False, scored=None):
+        if isinstance(parameters, Given):
+            unknown = ops.logical_not(parameters.known)
+            scored = unknown if scored is None else ops.logical_and(unknown, scored)
+            parameters = parameters.parameters
+        return self.likelihood.log_prob(x, parameters, training, scored)
+
+    def log_density(self, x, parameters, training=False, scored=None):
+        if isinstance(parameters, Given):
+            parameters = parameters.parameters
+        return self.likelihood.log_density(x, parameters, training, scored)
+
+    def mean(self, parameters):
+        if not isinstance(parameters, Given):
+            return self.likelihood.mean(parameters)
+        mean = self.likelihood.mean(parameters.parameters)
+        return ops.where(parameters.known, parameters.values, mean)
+
+    def sample(self, parameters, rng):
+        if not isinstance(parameters, Given):
+            return self.likelihood.sample(parameters, rng)
+        drawn = self.likelihood.sample(parameters.parameters, rng)
+        return np.where(parameters.known, parameters.values, drawn).astype("float32")
+
+    def check(self, x):
+        self.likelihood.check(x)
+
+
+def for_condition(likelihood: Any, knows_part: bool) -> Likelihood:
+    """The likelihood, masked if the condition knows a part of x."""
+    likelihood = LIKELIHOODS.get(likelihood)
+    return Masked(likelihood) if knows_part and not isinstance(likelihood, Masked) else likelihood

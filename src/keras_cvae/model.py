@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import conditions, importance, sampling
+from keras_cvae import conditions, importance, masks, sampling
 from keras_cvae.networks import BACKBONES, TopDown
 from keras_cvae.networks.assembly import assemble
 from keras_cvae.networks.parts import deserialize, serialize
@@ -46,6 +46,10 @@ class Noise(keras.layers.Layer):
         stream = self.training_stream if training else self.evaluation_stream
         return keras.random.normal(shape, dtype="float32", seed=stream)
 
+    def uniform(self, shape):
+        """U(0, 1) of this shape, from the stream of training."""
+        return keras.random.uniform(shape, dtype="float32", seed=self.training_stream)
+
     def rewind(self) -> None:
         """Start the evaluation stream again."""
         self.evaluation_stream.state.assign(self.evaluation_start)
@@ -63,8 +67,8 @@ class ConditionalVAE(keras.Model):
 
     Args:
         x_shape: Shape of one example, `(28, 28, 1)` or `(n,)`.
-        condition: What x is conditioned on: None, a number of classes, a list of class names, or a
-            `Condition`.
+        condition: What x is conditioned on: None, a number of classes, a list of class names, a
+            `Condition`, a Keras model that encodes it, or a dict of several by name.
         latent_dim: Length of z. A list splits z into groups, z = (z_1, z_2, ...), whose learned
             priors depend on the groups before.
         likelihood: p(x | z, y): "bernoulli", "continuous_bernoulli", "gaussian", "categorical", or
@@ -144,12 +148,15 @@ class ConditionalVAE(keras.Model):
     def call(self, inputs: dict, training: bool = False) -> Terms:
         """The terms of the objective for `{"x": (batch, *x_shape), "condition": ...}`."""
         x = ops.cast(inputs["x"], "float32")
-        features = self.condition.features(inputs.get("condition"))
+        y = inputs.get("condition")
+        if training and y is not None:
+            y = self.condition.drop(y, self.noise.uniform)
+        features = self.condition.features(y)
         evidence = self.hierarchy.observe(x, features)
         if self._reconstructs:
             still = ops.zeros((1, ops.shape(x)[0], self.latent_dim), "float32")
             _, parameters = self.hierarchy.infer(evidence, features, still)
-            return self.likelihood.mean(parameters[0])
+            return self.likelihood.mean(parameters)[0]
         shape = (self.objective.num_samples, ops.shape(x)[0], self.latent_dim)
         noise = self.noise.draw(shape, training)
         latents, parameters = self.hierarchy.infer(evidence, features, noise)
@@ -159,24 +166,37 @@ class ConditionalVAE(keras.Model):
             log_likelihood=self.likelihood.log_prob(x, parameters, training),
             kl=ops.stack(kl, axis=-1),
             log_ratio=sum(log_ratio),
+            from_prior=self._from_prior(x, features, training),
         )
+
+    def _from_prior(self, x, features, training):
+        """log p(x | z, y) of z ~ p(z | y), `(prior_samples, batch)`; empty if nobody asks."""
+        if not self.objective.prior_samples:
+            return ()
+        shape = (self.objective.prior_samples, ops.shape(x)[0], self.latent_dim)
+        parameters = self.hierarchy.generate(features, self.noise.draw(shape, training))
+        return self.likelihood.log_prob(x, parameters, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
-        terms: Terms = y_pred
-        objective = self.objective(terms, self.step if training else None)  # (batch,)
+        step = self.step if training else None
+        objective, reconstruction, kl = self.per_example(y_pred, step)  # each (batch,)
         if training:
             self.step.assign_add(1)
         extra = sum(self.losses)
         self.loss_tracker.update_state(extra - objective, sample_weight)
-        self.reconstruction_tracker.update_state(terms.reconstruction, sample_weight)
-        self.kl_tracker.update_state(terms.total_kl, sample_weight)
+        self.reconstruction_tracker.update_state(reconstruction, sample_weight)
+        self.kl_tracker.update_state(kl, sample_weight)
         if sample_weight is None:
             loss = -ops.mean(objective)
         else:
             weight = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
             loss = -ops.sum(weight * objective) / ops.maximum(ops.sum(weight), 1e-12)
         return loss + extra
+
+    def per_example(self, terms: Terms, step) -> tuple[Any, Any, Any]:
+        """The objective, the reconstruction and the KL of what `call` gave, each `(batch,)`."""
+        return self.objective(terms, step), terms.reconstruction, terms.total_kl
 
     def get_metrics_result(self):
         """As in Keras; with `sample_weight` the epoch's loss is the weighted mean too."""
@@ -217,12 +237,14 @@ class ConditionalVAE(keras.Model):
     ):
         """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`.
 
-        A data set must yield y as `condition.prepare` gives it: classes as positions, 0 .. K - 1.
+        Several named conditions come as a dict of arrays or a DataFrame. Continuous conditions are
+        scaled by the first that are fitted. A data set must yield y as `condition.prepare` gives
+        it: classes as positions, 0 .. K - 1.
 
         Raises:
             ValueError: Arrays that do not fit each other or the model.
         """
-        x, y = self._check(x, y, "x", sample_weight)
+        x, y = self._check(x, y, "x", sample_weight, learn=True)
         if isinstance(validation_data, tuple | list):
             vx, *rest = validation_data
             vx, vy = self._check(vx, rest[0] if rest else None, "validation x")
@@ -332,20 +354,8 @@ class ConditionalVAE(keras.Model):
         batch_size: int | None = None,
     ) -> np.ndarray:
         """z ~ p(z | y), `n` for each condition, `(total, latent_dim)`."""
-        inputs = self._noise(condition, n, temperature, seed)
+        inputs = self._noise(self._repeated(condition, n), n, temperature, seed)
         return self.prior.apply(inputs, self._at_once(batch_size))["z"]
-
-    def _noise(self, condition, n: int, temperature: float, seed) -> dict[str, np.ndarray]:
-        """What p(z | y) makes z of, `n` for each condition."""
-        if n < 1 or temperature < 0:
-            raise ValueError(
-                f"Received n={n}, temperature={temperature}. Expected n of at least 1 and a "
-                "temperature of at least 0."
-            )
-        y = self._repeated(condition, n)
-        rng = np.random.default_rng(seed)
-        noise = rng.standard_normal((n if y is None else len(y), self.latent_dim))
-        return self._inputs(noise=(temperature * noise).astype("float32"), condition=y)
 
     def generate(
         self,
@@ -355,17 +365,21 @@ class ConditionalVAE(keras.Model):
         seed: int | None = None,
         *,
         output: str = "mean",
+        guidance: float = 1.0,
         batch_size: int | None = None,
     ) -> np.ndarray:
         """Draw x for a condition: z ~ p(z | y), x from p(x | z, y).
 
         Args:
-            condition: One condition (a class, a name, a mixture `{3: 0.5, 8: 0.5}`), or an array.
+            condition: One condition (a class, a name, a mixture `{3: 0.5, 8: 0.5}`, a dict of named
+                ones), or an array, or a dict of arrays. None, or left out of the dict: unknown.
             n: How many for each condition.
             temperature: Factor on the prior's standard deviation: 1 draws from the model, 0 gives
                 the prior's mean.
             seed: Gives the same result again.
             output: "mean" of p(x | z, y), smooth pictures, or "sample" from it.
+            guidance: How strongly the condition shows: 1 as in the model, more exaggerates it (see
+                `keras_cvae.guidance`); needs a model that was trained with label dropout.
             batch_size: How many are decoded at once; None chooses.
 
         Returns:
@@ -373,17 +387,69 @@ class ConditionalVAE(keras.Model):
         """
         if output not in ("mean", "sample"):
             raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
-        inputs = self._noise(condition, n, temperature, seed)
+        if not (np.isfinite(guidance) and guidance >= 0):
+            raise ValueError(f"guidance: received {guidance}, expected a number of at least 0.")
+        inputs = self._noise(self._repeated(condition, n), n, temperature, seed, guidance)
         if output == "mean":
             return self._mean(inputs, batch_size)
         rng = np.random.default_rng(None if seed is None else [seed, 1])
         parts = sampling.run(self, sampling.Parameters, inputs, self._at_once(batch_size))
         return np.concatenate([self.likelihood.sample(part, rng) for part in parts])
 
-    def _mean(self, inputs: dict[str, np.ndarray], batch_size: int | None = None) -> np.ndarray:
+    def complete(
+        self, x, mask=None, n: int = 1, seed: int | None = None, **options: Any
+    ) -> np.ndarray:
+        """Draw what is missing of x: `n` completions of each, the known part kept exactly.
+
+        Args:
+            x: One example `x_shape`, or `(m, *x_shape)`; NaN where it is unknown.
+            mask: What is known: a name such as "left" (`masks.NAMES`), or an array that is True
+                there, for all or for each. None: whatever is not NaN, or, in a model for one mask,
+                that.
+            n: How many of each.
+            seed: Gives the same result again.
+            **options: As in `generate`: temperature, output ("mean" or "sample"), batch_size.
+
+        Returns:
+            `(m * n, *x_shape)`, the completions of one x side by side.
+
+        Raises:
+            ValueError: The model's condition is no `KnownPart`, or a mask that does not fit.
+        """
+        if not self.condition.knows_part:
+            raise ValueError(
+                f"This model's condition is {type(self.condition).__name__}, so it cannot complete "
+                "x. Expected one built with condition=KnownPart(x_shape)."
+            )
+        if mask is not None:
+            x = masks.holes(np.reshape(x, (-1, *self.x_shape)), mask)
+        return self.generate(x, n, seed=seed, **options)
+
+    def _noise(self, y, n: int, temperature: float, seed, guidance: float = 1.0) -> dict:
+        """What p(z | y) makes z of, for each canonical condition, or n without one."""
+        if n < 1 or temperature < 0:
+            raise ValueError(
+                f"Received n={n}, temperature={temperature}. Expected n of at least 1 and a "
+                "temperature of at least 0."
+            )
+        rng = np.random.default_rng(seed)
+        noise = rng.standard_normal((n if y is None else conditions.count(y), self.latent_dim))
+        return self._guided(y, guidance, noise=(temperature * noise).astype("float32"))
+
+    def _mean(self, inputs: dict[str, Any], batch_size: int | None = None) -> np.ndarray:
         """The mean of p(x | z, y) for the prior's noise and its conditions."""
         parts = list(sampling.run(self, sampling.Means, inputs, self._at_once(batch_size)))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _guided(self, y, guidance: float, **inputs) -> dict:
+        inputs = self._inputs(condition=y, **inputs)
+        if guidance == 1.0:
+            return inputs
+        n = conditions.count(inputs)
+        free = self.condition.unknown(n)
+        self.condition.check_trained(conditions.take(free, slice(1)))
+        weight = np.full(n, guidance, "float32")
+        return inputs | {"unconditional": free, "guidance": weight}
 
     def style(self, z, condition=None) -> np.ndarray:
         """What is left of z `(n, latent_dim)` once its condition is known: the prior's noise.
@@ -392,13 +458,11 @@ class ConditionalVAE(keras.Model):
         puts each class somewhere else, so it is this, not z, that two classes share.
         """
         z = np.asarray(z, "float32")
-        y = self._conditions(condition, len(z))
-        features = None if y is None else self.condition.features(ops.convert_to_tensor(y))
+        features = self.condition.features(self._conditions(condition, len(z)))
         return ops.convert_to_numpy(self.hierarchy.prior.noise(features, ops.convert_to_tensor(z)))
 
-    def _styled(self, style, condition) -> np.ndarray:
-        """x of a style `(n, latent_dim)` under a condition."""
-        y = self._conditions(condition, len(style))
+    def _styled(self, style, y) -> np.ndarray:
+        """x of a style `(n, latent_dim)` under canonical conditions."""
         return self._mean(self._inputs(noise=style, condition=y))
 
     def restyle(self, x, condition, to) -> np.ndarray:
@@ -415,7 +479,7 @@ class ConditionalVAE(keras.Model):
             Array `(n, *x_shape)`.
         """
         style = self.style(self.encode(x, condition), condition)
-        return self._styled(style, to)
+        return self._styled(style, self._conditions(to, len(style)))
 
     def interpolate(
         self, z=None, to_z=None, *, condition=None, to_condition=None, steps: int = 11
@@ -442,7 +506,7 @@ class ConditionalVAE(keras.Model):
         way = np.linspace(0.0, 1.0, steps, dtype="float32")
         y = self.condition.mix(condition, condition if to_condition is None else to_condition, way)
         if z is None:
-            return self.generate(y, steps if y is None else 1, temperature=0.0)
+            return self._mean(self._noise(y, steps, temperature=0.0, seed=None))
         start = end = self.style(np.atleast_2d(z), condition)
         if to_z is not None:
             end = self.style(
@@ -453,7 +517,15 @@ class ConditionalVAE(keras.Model):
     # How likely? By importance sampling; see `keras_cvae.importance`.
 
     def log_prob(
-        self, x, y=None, num_samples: int = 500, seed: int = 0, *, batch_size=None, progress=None
+        self,
+        x,
+        y=None,
+        num_samples: int = 500,
+        seed: int = 0,
+        *,
+        batch_size=None,
+        progress=None,
+        proposal: str = "posterior",
     ) -> importance.LogProb:
         """log p(x | y) of each x in nats, with its standard error.
 
@@ -464,20 +536,28 @@ class ConditionalVAE(keras.Model):
             seed: Of the draws.
             batch_size: How many z are decoded at once; None chooses. Does not change the result.
             progress: Wraps the loop as `progress(iterable, total=, description=)`.
+            proposal: What z is drawn from: "posterior", or "prior", see `importance.log_prob`.
 
         Returns:
             A tuple with `log_prob` `(n,)`, `standard_error` `(n,)`, and `mean`.
         """
         x = self._x(x)
         y = self._conditions(y, len(x))
-        return importance.log_prob(self, x, y, num_samples, seed, batch_size, progress)
+        return importance.log_prob(self, x, y, num_samples, seed, batch_size, progress, proposal)
 
     def log_marginal(
         self, x, num_samples: int = 500, seed: int = 0, *, class_prior=None, **options
     ) -> importance.LogProb:
-        """log p(x) = log sum_y p(y) p(x | y) in nats, for class conditions; else as `log_prob`.
+        """log p(x) = log sum_y p(y) p(x | y) in nats; else as `log_prob`.
 
-        `class_prior` is p(y) `(K,)`, uniform by default.
+        Args:
+            x: Array `(n, *x_shape)`.
+            num_samples: As in `log_prob`.
+            seed: As in `log_prob`.
+            class_prior: p(y) `(K,)`, uniform (balanced) by default.
+            **options: As in `log_prob`; and `candidates`, the K conditions that y may be, which for
+                classes are all of them (draws from p(y), for conditions that are numbers); and
+                `given`, of a model with named conditions those that are known of each x.
         """
         classes = importance.class_log_prob(self, self._x(x), num_samples, seed, **options)
         return classes.marginal(class_prior)
@@ -493,16 +573,17 @@ class ConditionalVAE(keras.Model):
         calibration=None,
         **options,
     ) -> np.ndarray:
-        """p(y | x) `(n, K)` by Bayes' rule from p(x | y), for class conditions.
+        """p(y | x) `(n, K)` by Bayes' rule from p(x | y), for classes or any K conditions.
 
         Args:
             x: Array `(n, *x_shape)`.
             num_samples: As in `log_prob`.
             seed: As in `log_prob`.
-            class_prior: p(y) `(K,)`, uniform by default.
+            class_prior: p(y) `(K,)`, uniform (balanced) by default.
             temperature: Above 1 softens: sums over many pixels make Bayes' rule overconfident.
-            calibration: `(x, y)` that were not trained on, to fit the temperature instead.
-            **options: As in `log_prob`.
+            calibration: `(x, y)` that were not trained on, to fit the temperature instead; y are
+                classes, or with `candidates` their positions.
+            **options: As in `log_marginal`.
         """
 
         def joint(x):
@@ -511,9 +592,9 @@ class ConditionalVAE(keras.Model):
 
         if calibration is not None:
             held, labels = calibration
-            temperature = importance.fit_temperature(
-                joint(held), np.asarray(self.condition.prepare(labels))
-            )
+            if "candidates" not in options and "given" not in options:
+                labels = self.condition.prepare(labels)
+            temperature = importance.fit_temperature(joint(held), np.asarray(labels))
         return importance.class_posterior(joint(x), temperature)
 
     def score(
@@ -586,18 +667,23 @@ class ConditionalVAE(keras.Model):
             self.condition.prepare(inputs.get("condition"))  # says what is missing, or too much
         return inputs, None, sample_weight
 
-    def _check(self, x, y, name, sample_weight=None):
+    def _check(self, x, y, name, sample_weight=None, learn=False):
         if not _is_array(x):
             return x, y
-        x = self._x(x, name)
+        x, y = self._x(x, name), self._labels([y] if np.isscalar(y) else y)
         for what, other in (("y", y), ("sample_weight", sample_weight)):
-            count = 1 if np.ndim(other) == 0 else len(other)
-            if other is not None and count != len(x):
+            if other is not None and (count := conditions.count(other)) != len(x):
                 raise ValueError(
                     f"{name} has {len(x)} examples, but {what} has {count}. Expected one "
                     f"{what} for each."
                 )
-        return x, self.condition.prepare(y)
+        if learn and y is not None:
+            self.condition.settle(y, again=False)
+        return x, y
+
+    def _labels(self, y) -> Any:
+        """The canonical conditions of training examples."""
+        return self.condition.prepare(y)
 
     def _x(self, x, name: str = "x") -> np.ndarray:
         x = np.asarray(x)
@@ -621,23 +707,27 @@ class ConditionalVAE(keras.Model):
         self.likelihood.check(x)
         return x.astype("float32", copy=False)
 
-    def _conditions(self, condition, n: int) -> np.ndarray | None:
+    def _conditions(self, condition, n: int) -> Any:
         """One condition for each of `n`."""
-        y, single = self.condition.prepare_any(condition)
+        y, single = self._known(condition)
         if y is None:
             return None
-        if single or len(y) == 1:
-            return np.repeat(y, n, axis=0)
-        if len(y) != n:
-            raise ValueError(
-                f"Received {len(y)} conditions for {n} examples. Expected one, or {n}."
-            )
+        found = conditions.count(y)
+        if single or found == 1:
+            return conditions.repeat(y, n)
+        if found != n:
+            raise ValueError(f"Received {found} conditions for {n} examples. Expected one, or {n}.")
         return y
 
-    def _repeated(self, condition, n: int) -> np.ndarray | None:
+    def _repeated(self, condition, n: int) -> Any:
         """Each condition `n` times."""
-        y, _ = self.condition.prepare_any(condition)
-        return None if y is None else np.repeat(y, n, axis=0)
+        return conditions.repeat(self._known(condition)[0], n)
+
+    def _known(self, condition) -> tuple[Any, bool]:
+        y, single = self.condition.prepare_any(condition)
+        if y is not None and int(self.step):
+            self.condition.check_trained(y)
+        return y, single
 
     @staticmethod
     def _inputs(condition=None, **inputs) -> dict:

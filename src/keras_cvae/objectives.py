@@ -24,11 +24,14 @@ class Terms(NamedTuple):
         log_likelihood: log p(x | z, y) of each drawn z, `(samples, batch)`.
         kl: KL( q(z_g | x, y) || p(z_g | y, z_<g) ) of each latent group, `(batch, groups)`.
         log_ratio: log p(z | y) - log q(z | x, y) of each drawn z, `(samples, batch)`.
+        from_prior: log p(x | z, y) of z ~ p(z | y), `(prior_samples, batch)`, where the objective
+            asks for them; else empty.
     """
 
     log_likelihood: Any
     kl: Any
     log_ratio: Any
+    from_prior: Any = ()
 
     @property
     def reconstruction(self):
@@ -104,10 +107,12 @@ class Objective:
     """Base of all objectives.
 
     Attributes:
-        num_samples: How many z are drawn per example.
+        num_samples: How many z are drawn from q(z | x, y) per example.
+        prior_samples: How many are drawn from p(z | y).
     """
 
     num_samples = 1
+    prior_samples = 0
 
     def __call__(self, terms: Terms, step=None):
         """The objective in nats, `(batch,)`.
@@ -186,6 +191,62 @@ class IWAE(Objective):
 
     def get_config(self):
         return {"num_samples": self.num_samples}
+
+
+@OBJECTIVES.register("hybrid")
+class Hybrid(Objective):
+    """Draws from q and from the prior: training sees what sampling does (Sohn 2015, eq. 8).
+
+        alpha L + (1 - alpha) L_GSNN,    L_GSNN = E_p(z|y)[ log p(x | z, y) ]    (eq. 7)
+
+    The Gaussian stochastic network (GSNN) alone learns no q, and puts less into z: draws from its
+    prior are better, and less varied.
+
+    Args:
+        objective: L, another objective or its name.
+        alpha: Its weight, from 0 to 1.
+        prior_samples: How many z are drawn from the prior per example.
+    """
+
+    def __init__(self, objective: Any = "elbo", alpha: float = 0.5, prior_samples: int = 1):
+        self.objective: Objective = OBJECTIVES.get(objective)
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha: received {alpha}, expected a number from 0 to 1.")
+        self.alpha = alpha
+        self.num_samples = self.objective.num_samples
+        self.prior_samples = _count("prior_samples", prior_samples)
+
+    def __call__(self, terms, step=None):
+        gsnn = ops.mean(terms.from_prior, axis=0)
+        return self.alpha * self.objective(terms, step) + (1.0 - self.alpha) * gsnn
+
+    def get_config(self):
+        inner = keras.saving.serialize_keras_object(self.objective)
+        return {"objective": inner, "alpha": self.alpha, "prior_samples": self.prior_samples}
+
+    @classmethod
+    def from_config(cls, config):
+        inner = keras.saving.deserialize_keras_object(config["objective"])
+        return cls(**config | {"objective": inner})
+
+
+@OBJECTIVES.register("gsnn")
+class GSNN(Hybrid):
+    """The hybrid objective at alpha = 0: the Gaussian stochastic network (Sohn 2015, eq. 7).
+
+    Args:
+        prior_samples: How many z are drawn from the prior per example.
+    """
+
+    def __init__(self, prior_samples: int = 1):
+        super().__init__("elbo", 0.0, prior_samples)
+
+    def get_config(self):
+        return {"prior_samples": self.prior_samples}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
 
 
 def _count(name: str, value: Any) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_cvae import plots
-from keras_cvae.conditions import Categorical, Continuous
+from keras_cvae import plots, report
+from keras_cvae.conditions import Unconditional, classes_of, repeat, take
 from keras_cvae.data import Data
 from keras_cvae.errors import listed, nearest
 from keras_cvae.model import ConditionalVAE
@@ -23,6 +23,7 @@ KINDS = (
     "manifold",
     "transition",
     "reconstructions",
+    "completions",
     "history",
 )
 SHOWN_POINTS = 5000
@@ -74,16 +75,14 @@ def draw(
         )
     model, data = model or run.model(), data or run.data()
     folder = Path(out) if out is not None else run.folder / "pictures"
-    kinds: tuple[str, ...] = KINDS if kind == "all" else (kind,)
+    drawable = _drawable(model)
+    kinds = drawable if kind == "all" else (kind,)
     only = None if condition is None else (model.condition.parse(condition), condition)
-    if len(model.x_shape) != 3:
-        if kind not in ("all", "latent", "history"):
-            raise NotAPictureError(
-                f"x has the shape {model.x_shape}, so '{kind}' cannot be drawn. Vectors have "
-                "'latent' and 'history'."
-            )
-        if kind == "all":
-            kinds = ("latent", "history")
+    if not set(kinds) <= set(drawable):
+        raise NotAPictureError(
+            f"'{kind}' cannot be drawn where x has the shape {model.x_shape} and the condition is "
+            f"{type(model.condition).__name__}. Expected one of {listed(drawable)}."
+        )
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -97,6 +96,14 @@ def draw(
                 plots.animate(figure, path)
             written.append(path)
     return written
+
+
+def _drawable(model: ConditionalVAE) -> tuple[str, ...]:
+    if model.condition.knows_part:
+        return ("completions", "history") if len(model.x_shape) == 3 else ("history",)
+    if len(model.x_shape) != 3:
+        return ("latent", "history")
+    return tuple(kind for kind in KINDS if kind != "completions")
 
 
 def _figures(
@@ -124,6 +131,8 @@ def _figures(
             yield "transition", frames
         case "reconstructions":
             yield "reconstructions", reconstructions(model, data)
+        case "completions":
+            yield kind, report.completions(model, data.validation, run.config.binarize, seed=seed)
         case "history":
             yield "history", plots.history(run.history(), caption="Nats per example.")
 
@@ -131,18 +140,24 @@ def _figures(
 def shown_conditions(model: ConditionalVAE, data: Data, most: int = 10) -> list[tuple[Any, str]]:
     """Conditions that stand for all of them, with their names: classes, or quantiles of numbers."""
     condition = model.condition
-    if isinstance(condition, Categorical):
-        names = condition.names
+    classes = classes_of(condition)
+    if classes:
+        names = classes.names
         spread = np.unique(
             np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
         )
         return [(names[i], names[i]) for i in spread]
-    if isinstance(condition, Continuous):
-        y = condition.prepare(data.train.y)
-        ranked = y[np.argsort(y[:, 0], kind="stable")]
-        rows = ranked[np.linspace(0, len(y) - 1, most).round().astype(int)]
-        return [(row, ", ".join(f"{v:.3g}" for v in row)) for row in rows]
-    return [(None, "")]
+    if isinstance(condition, Unconditional):
+        return [(None, "")]
+    y = condition.prepare(data.train.y)
+    if isinstance(y, dict):  # examples of which all is known
+        words = [condition.words(take(y, i)) for i in range(min(len(data.train), 500))]
+        order = np.array([i for i, said in enumerate(words) if "?" not in said] or [0])
+    else:
+        order = np.argsort(np.reshape(y, (len(y), -1))[:, 0], kind="stable")
+    rows = order[np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int)]
+    said = [condition.words(take(y, i)) or f"example {i}" for i in rows]
+    return [(take(data.train.y, i), name) for i, name in zip(rows, said, strict=True)]
 
 
 def samples(model, data, *, n: int = 12, temperature: float = 1.0, seed: int = 0) -> Figure:
@@ -171,19 +186,32 @@ def latent(model, data) -> Figure:
     """Posterior means of held-out examples in a plane of the latent space."""
     held_out = data.validation
     rows = np.random.default_rng(0).permutation(len(held_out))[:SHOWN_POINTS]
-    y = None if held_out.y is None else held_out.y[rows]
+    y = take(held_out.y, rows)
     conditional = y if model.condition.width else None
     z = model.encode(held_out.floats(rows), conditional)
     first, second, words = plane(model, data)
     caption = f"Posterior means of {len(rows):,} held-out examples{words}."
-    labels = y if y is None or y.ndim == 1 else y[:, 0]
+    labels, names = _colours(y, data.class_names)
     return plots.latent_plane(
         z[:, [first, second]],
         labels,
-        data.class_names,
+        names,
         caption=caption,
         axis_labels=(f"$z_{{{first + 1}}}$", f"$z_{{{second + 1}}}$"),
     )
+
+
+def _colours(y, names) -> tuple[Any, Any]:
+    """What the points of a plane are coloured by, and its names: of several the first that can."""
+    if not isinstance(y, dict):
+        return (y if y is None or y.ndim == 1 else y[:, 0]), names
+    for values in y.values():
+        if values.ndim == 1 and values.dtype.kind == "U":
+            found, index = np.unique(values, return_inverse=True)
+            return index, found.tolist()
+        if values.ndim == 1 and values.dtype.kind in "iuf" and np.isfinite(values).all():
+            return values, None
+    return None, None
 
 
 def plane(model, data) -> tuple[int, int, str]:
@@ -198,7 +226,7 @@ def plane(model, data) -> tuple[int, int, str]:
         return 0, 1, ""
     count = min(len(data.validation), 1000)
     x = data.validation.floats(np.arange(count))
-    y = None if not model.condition.width else data.validation.y[:count]
+    y = None if not model.condition.width else take(data.validation.y, slice(count))
     prior = _prior(model, y, count)
     z = (model.encode(x, y) - prior["mean"]) / np.exp(0.5 * prior["log_var"])
     first, second = sorted(np.argsort(z.var(axis=0))[-2:].tolist())
@@ -213,7 +241,7 @@ def _prior(model, y, n: int) -> dict[str, np.ndarray]:
     canonical, single = model.condition.prepare_any(y)
     inputs = {"noise": np.zeros((n, model.latent_dim), "float32")}
     if canonical is not None:
-        inputs["condition"] = np.repeat(canonical, n, axis=0) if single else canonical
+        inputs["condition"] = repeat(canonical, n) if single else canonical
     return model.prior.predict(inputs, verbose=0)
 
 
@@ -297,6 +325,6 @@ def reconstructions(model, data, n: int = 20) -> Figure:
     else:
         rows = np.arange(min(n, len(held_out)))
     x = held_out.floats(rows)
-    y = held_out.y[rows] if held_out.y is not None and model.condition.width else None
+    y = take(held_out.y, rows) if model.condition.width else None
     caption = "Held-out originals above their reconstructions, without noise."
     return plots.reconstructions(x, model.reconstruct(x, y), caption=caption)

@@ -37,7 +37,13 @@ class Registry:
         if isinstance(identifier, tuple(self.classes.values())):
             return identifier
         if isinstance(identifier, str) and identifier in self.classes:
-            return self.classes[identifier]()
+            try:
+                return self.classes[identifier]()
+            except TypeError:
+                raise ValueError(
+                    f"The {self.part} {identifier!r} needs arguments. Expected an instance, "
+                    f"{self.classes[identifier].__name__}(...)."
+                ) from None
         hint = nearest(identifier, self.classes) if isinstance(identifier, str) else ""
         raise ValueError(
             f"Unknown {self.part}: received {identifier!r}, expected one of "

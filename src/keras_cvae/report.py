@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_cvae import evaluation, plots
-from keras_cvae.conditions import Categorical, Unconditional
+from keras_cvae.conditions import Unconditional, classes_of, take
 from keras_cvae.data import Data, Split
 
 
@@ -45,6 +45,10 @@ ROWS = (
     Row(
         "Likelihood", "−log p(x | y)", "conditional.nats", "nats", -1,
         "conditional.standard_error", "How surprising a test example is, given its condition.",
+    ),
+    Row(
+        "Likelihood", "the same, z drawn from p(z | y)", "from_prior.nats", "nats", -1,
+        "from_prior.standard_error", "What completions are drawn from; an upper bound.",
     ),
     Row(
         "Likelihood", "−log p(x)", "marginal.nats", "nats", -1, "marginal.standard_error",
@@ -210,10 +214,11 @@ def compare_pictures(
     rows, heads = [], None
     for model in models.values():
         y = condition
-        if y is None and isinstance(model.condition, Categorical):
-            y = np.arange(n) % model.condition.num_classes
-            heads = [model.condition.names[k] for k in y]
-            y = model.condition.as_weights(y.astype("int32"))
+        classes = classes_of(model.condition)
+        if y is None and classes:
+            y = np.arange(n) % classes.num_classes
+            heads = [classes.names[k] for k in y]
+            y = classes.as_weights(y.astype("int32"))
         rows.append(evaluation.drawn(model, y, n, seed))
     return plots.image_grid(np.stack(rows), row_labels=list(models), column_labels=heads)
 
@@ -231,10 +236,15 @@ def pictures(model, data: Data, metrics: Mapping[str, Any], seed: int = 0) -> di
     test = data.validation if data.test is None else data.test
     test = test.take(slice(0, metrics["settings"]["examples"]))
     y = None if isinstance(model.condition, Unconditional) else test.y
-    x = evaluation.prepared(model, test.take(slice(0, 2000)), metrics["settings"]["binarize"])
-    y = None if y is None else y[:2000]
+    binarize = metrics["settings"]["binarize"]
+    x = evaluation.prepared(model, test.take(slice(0, 2000)), binarize)
+    y = take(y, slice(2000))
     names = data.class_names
-    if len(model.x_shape) == 3:
+    if model.condition.knows_part:
+        x, y = evaluation.known_part(model, test.take(slice(0, 2000)), binarize)
+        if len(model.x_shape) == 3:
+            shown["Completions"] = completions(model, test, binarize, seed=seed)
+    elif len(model.x_shape) == 3:
         shown |= _image_pictures(model, data, x, y, names, seed)
     per_class = value(metrics, "conditional.per_class")
     if per_class:
@@ -281,6 +291,22 @@ def pictures(model, data: Data, metrics: Mapping[str, Any], seed: int = 0) -> di
     return shown
 
 
+def completions(
+    model, split: Split, binarize: Any = "none", examples: int = 8, n: int = 10, seed: int = 0
+) -> Figure:
+    """What is known, the truth, and `n` completions, one row an example."""
+    rows = split.take(slice(0, examples))
+    x, y = evaluation.known_part(model, rows, binarize)
+    drawn = model.complete(y, n=n, seed=seed).reshape(len(x), n, *model.x_shape)
+    known = np.where(np.isnan(y), 0.5, y)
+    labels = ["known", "truth", *map(str, range(1, n + 1))]
+    return plots.image_grid(
+        np.concatenate([known[:, None], x[:, None], drawn], axis=1),
+        column_labels=labels,
+        caption="Grey is unknown; completions show the mean of p(x|z,y), z drawn from p(z|y).",
+    )
+
+
 def _sorted_within(values, groups) -> np.ndarray:
     ends = np.cumsum(groups)
     return np.concatenate([-np.sort(-part) for part in np.split(np.asarray(values), ends[:-1])])
@@ -288,24 +314,24 @@ def _sorted_within(values, groups) -> np.ndarray:
 
 def _image_pictures(model, data, x, y, names, seed) -> dict[str, Figure]:
     shown = {}
-    if isinstance(model.condition, Categorical) and y is not None:
-        k = model.condition.num_classes
-        classes = np.arange(min(k, 10), dtype="int32")
-        drawn = model.generate(model.condition.as_weights(classes), 12, seed=seed)
+    known = classes_of(model.condition)
+    if known and y is not None:
+        classes = np.arange(min(known.num_classes, 10), dtype="int32")
+        drawn = model.generate(known.as_weights(classes), 12, seed=seed)
         grid = evaluation.brightness(model, drawn)
         shown["Samples"] = plots.image_grid(
             grid.reshape(len(classes), 12, *model.x_shape),
-            row_labels=[model.condition.names[c] for c in classes],
+            row_labels=[known.names[c] for c in classes],
             caption="Drawn for each class; not chosen. The mean of p(x | z, y) is shown.",
         )
     else:
-        some = None if y is None else y[:48]
+        some = take(y, slice(48))
         shown["Samples"] = plots.image_grid(
             evaluation.drawn(model, some, 48, seed), caption="Drawn, not chosen."
         )
     few = 12 if names is None else _one_of_each(data, y, names)
     rows = np.arange(len(x))[:12] if isinstance(few, int) else few
-    given = None if y is None else y[rows]
+    given = take(y, rows)
     again = model.reconstruct(x[rows], given)
     shown["Reconstructions"] = plots.reconstructions(
         evaluation.brightness(model, x[rows]),
@@ -313,14 +339,14 @@ def _image_pictures(model, data, x, y, names, seed) -> dict[str, Figure]:
         caption="Test examples through the latent and back.",
     )
     scored = slice(0, 1000)
-    scores = model.score(x[scored], None if y is None else y[scored], 50, seed)
+    scores = model.score(x[scored], take(y, scored), 50, seed)
     odd = np.argsort(scores)[:12]
     shown["Outliers"] = plots.image_grid(
         evaluation.brightness(model, x[odd])[None],
         column_labels=[names[y[i]] for i in odd] if names and y is not None else None,
         caption="The least likely test examples for their condition, by log p(x | y).",
     )
-    wanted = None if y is None else y[:12]
+    wanted = take(y, slice(12))
     fake = Split(evaluation.drawn(model, wanted, 12, seed + 1)).floats()
     _, index = evaluation.nearest(fake, data.train, 3)
     near = np.stack([data.train.floats(index[:, j]) for j in range(3)])
@@ -333,7 +359,12 @@ def _image_pictures(model, data, x, y, names, seed) -> dict[str, Figure]:
 
 
 def _one_of_each(data, y, names) -> Any:
-    if y is None or np.asarray(y).ndim != 1 or np.asarray(y).dtype.kind != "i":
+    if (
+        y is None
+        or isinstance(y, dict)
+        or np.asarray(y).ndim != 1
+        or np.asarray(y).dtype.kind != "i"
+    ):
         return 12
     first = [np.flatnonzero(y == k)[:1] for k in range(min(len(names), 12))]
     return np.concatenate(first)

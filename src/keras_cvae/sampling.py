@@ -8,9 +8,12 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
+from keras_cvae.conditions import take
+from keras_cvae.guidance import GuidedPrior, extrapolate
 from keras_cvae.importance import Step, compiled
 
 VALUES = 2**24  # that one call gives at most: 64 MiB
@@ -20,7 +23,7 @@ class Parameters(Step):
     """The parameters of p(x | z, y), `(chunks, batch, *parameter_shape)`.
 
     Called with standard normal `noise` `(chunks, batch, latent_dim)`, scaled by the temperature,
-    and the `condition` `(chunks, batch, ...)`.
+    the `condition` `(chunks, batch, ...)`, and for guidance its weight and the `unconditional` one.
     """
 
     def call(self, inputs):
@@ -28,7 +31,15 @@ class Parameters(Step):
 
     def chunk(self, inputs):
         """One chunk, `(batch, *parameter_shape)`."""
-        return self.hierarchy.generate(self.features(inputs), inputs["noise"])
+        features, noise = self.features(inputs), inputs["noise"]
+        if "guidance" not in inputs:
+            return self.hierarchy.generate(features, noise)
+        weight = inputs["guidance"]
+        free = self.condition.features(inputs["unconditional"])
+        prior = GuidedPrior(self.hierarchy.prior, free, weight)
+        ends = prior.sample(features, noise)[-1]  # with the condition and without it
+        given, free = (self.hierarchy.parameters(end) for end in ends)
+        return extrapolate(free, given, weight)
 
 
 class Means(Parameters):
@@ -38,9 +49,7 @@ class Means(Parameters):
         return self.likelihood.mean(super().chunk(inputs))
 
 
-def run(
-    model: Any, step: type[Step], inputs: dict[str, np.ndarray], batch_size: int
-) -> Iterator[np.ndarray]:
+def run(model: Any, step: type[Step], inputs: dict[str, Any], batch_size: int) -> Iterator[Any]:
     """Run a step that takes chunks, and yield what it gives for the rows of `inputs`, in parts.
 
     Args:
@@ -55,6 +64,9 @@ def run(
     chunks = min(math.ceil(n / rows), max(1, VALUES // (rows * size)))
     for start in range(0, n, chunks * rows):
         filled = np.resize(np.arange(start, min(start + chunks * rows, n)), chunks * rows)
-        cut = {k: v[filled].reshape(chunks, rows, *v.shape[1:]) for k, v in inputs.items()}
-        out = step.predict_on_batch(cut)
-        yield out.reshape(-1, *out.shape[2:])[: n - start]
+        some = keras.tree.map_structure(
+            lambda v: v.reshape(chunks, rows, *v.shape[1:]), take(inputs, filled)
+        )
+        out = step.predict_on_batch(some)
+        flat = keras.tree.map_structure(lambda v: v.reshape(-1, *v.shape[2:]), out)
+        yield take(flat, slice(n - start))

@@ -28,9 +28,18 @@ import keras
 import numpy as np
 
 import keras_cvae
-from keras_cvae.conditions import Categorical, Condition, Continuous, Unconditional
+from keras_cvae import declared, masks
+from keras_cvae.conditions import (
+    Categorical,
+    Condition,
+    Continuous,
+    KnownPart,
+    Optional,
+    Unconditional,
+)
 from keras_cvae.config import ConfigError, RunConfig, load_config, validated
-from keras_cvae.data import NAMED, Batches, Data, Split, load
+from keras_cvae.config import declared as parsed
+from keras_cvae.data import NAMED, Batches, CompletionBatches, Data, Split, load
 from keras_cvae.likelihoods import (
     Bernoulli,
     CategoricalValues,
@@ -42,7 +51,7 @@ from keras_cvae.likelihoods import (
 from keras_cvae.model import ConditionalVAE
 from keras_cvae.model import load as load_model
 from keras_cvae.networks import MLP, Backbone, Conv, TopDown
-from keras_cvae.objectives import ELBO, IWAE, Cyclical, Warmup
+from keras_cvae.objectives import ELBO, GSNN, IWAE, Cyclical, Hybrid, Objective, Warmup
 
 CHECKPOINT_SECONDS = 10.0
 STEPS = 19_000  # of a run whose epochs are not given
@@ -158,6 +167,7 @@ def load_data(source: str, config: RunConfig, progress: Callable | None = None) 
         validation=config.validation,
         seed=config.seed,
         progress=progress,
+        conditions=[parsed(spec)[0] for spec in config.condition],
     )
 
 
@@ -229,24 +239,39 @@ def _backbone(config: RunConfig) -> Backbone:
 
 
 def _condition(config: RunConfig, data: Data) -> Condition:
-    if not config.conditional or data.train.y is None:
+    y = data.train.y
+    if config.task == "complete":
+        return KnownPart(data.x_shape, None if _mask(config) == masks.RANDOM else _mask(config))
+    if not config.conditional or y is None:
         return Unconditional()
+    if isinstance(y, dict):
+        splits = [data.train, data.validation, *([data.test] if data.test else [])]
+        return declared.joint(config, [split.y for split in splits])
+    condition: Condition
     if data.class_names is not None:
-        return Categorical(data.class_names)
-    condition = Continuous(1 if data.train.y.ndim == 1 else data.train.y.shape[1])
-    condition.adapt(data.train.y)
-    return condition
+        condition = Categorical(data.class_names)
+    else:
+        condition = Continuous(1 if y.ndim == 1 else y.shape[1])
+        condition.adapt(y)
+    return Optional(condition, config.label_dropout) if config.label_dropout else condition
 
 
-def _objective(config: RunConfig, steps: int) -> ELBO | IWAE:
+def _mask(config: RunConfig) -> str:
+    return config.known or masks.RANDOM
+
+
+def _objective(config: RunConfig, steps: int) -> Objective:
     if config.objective == "iwae":
         return IWAE(config.num_samples)
+    if config.objective == "gsnn":
+        return GSNN(config.num_samples)
     beta: Any = config.beta
     if config.cycles:
         beta = Cyclical(max(1, steps // config.cycles), final=config.beta)
     elif config.warmup:
         beta = Warmup(max(1, round(config.warmup * steps)), config.beta)
-    return ELBO(beta, config.free_bits, config.num_samples)
+    elbo = ELBO(beta, config.free_bits, config.num_samples)
+    return Hybrid(elbo, config.alpha) if config.objective == "hybrid" else elbo
 
 
 def epochs(config: RunConfig, examples: int) -> int:
@@ -477,8 +502,11 @@ def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: floa
     labelled = not isinstance(model.condition, Unconditional)
 
     def batches(split: Split, **order: Any) -> Batches:
-        split = split if labelled else Split(split.x, None)
-        return Batches(split, config.batch_size, binarize=config.binarize, **order)
+        order |= {"binarize": config.binarize}
+        if config.task == "complete":
+            return CompletionBatches(split, config.batch_size, _mask(config), **order)
+        split = Split(split.x, model.condition.prepare(split.y) if labelled else None)
+        return Batches(split, config.batch_size, **order)
 
     recorder = _Recorder(run, history, seconds)
     if config.ema:  # validate what the run will end with

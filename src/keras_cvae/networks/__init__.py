@@ -1,7 +1,10 @@
-"""Networks: backbones (what the layers look like) and parts (what they compute for the CVAE)."""
+"""Networks: backbones (what the layers look like), parts (what they compute for the CVAE), and the
+condition that is built from a backbone."""
 
 from keras_cvae.networks.backbone import BACKBONES, Backbone
+from keras_cvae.networks.baseline import Baseline
 from keras_cvae.networks.conv import Conv
+from keras_cvae.networks.image import Image
 from keras_cvae.networks.mlp import MLP
 from keras_cvae.networks.parts import GenerationNetwork, PriorNetwork, RecognitionNetwork
 from keras_cvae.networks.topdown import TopDown
@@ -10,8 +13,10 @@ __all__ = [
     "BACKBONES",
     "MLP",
     "Backbone",
+    "Baseline",
     "Conv",
     "GenerationNetwork",
+    "Image",
     "PriorNetwork",
     "RecognitionNetwork",
     "TopDown",

@@ -66,5 +66,5 @@ def _topdown(x_shape, channels, condition, likelihood, backbone: TopDown) -> Par
         TopDownRecognition(network, groups, condition),
         PriorNetwork(groups, network, condition),
         TopDownGeneration(network, groups, likelihood, condition),
-        TopDownHierarchy(network),
+        TopDownHierarchy(network, condition),
     )

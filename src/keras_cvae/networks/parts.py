@@ -9,6 +9,7 @@ calls the method that the paper's letter names, on features that it computes onc
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,7 +19,8 @@ from keras import ops
 from keras_cvae import conditions
 from keras_cvae.conditions import Condition
 from keras_cvae.distributions import Gaussian, split_gaussian
-from keras_cvae.likelihoods import LIKELIHOODS, Likelihood
+from keras_cvae.guidance import GuidedPrior, extrapolate
+from keras_cvae.likelihoods import Given, Likelihood, for_condition
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.priors import PRIORS, Prior
 from keras_cvae.registry import Registry
@@ -39,6 +41,17 @@ class Part(keras.Model):
         """Features of `inputs["condition"]`, or None."""
         return self.condition.features(inputs.get("condition"))
 
+    def guided(self, inputs: dict, function: Callable[[Any], Any]):
+        """What the function gives for the condition's features; guided, if the inputs ask for it.
+
+        They do with `guidance` `(batch,)` and `unconditional`, a condition that is missing.
+        """
+        given = function(self.features(inputs))
+        if "guidance" not in inputs:
+            return given
+        free = function(self.condition.features(inputs["unconditional"]))
+        return extrapolate(free, given, inputs["guidance"])
+
     def build_on(self, **inputs) -> None:
         """Create the weights by a symbolic call on inputs of these shapes."""
         symbols = {name: keras.Input(shape, name=name) for name, shape in inputs.items()}
@@ -50,12 +63,12 @@ class Part(keras.Model):
 
         That batch is filled up to a power of two, so that few sizes are ever compiled.
         """
-        n = len(next(iter(inputs.values())))
+        n = conditions.count(inputs)
         if n > batch_size:
             return self.predict(inputs, batch_size=batch_size, verbose=0)
         filled = np.resize(np.arange(n), 2 ** math.ceil(math.log2(n)))
-        out = self.predict_on_batch({name: values[filled] for name, values in inputs.items()})
-        return keras.tree.map_structure(lambda values: values[:n], out)
+        out = self.predict_on_batch(conditions.take(inputs, filled))
+        return conditions.take(out, slice(n))
 
     def get_config(self):
         own = {name: serialize(value) for name, value in self.arguments().items()}
@@ -155,7 +168,11 @@ class PriorNetwork(Part):
 
     def call(self, inputs):
         noise = ops.cast(inputs["noise"], "float32")
-        groups, factors, _ = self.prior.sample(self.features(inputs), noise)
+        prior: Any = self.prior
+        if "guidance" in inputs:
+            free = self.condition.features(inputs["unconditional"])
+            prior = GuidedPrior(prior, free, inputs["guidance"])
+        groups, factors, _ = prior.sample(self.features(inputs), noise)
         whole = {
             "z": groups,
             "mean": [factor.mean for factor in factors],
@@ -197,7 +214,7 @@ class GenerationNetwork(Part):
     ):
         super().__init__(condition, **kwargs)
         self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
-        self.likelihood: Likelihood = LIKELIHOODS.get(likelihood)
+        self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
         shape_out = self.likelihood.parameter_shape(self.x_shape)
         self.body = body if isinstance(body, keras.Model) else BACKBONES.get(body)
         self.own = isinstance(body, keras.Model)
@@ -211,18 +228,22 @@ class GenerationNetwork(Part):
         self.build_on(z=(self.latent_dim,))
 
     def parameters(self, z, features):
-        """The likelihood's parameters `(..., batch, *parameter_shape)`, z `(..., batch, dim)`."""
-        lead = ops.shape(z)[:-1]
+        """The likelihood's parameters `(..., batch, *parameter_shape)`, z `(..., batch, dim)`.
+
+        They are `Given` if the condition knows a part of x.
+        """
+        lead, whole = ops.shape(z)[:-1], features
         if features is not None and len(z.shape) > len(features.shape):
             features = ops.broadcast_to(features, (*lead, features.shape[-1]))
             features = ops.reshape(features, (-1, features.shape[-1]))
         inputs = [ops.reshape(z, (-1, self.latent_dim))] + ([] if features is None else [features])
         out = call_own(self.body, inputs)[0] if self.own else self.network(inputs)
-        return ops.reshape(ops.cast(out, "float32"), (*lead, *out.shape[1:]))
+        parameters = ops.reshape(ops.cast(out, "float32"), (*lead, *out.shape[1:]))
+        return given(parameters, self.condition, whole)
 
     def call(self, inputs):
         z = ops.cast(inputs["z"], "float32")
-        return self.likelihood.mean(self.parameters(z, self.features(inputs)))
+        return self.likelihood.mean(self.guided(inputs, lambda f: self.parameters(z, f)))
 
     def arguments(self):
         return {
@@ -231,6 +252,12 @@ class GenerationNetwork(Part):
             "body": self.body,
             "likelihood": self.likelihood,
         }
+
+
+def given(parameters, condition: Condition, features):
+    """The likelihood's parameters, with what the condition knows of x itself, if anything."""
+    known = condition.known(features)
+    return parameters if known is None else Given(parameters, *known)
 
 
 def call_own(model: keras.Model, inputs: list) -> list:

@@ -19,11 +19,11 @@ import keras
 from keras import ops
 
 from keras_cvae.distributions import Gaussian, split_gaussian
-from keras_cvae.likelihoods import LIKELIHOODS, Likelihood
+from keras_cvae.likelihoods import Likelihood, for_condition
 from keras_cvae.networks.backbone import BACKBONES, Backbone
 from keras_cvae.networks.conv import depth_to_space, space_to_depth
 from keras_cvae.networks.hierarchy import Hierarchy
-from keras_cvae.networks.parts import PARTS, Part
+from keras_cvae.networks.parts import PARTS, Part, given
 from keras_cvae.priors import Prior
 
 LIMIT = 5.0  # of log-variances, approached softly: one wild step must not end a training in NaN
@@ -353,8 +353,9 @@ class TopDownNetwork(Prior):
 class TopDownHierarchy(Hierarchy):
     """A top-down network as what the model walks."""
 
-    def __init__(self, network: TopDownNetwork):
+    def __init__(self, network: TopDownNetwork, condition):
         self.prior = self.network = network
+        self.condition = condition
 
     def observe(self, x, features):
         return self.network.observe(x, features)
@@ -363,7 +364,7 @@ class TopDownHierarchy(Hierarchy):
         return self.network.posterior(group, state, evidence)
 
     def parameters(self, state):
-        return self.network.parameters(state)
+        return given(self.network.parameters(state), self.condition, state.features)
 
 
 class TopDownPart(Part):
@@ -379,7 +380,7 @@ class TopDownPart(Part):
         super().__init__(condition, **kwargs)
         self.network, self.latent_groups = network, tuple(latent_groups)
         network.build_groups(self.latent_groups, self.condition.width)
-        self.hierarchy = TopDownHierarchy(network)
+        self.hierarchy = TopDownHierarchy(network, self.condition)
 
     def arguments(self):
         return {"network": self.network, "latent_groups": self.latent_groups}
@@ -422,12 +423,12 @@ class TopDownGeneration(TopDownPart):
 
     def __init__(self, network, latent_groups, likelihood="bernoulli", condition=None, **kwargs):
         super().__init__(network, latent_groups, condition, **kwargs)
-        self.likelihood: Likelihood = LIKELIHOODS.get(likelihood)
+        self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
         self.build_on(z=(sum(self.latent_groups),))
 
     def call(self, inputs):
         z = ops.cast(inputs["z"], "float32")
-        return self.likelihood.mean(self.hierarchy.decode(z, self.features(inputs)))
+        return self.likelihood.mean(self.guided(inputs, lambda f: self.hierarchy.decode(z, f)))
 
     def arguments(self):
         return super().arguments() | {"likelihood": self.likelihood}

@@ -1,0 +1,316 @@
+"""One of several classes, or several of them at once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvae.conditions.base import CONDITIONS, Condition
+from keras_cvae.errors import listed, nearest
+
+MANY = 10_000  # classes above which a vector each is learned unless one-hot is asked for
+
+
+def named(classes: Any, what: str) -> list:
+    """The labels of so many classes, or of these.
+
+    Raises:
+        ValueError: None, or the same one twice.
+    """
+    labels = list(range(classes)) if isinstance(classes, int | np.integer) else list(classes)
+    if not labels or len(set(map(str, labels))) != len(labels):
+        raise ValueError(
+            f"{what}: received {classes!r}, expected a positive number or a list of different "
+            "names."
+        )
+    return [label.item() if isinstance(label, np.generic) else label for label in labels]
+
+
+@CONDITIONS.register("categorical")
+class Categorical(Condition):
+    """One of K classes, or a mixture of them.
+
+    Accepted as y: class numbers `(n,)`, class names `(n,)`, or mixtures `(n, K)` whose rows are
+    weights that sum to one ("half a 3, half an 8"). One condition is a number, a name, or a mapping
+    from classes to weights.
+
+    Args:
+        classes: How many classes, or their names. With names, numbers are positions in that list,
+            unless all names are numbers themselves (`[3, 5, 7]`): then they are labels.
+        encoding: "onehot", or "embedding" for a learned vector per class, which is the default
+            for more than 10,000 classes.
+        embedding_dim: Length of that vector.
+    """
+
+    def __init__(self, classes=10, encoding=None, embedding_dim=16, **kwargs):
+        super().__init__(**kwargs)
+        self.labels = named(classes, "Categorical classes")
+        if encoding is None:
+            encoding = "embedding" if len(self.labels) > MANY else "onehot"
+        if encoding not in ("onehot", "embedding"):
+            raise ValueError(
+                f"Categorical encoding: received {encoding!r}, expected 'onehot' or 'embedding'."
+            )
+        self.encoding, self.embedding_dim = encoding, int(embedding_dim)
+        self.width = len(self.labels) if encoding == "onehot" else self.embedding_dim
+        self.dtype_in = "int32"
+        if encoding == "embedding":
+            self.table = self.add_weight(
+                shape=(len(self.labels), self.embedding_dim),
+                initializer=keras.initializers.RandomNormal(stddev=1.0),
+                name="table",
+            )
+        self._index_of_name = {str(label): i for i, label in enumerate(self.labels)}
+        numeric = all(isinstance(label, int) for label in self.labels)
+        self._index_of_number = (
+            {label: i for i, label in enumerate(self.labels)}
+            if numeric
+            else {i: i for i in range(len(self.labels))}
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.labels)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes' names, in order."""
+        return tuple(self._index_of_name)
+
+    def get_config(self):
+        own = {
+            "classes": self.labels,
+            "encoding": self.encoding,
+            "embedding_dim": self.embedding_dim,
+        }
+        return super().get_config() | own
+
+    def call(self, y):
+        if len(y.shape) == 2 and y.shape[-1] == 1:
+            y = ops.squeeze(y, axis=-1)
+        if len(y.shape) == 1:
+            y = ops.cast(y, "int32")
+            if self.encoding == "embedding":
+                return ops.take(ops.convert_to_tensor(self.table), y, axis=0)
+            return ops.one_hot(y, self.num_classes, dtype=self.compute_dtype)
+        weights = ops.cast(y, self.compute_dtype)
+        return weights @ self.table if self.encoding == "embedding" else weights
+
+    def prepare(self, y):
+        if y is None:
+            raise ValueError(
+                f"This model is conditioned on classes ({listed(self.names)}), but no condition "
+                "was given."
+            )
+        y = np.asarray(y)
+        if y.dtype.kind in "USO":
+            if y.ndim != 1:
+                raise ValueError(
+                    f"Class names: received an array of shape {y.shape}, expected (n,)."
+                )
+            names, inverse = np.unique(y.astype(str), return_inverse=True)
+            return np.array([self._index(name) for name in names.tolist()], "int32")[inverse]
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        if y.ndim == 2:
+            return self._mixtures(y)
+        if y.ndim != 1:
+            raise ValueError(
+                f"The condition has shape {y.shape}. Expected class numbers or names (n,), or "
+                f"mixtures (n, {self.num_classes})."
+            )
+        if not np.all(np.isfinite(y)) or not np.array_equal(y, np.round(y)):
+            bad = y[~np.isfinite(y) | (y != np.round(y))][0]
+            raise ValueError(
+                f"Received {bad} as a class. Expected whole numbers, names ({listed(self.names)}), "
+                f"or mixtures (n, {self.num_classes})."
+            )
+        numbers, inverse = np.unique(y.astype("int64"), return_inverse=True)
+        return np.array([self._index(number) for number in numbers.tolist()], "int32")[inverse]
+
+    def prepare_any(self, y):
+        if isinstance(y, Mapping):
+            weights = np.zeros((1, self.num_classes), "float32")
+            for label, weight in y.items():
+                weights[0, self._index(label)] += float(weight)
+            return self._mixtures(weights), True
+        if y is None or np.ndim(y) == 0:
+            return self.prepare(y if y is None else [y]), True
+        return self.prepare(y), False
+
+    def parse(self, text):
+        """Read a class ("2") or a mixture ("3:0.5,8:0.5")."""
+        if text in self._index_of_name or ":" not in text:
+            self._index(text)
+            return text
+        mixture = {}
+        for part in text.split(","):
+            name, _, weight = part.rpartition(":")
+            try:
+                mixture[name.strip()] = float(weight)
+            except ValueError:
+                raise ValueError(
+                    f"Cannot read '{text}' as a mixture. Expected class:weight,class:weight, for "
+                    f"example {self.names[0]}:0.5,{self.names[-1]}:0.5."
+                ) from None
+        self.prepare_any(mixture)
+        return mixture
+
+    def between(self, first, last, weights):
+        return super().between(self.as_weights(first), self.as_weights(last), weights)
+
+    def as_weights(self, y: np.ndarray) -> np.ndarray:
+        """Write canonical conditions as rows of class weights `(n, K)`."""
+        if y.ndim == 2:
+            return y
+        weights = np.zeros((len(y), self.num_classes), "float32")
+        weights[np.arange(len(y)), y] = 1.0
+        return weights
+
+    def words(self, y):
+        if np.ndim(y) == 0:
+            return self.names[int(y)]
+        shares = ((self.names[k], y[k]) for k in np.flatnonzero(np.asarray(y) > 0))
+        return ", ".join(name if share > 0.999 else f"{share:.0%} {name}" for name, share in shares)
+
+    def example(self):
+        return self.names[-1]
+
+    def summary(self):
+        return f"one of {self.num_classes} classes: {listed(self.names)}"
+
+    def _index(self, label: Any) -> int:
+        known: dict[Any, int] = (
+            self._index_of_name if isinstance(label, str) else self._index_of_number
+        )
+        key = label if isinstance(label, str) else int(label)
+        if key not in known:
+            raise ValueError(
+                f"Unknown class {label!r}. This model knows {self.num_classes} classes: "
+                f"{listed(self.names)}.{nearest(label, self.names)}"
+            )
+        return known[key]
+
+    def _mixtures(self, y: np.ndarray) -> np.ndarray:
+        if y.shape[1] != self.num_classes:
+            raise ValueError(
+                f"The condition has shape {y.shape}. Expected mixtures of {self.num_classes} "
+                f"classes, (n, {self.num_classes}), or class numbers (n,)."
+            )
+        sums = y.sum(axis=1)
+        if not (np.all(np.isfinite(y)) and np.all(y >= 0) and np.allclose(sums, 1, atol=1e-3)):
+            bad = np.flatnonzero(~np.isclose(sums, 1, atol=1e-3) | (y < 0).any(axis=1))
+            row = y[bad[0]] if len(bad) else y[0]
+            raise ValueError(
+                f"Mixtures of classes need weights of at least 0 that sum to 1. Received "
+                f"{np.array2string(row, precision=3, threshold=12)}, which sums to {row.sum():g}."
+            )
+        return y.astype("float32")
+
+
+@CONDITIONS.register("tags")
+class Tags(Condition):
+    """Any number of K tags at once.
+
+    Accepted as y: `(n, K)` arrays of 0 and 1 (or weights in between); a list of lists of names; an
+    array `(n,)` of text, tags separated by `|`. One condition is a list or set of names, a name, or
+    `(K,)`.
+
+    Args:
+        tags: How many tags, or their names.
+        encoding: "multihot", or "embedding" for a learned vector per tag, summed.
+        embedding_dim: Length of that vector.
+    """
+
+    def __init__(self, tags=10, encoding="multihot", embedding_dim=16, **kwargs):
+        super().__init__(**kwargs)
+        self.labels = named(tags, "Tags")
+        if encoding not in ("multihot", "embedding"):
+            raise ValueError(
+                f"Tags encoding: received {encoding!r}, expected 'multihot' or 'embedding'."
+            )
+        self.encoding, self.embedding_dim = encoding, int(embedding_dim)
+        self.shape = (len(self.labels),)
+        self.width = len(self.labels) if encoding == "multihot" else self.embedding_dim
+        if encoding == "embedding":
+            self.table = self.add_weight(
+                shape=(len(self.labels), self.embedding_dim),
+                initializer=keras.initializers.RandomNormal(stddev=1.0),
+                name="table",
+            )
+        self._index_of_name = {str(label): i for i, label in enumerate(self.labels)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tags' names, in order."""
+        return tuple(self._index_of_name)
+
+    def get_config(self):
+        own = {"tags": self.labels, "encoding": self.encoding, "embedding_dim": self.embedding_dim}
+        return super().get_config() | own
+
+    def call(self, y):
+        weights = ops.cast(y, self.compute_dtype)
+        return weights @ self.table if self.encoding == "embedding" else weights
+
+    def prepare(self, y):
+        if y is None:
+            raise ValueError(
+                f"This model is conditioned on tags ({listed(self.names)}), but none were given."
+            )
+        if isinstance(y, list | tuple) and all(isinstance(row, list | tuple | set) for row in y):
+            names = all(isinstance(tag, str) for row in y for tag in row)
+            y = self._multihot(y) if names else np.asarray(y)
+        y = np.asarray(y)
+        if y.ndim == 1 and y.dtype.kind in "USO":
+            y = self._multihot([[t for t in str(row).split("|") if t] for row in y.tolist()])
+        if y.dtype.kind not in "iufb" or y.shape[1:] != self.shape:
+            raise ValueError(
+                f"The tags have the shape {y.shape} and hold {y.dtype} values. Expected "
+                f"(n, {len(self.labels)}) with 0 and 1, or a list of names for each example."
+            )
+        if not (np.all(y >= 0) and np.all(y <= 1)):  # NaN is neither
+            raise ValueError(
+                f"Tags are 0 or 1, or in between. Received values from {y.min():g} to {y.max():g}."
+            )
+        return y.astype("float32")
+
+    def prepare_any(self, y):
+        if isinstance(y, str):
+            y = [y]
+        if isinstance(y, set | frozenset) or (
+            isinstance(y, list | tuple) and all(isinstance(tag, str) for tag in y)
+        ):
+            return self._multihot([y]), True
+        single = y is not None and np.shape(y) == self.shape
+        return self.prepare(np.asarray(y)[None] if single else y), single
+
+    def parse(self, text):
+        """Read tags separated by `|` or commas ("red,round"); "" is none of them."""
+        tags = [tag.strip() for tag in text.replace("|", ",").split(",") if tag.strip()]
+        self._multihot([tags])
+        return tags
+
+    def words(self, y):
+        return "+".join(self.names[k] for k in np.flatnonzero(np.asarray(y) > 0.5)) or "no tag"
+
+    def example(self):
+        return self.names[0]
+
+    def summary(self):
+        return f"any of {len(self.labels)} tags: {listed(self.names)}"
+
+    def _multihot(self, rows) -> np.ndarray:
+        y = np.zeros((len(rows), len(self.labels)), "float32")
+        for weights, tags in zip(y, rows, strict=True):
+            for tag in tags:
+                if str(tag) not in self._index_of_name:
+                    raise ValueError(
+                        f"Unknown tag {tag!r}. This model knows {len(self.labels)}: "
+                        f"{listed(self.names)}.{nearest(tag, self.names)}"
+                    )
+                weights[self._index_of_name[str(tag)]] = 1.0
+        return y

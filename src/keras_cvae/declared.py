@@ -1,0 +1,95 @@
+"""From `age:continuous` and the data at hand to a condition: what a run declares, built."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_cvae.conditions import (
+    Categorical,
+    Condition,
+    Continuous,
+    Joint,
+    Optional,
+    Periodic,
+    Tags,
+)
+from keras_cvae.config import RunConfig, declared
+from keras_cvae.networks import MLP, Conv, Image
+
+
+def joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
+    """Build the named conditions of a run for its data.
+
+    What is missing in any of the splits may be missing; with label dropout everything may, alone
+    and all at once.
+
+    Args:
+        config: Of the run: `condition`, `label_dropout`, and the sizes of pictures' encoders.
+        splits: The arrays by name; the first split is what is trained on, and scaled by.
+
+    Raises:
+        ValueError: Values that are not of their kind, by name.
+    """
+    parts, dropout = {}, config.label_dropout
+    for name, kind, argument in map(declared, config.condition):
+        known = [_known(kind, split[name]) for split in splits]
+        values = [split[name][rows] for split, rows in zip(splits, known, strict=True)]
+        try:
+            part = (
+                _image(argument, values, config)
+                if kind == "image"
+                else _part(kind, argument, values[0])
+            )
+        except ValueError as error:
+            raise ValueError(f"Condition '{name}': {error}") from None
+        missing = not all(rows.all() for rows in known)
+        parts[name] = Optional(part, dropout) if missing or dropout else part
+    condition = Joint(parts, dropout)
+    for split in splits:
+        condition.prepare(split)  # says what does not fit, before anything expensive
+    condition.adapt(splits[0])
+    return condition
+
+
+def _known(kind: str, values: np.ndarray) -> np.ndarray:
+    """Which rows are not missing, `(n,)`: NaN, and for classes -1 and ""."""
+    if values.dtype.kind == "f":
+        return ~np.isnan(values.reshape(len(values), -1)).all(axis=1)
+    marks = {"i": -1, "U": ""} if kind in ("categorical", "embedding") else {}
+    if values.ndim == 1 and values.dtype.kind in marks:
+        return values != marks[values.dtype.kind]
+    return np.ones(len(values), bool)
+
+
+def _part(kind: str, argument: str, values: np.ndarray) -> Condition:
+    if not len(values):
+        raise ValueError("All of its values are missing.")
+    if kind in ("categorical", "embedding"):
+        if values.ndim > 1 and values.size != len(values):
+            raise ValueError(f"Classes are one an example. Received the shape {values.shape}.")
+        found: list[Any] = np.unique(values).tolist()
+        whole = all(isinstance(v, str) or float(v).is_integer() for v in found)
+        if not whole:
+            raise ValueError(f"Received {found[0]:g}, which is no class. Expected {kind} values.")
+        labels = [label if isinstance(label, str) else int(label) for label in found]
+        return Categorical(labels, "embedding" if kind == "embedding" else None)
+    if kind == "tags":
+        if values.ndim == 2:
+            return Tags(values.shape[1])
+        rows = [str(row).split("|") for row in values.reshape(-1).tolist()]
+        return Tags(sorted({tag for row in rows for tag in row if tag}) or ["none"])
+    dim = 1 if values.ndim == 1 else values.shape[1]
+    return Periodic(float(argument), dim) if kind == "periodic" else Continuous(dim)
+
+
+def _image(backbone: str, values: list[np.ndarray], config: RunConfig) -> Image:
+    shape = values[0].shape[1:]
+    pixels = [part for part in values if part.size and part.dtype.kind in "iufb"]
+    low = min((float(part.min()) for part in pixels), default=0.0)
+    high = max((float(part.max()) for part in pixels), default=1.0)
+    shape = (*shape, 1) if len(shape) == 2 else shape
+    body: Any = Conv(config.filters, config.units[-1], config.activation)
+    if backbone == "mlp":
+        body = MLP(config.units, config.activation)
+    return Image(shape, body, low=min(low, 0.0), high=max(high, 1.0))

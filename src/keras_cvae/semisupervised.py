@@ -1,0 +1,304 @@
+"""Some labels are unknown: model M2 of Kingma, Rezende, Mohamed & Welling (2014).
+
+    classifier   q(y | x)        model.classifier
+
+    labelled     elbo(x | y) + log p(y)                                            (eq. 6)
+    unlabelled   sum_y q(y | x) [ elbo(x | y) + log p(y) ] + H( q(y | x) )         (eq. 7)
+    loss         minus their mean, and alpha times the cross-entropy of q(y | x)   (eq. 9)
+
+Both bounds are one: with the label for certain in place of q(y | x), the second is the first.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvae.conditions import Categorical
+from keras_cvae.data import Batches, Split
+from keras_cvae.importance import check_class_prior
+from keras_cvae.model import ConditionalVAE
+from keras_cvae.networks import BACKBONES
+from keras_cvae.networks.parts import Part, call_own, serialize
+from keras_cvae.objectives import Terms
+
+UNKNOWN = -1
+
+
+@keras.saving.register_keras_serializable(package="keras_cvae")
+class Classifier(Part):
+    """q(y | x): called with `{"x": (batch, *x_shape)}`, gives logits `(batch, classes)`.
+
+    Args:
+        x_shape: Shape of one example.
+        classes: How many there are.
+        body: A backbone, or a Keras model of one's own from x to the logits.
+        dropout: Of the features in front of the logits; not of a model of one's own.
+
+    Raises:
+        ValueError: A model of one's own whose output does not fit.
+    """
+
+    def __init__(self, x_shape, classes, body="mlp", dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.x_shape, self.classes, self.dropout = tuple(x_shape), int(classes), float(dropout)
+        self.own = isinstance(body, keras.Model)
+        self.body = body if self.own else BACKBONES.get(body)
+        if self.own:
+            self.network = body
+            found = [tuple(out.shape[1:]) for out in call_own(body, [keras.Input(self.x_shape)])]
+            if found != [(self.classes,)]:
+                raise ValueError(
+                    f"Your classifier gives outputs of shapes {found}. Expected logits of shape "
+                    f"(batch, {self.classes})."
+                )
+        else:
+            self.network = self.body.encoder(self.x_shape)
+            self.drop = keras.layers.Dropout(self.dropout)
+            self.head = keras.layers.Dense(self.classes, dtype="float32", name="head")
+        self.build_on(x=self.x_shape)
+
+    def logits(self, x, training: bool = False):
+        """Logits of q(y | x), `(batch, classes)` in float32."""
+        if self.own:
+            return ops.cast(self.body(x, training=training), "float32")
+        return self.head(self.drop(self.network([x]), training=training))
+
+    def call(self, inputs, training=False):
+        return self.logits(ops.cast(inputs["x"], "float32"), training)
+
+    def arguments(self):
+        return {
+            "x_shape": self.x_shape,
+            "classes": self.classes,
+            "body": self.body,
+            "dropout": self.dropout,
+        }
+
+
+class AllClasses(NamedTuple):
+    """The terms of every example under every class, and what is known of its label.
+
+    Args:
+        terms: Of `batch * classes` pairs, the classes of an example side by side.
+        log_q: log q(y | x), `(batch, classes)`.
+        y: Labels `(batch,)`, -1 where unknown.
+    """
+
+    terms: Terms
+    log_q: Any
+    y: Any
+
+
+@keras.saving.register_keras_serializable(package="keras_cvae")
+class SemiSupervisedCVAE(ConditionalVAE):
+    """A class-conditional VAE that learns from labelled and unlabelled examples together (M2).
+
+    `fit(x, y)` takes -1, None or NaN for a label that is unknown. Each step sees every example
+    under every class: it costs as much as that many examples.
+
+    Args:
+        x_shape: As in `ConditionalVAE`.
+        condition: Classes: a number, names, or a `Categorical`.
+        latent_dim: As in `ConditionalVAE`.
+        classifier: q(y | x): a backbone, or a Keras model from x to logits `(batch, classes)`; by
+            default "conv" for pictures and "mlp" for vectors.
+        alpha: Weight of the classifier's cross-entropy on the labelled examples of a batch, in mean
+            over these. The paper's is this times the number of examples.
+        class_prior: p(y) `(classes,)`, uniform by default.
+        dropout: Of the classifier's last features.
+        **kwargs: As in `ConditionalVAE`.
+
+    Raises:
+        ValueError: A condition without classes, and as in `ConditionalVAE`.
+
+    Example:
+        model = SemiSupervisedCVAE((28, 28, 1), condition=10, latent_dim=32)
+        model.compile()
+        model.fit(x, np.where(labelled, y, -1), epochs=20)
+        model.recognise(x_test).argmax(axis=1)
+    """
+
+    def __init__(
+        self,
+        x_shape,
+        condition: Any = 10,
+        latent_dim=32,
+        *,
+        classifier: Any = None,
+        alpha: float = 1.0,
+        class_prior=None,
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(x_shape, condition, latent_dim, **kwargs)
+        if not isinstance(self.condition, Categorical):
+            raise ValueError(
+                f"SemiSupervisedCVAE sums over classes; received the condition "
+                f"{type(self.condition).__name__}. Expected classes: a number or their names."
+            )
+        if not alpha >= 0:
+            raise ValueError(f"alpha: received {alpha}, expected 0 or more.")
+        self.alpha, classes = float(alpha), self.condition.num_classes
+        self.class_prior = check_class_prior(class_prior, classes)
+        if isinstance(classifier, Classifier):
+            self.classifier = classifier
+        else:
+            body = classifier or ("conv" if len(self.x_shape) == 3 else "mlp")
+            self.classifier = Classifier(self.x_shape, classes, body, dropout)
+        self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
+
+    # The equation.
+
+    def call(self, inputs, training=False):
+        """The terms under every class, for `{"x", "condition"}` with -1 for unknown labels."""
+        x, y = ops.cast(inputs["x"], "float32"), inputs["condition"]
+        if self._reconstructs:
+            return super().call(inputs, training)
+        y, classes = ops.cast(ops.reshape(y, (-1,)), "int32"), self.condition.num_classes
+        log_q = ops.log_softmax(self.classifier.logits(x, training), axis=-1)
+        known = ops.cast(y >= 0, "float32")
+        right = ops.sum(ops.one_hot(y, classes) * log_q, axis=-1)  # -1 is no class: zeros
+        self.add_loss(-self.alpha * ops.sum(right) / ops.maximum(ops.sum(known), 1.0))
+        every = ops.tile(ops.arange(classes, dtype="int32"), (ops.shape(x)[0],))
+        pairs = {"x": ops.repeat(x, classes, axis=0), "condition": every}
+        return AllClasses(super().call(pairs, training), log_q, y)
+
+    def per_example(self, seen, step):
+        terms, log_q, y = seen
+        known = (y >= 0)[:, None]
+        p = ops.where(known, ops.one_hot(y, self.condition.num_classes), ops.exp(log_q))
+        log_prior = ops.convert_to_tensor(np.log(self.class_prior).astype("float32"))
+        surprise = ops.where(known, 0.0, -log_q)  # the entropy's, none where the label is certain
+
+        def under(values):  # (batch,), in mean over what the label may be
+            return ops.sum(p * ops.reshape(values, (-1, self.condition.num_classes)), axis=-1)
+
+        bound = under(self.objective(terms, step)) + ops.sum(p * (log_prior + surprise), axis=-1)
+        self.accuracy_tracker.update_state(
+            ops.cast(ops.argmax(log_q, axis=-1), "int32") == y, sample_weight=known[:, 0]
+        )
+        return bound, under(terms.reconstruction), under(terms.total_kl)
+
+    # The verbs.
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        *,
+        labelled: float | None = 0.1,
+        seed: int = 0,
+        binarize: Any = "none",
+        **kwargs,
+    ):
+        """As in `ConditionalVAE`, with -1, None or NaN for unknown labels.
+
+        Args:
+            x: Array `(n, *x_shape)`, or a data set of `(x, y)`.
+            y: Labels `(n,)`.
+            batch_size: Examples per step.
+            epochs: Passes over the unlabelled examples.
+            labelled: Part of each batch that is labelled, weighted so that the bound is that of all
+                the data: with few labels most batches would have none. None: as the data come.
+            seed: Of the order, with `labelled`.
+            binarize: As in `Batches`, with `labelled`.
+            **kwargs: As in `ConditionalVAE`.
+        """
+        if labelled is not None and not 0 < labelled < 1:
+            raise ValueError(f"labelled: received {labelled}, expected a part of 1, like 0.1.")
+        if isinstance(x, np.ndarray) and labelled is not None:
+            x, y = self._check(x, y, "x")
+            known = y >= 0
+            if known.any() and not known.all():
+                x = MixedBatches(
+                    Split(x[known], y[known]),
+                    Split(x[~known]),
+                    batch_size or 32,
+                    labelled,
+                    seed=seed,
+                    binarize=binarize,
+                )
+                y, batch_size, kwargs["shuffle"] = None, None, False
+        return super().fit(x, y, batch_size, epochs, **kwargs)
+
+    def recognise(self, x, *, batch_size: int | None = None) -> np.ndarray:
+        """q(y | x) `(n, classes)`: the classifier's, in one step; `classify` is Bayes' rule."""
+        logits = self.classifier.apply({"x": self._x(x)}, self._at_once(batch_size))
+        logits = np.asarray(logits, "float64")
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return p / p.sum(axis=1, keepdims=True)
+
+    def _labels(self, y):
+        """Positions of classes, -1 where unknown."""
+        if y is None:
+            return self.condition.prepare(y)
+        y = np.asarray(y)
+        if y.dtype.kind == "O":
+            unknown = np.array([one is None or one != one or one == UNKNOWN for one in y], bool)
+        else:
+            unknown = np.zeros(len(y), bool) if y.dtype.kind in "US" else (y == UNKNOWN) | (y != y)
+        labels = np.full(len(y), UNKNOWN, "int32")
+        if not unknown.all():
+            given = y[~unknown]
+            labels[~unknown] = self.condition.prepare(
+                np.array(given.tolist()) if y.dtype.kind == "O" else given
+            )
+        return labels
+
+    def get_config(self):
+        return super().get_config() | {
+            "classifier": serialize(self.classifier),
+            "alpha": self.alpha,
+            "class_prior": self.class_prior.tolist(),
+        }
+
+
+class MixedBatches(keras.utils.PyDataset):
+    """Batches of which a fixed part is labelled: `(x, y, weight)`, y -1 where it is unknown.
+
+    An epoch passes over the unlabelled examples once, over the labelled ones as often as it takes.
+    Weights make the weighted mean over batches that of all the data.
+
+    Args:
+        known: Labelled examples.
+        unknown: Unlabelled ones.
+        batch_size: Examples per batch.
+        share: Part of it that is labelled; at least one example.
+        seed: Of order and binarisation.
+        binarize: As in `Batches`.
+    """
+
+    def __init__(
+        self, known: Split, unknown: Split, batch_size, share=0.1, seed=0, binarize="none"
+    ):
+        super().__init__()
+        few = min(max(1, round(share * batch_size)), len(known), max(1, batch_size - 1))
+        order: dict[str, Any] = {"shuffle": True, "seed": seed, "binarize": binarize}
+        self.known = Batches(known, few, **order)
+        self.unknown = Batches(Split(unknown.x), max(1, batch_size - few), **order)
+        self.part = len(known) / (len(known) + len(unknown))
+
+    def __len__(self) -> int:
+        return len(self.unknown)
+
+    def __getitem__(self, index: int):
+        whole = len(self.known.split) // self.known.batch_size  # a pass; the rest comes in the next
+        rounds, place = divmod(index, whole)
+        self.known.epoch = self.unknown.epoch * -(-len(self) // whole) + rounds
+        (x, y), (others,) = self.known[place], self.unknown[index]
+        n, m = len(x), len(others)
+        weight = np.repeat([self.part / n, (1 - self.part) / m], [n, m]) * (n + m)
+        y = np.concatenate([y, np.full(m, UNKNOWN)]).astype("int32")
+        return np.concatenate([x, others]), y, weight.astype("float32")
+
+    def on_epoch_begin(self) -> None:
+        """Called by Keras."""
+        self.unknown.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        """Called by Keras: moves on to the next epoch."""
+        self.unknown.on_epoch_end()
