@@ -49,7 +49,7 @@ def test_what_counts_as_missing(part, y, expected):
     np.testing.assert_array_equal(found, expected)
     if condition.part.dtype_in != "int32" or -1 not in condition.part.labels:
         np.testing.assert_array_equal(condition.prepare(found), expected)
-    known = ops.convert_to_numpy(condition.known(ops.convert_to_tensor(found)))
+    known = ops.convert_to_numpy(condition.is_known(ops.convert_to_tensor(found)))
     np.testing.assert_array_equal(
         known,
         ~np.isnan(found).reshape(len(found), -1)[:, 0] & (found.reshape(len(found), -1)[:, 0] >= 0),

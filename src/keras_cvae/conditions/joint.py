@@ -82,7 +82,7 @@ class Joint(Condition):
             first = keras.tree.flatten(y)[0]
             which = uniform(ops.shape(first)[:1]) < self.dropout
             y = {name: part.forget(y[name], which) for name, part in self._optional()}
-        known = [part.known(y[name]) for name, part in self._optional()]
+        known = [part.is_known(y[name]) for name, part in self._optional()]
         nothing = ops.logical_not(ops.any(ops.stack(known), axis=0))
         self.seen.assign(ops.maximum(self.seen, ops.cast(ops.any(nothing), "float32")))
         if self.dropout:  # what is forgotten with the rest is missing by itself, too

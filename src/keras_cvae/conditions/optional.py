@@ -54,12 +54,12 @@ class Optional(Condition):
 
     def call(self, y):
         y = self._tensor(y)
-        known = self.known(y)
+        known = self.is_known(y)
         features = self.part(ops.where(_along(known, y), y, ops.zeros_like(y)))
         state = ops.cast(ops.convert_to_tensor(self.state), features.dtype)
         return ops.where(known[:, None], features, state)
 
-    def known(self, y):
+    def is_known(self, y):
         """Which of the canonical `y` are known, `(batch,)` booleans."""
         first = ops.reshape(y, (ops.shape(y)[0], -1))[:, 0]
         return first >= 0 if self.dtype_in == "int32" else ops.logical_not(ops.isnan(first))
@@ -73,7 +73,7 @@ class Optional(Condition):
         y = self._tensor(y)
         if self.dropout:
             y = self.forget(y, uniform(ops.shape(y)[:1]) < self.dropout)
-        missing = ops.cast(ops.any(ops.logical_not(self.known(y))), "float32")
+        missing = ops.cast(ops.any(ops.logical_not(self.is_known(y))), "float32")
         self.seen.assign(ops.maximum(self.seen, missing))
         return y
 
