@@ -18,6 +18,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import conditions, importance, sampling
+from keras_cvae.fastpath import Fused, evaluating, fitting
 from keras_cvae.networks import BACKBONES, TopDown
 from keras_cvae.networks.assembly import assemble
 from keras_cvae.networks.parts import deserialize, serialize
@@ -137,6 +138,7 @@ class ConditionalVAE(keras.Model):
         self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction")
         self.kl_tracker = keras.metrics.Mean(name="kl")
         self._reconstructs = False
+        self._fused = Fused(self)
         self.built = True
 
     # The equation.
@@ -199,6 +201,7 @@ class ConditionalVAE(keras.Model):
                 "it with ConditionalVAE(objective=...)."
             )
         super().compile(optimizer=optimizer, **kwargs)
+        self._fused = Fused(self)
 
     def compile_from_config(self, config):
         self.compile(**deserialize(config))
@@ -227,15 +230,10 @@ class ConditionalVAE(keras.Model):
             vx, *rest = validation_data
             vx, vy = self._check(vx, rest[0] if rest else None, "validation x")
             validation_data = (vx, vy, *rest[1:])
-        return super().fit(
-            x,
-            y,
-            batch_size,
-            epochs,
-            sample_weight=sample_weight,
-            validation_data=validation_data,
-            **kwargs,
-        )
+        data = {"x": x, "y": y, "sample_weight": sample_weight, "validation_data": validation_data}
+        given = kwargs | data | {"batch_size": batch_size, "epochs": epochs}
+        with fitting(self._fused, given) as given:
+            return super().fit(**given)
 
     def evaluate(self, x=None, y=None, **kwargs):
         """As in Keras, with the same noise at every call and schedules at their end.
@@ -246,7 +244,8 @@ class ConditionalVAE(keras.Model):
         if not kwargs.get("_use_cached_eval_dataset"):
             x, y = self._check(x, y, "x", kwargs.get("sample_weight"))
         self.noise.rewind()
-        return super().evaluate(x, y, **kwargs)
+        with evaluating(self._fused, kwargs | {"x": x, "y": y}) as given:
+            return super().evaluate(**given)
 
     def predict(self, x, condition=None, **kwargs):
         """Reconstructions `(n, *x_shape)`: the mean of p(x | z, y) at the mean of q(z | x, y).
