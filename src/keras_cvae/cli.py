@@ -22,7 +22,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from keras_cvae.backend import choose_backend
+from keras_cvae.backend import choose_backend, prepare_command
 from keras_cvae.config import RunConfig, load_config, presets
 
 app = typer.Typer(
@@ -692,6 +692,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         choose_backend()
+        prepare_command()
         app(prog_name="cvae")
     except SystemExit as end:
         if end.code != 130:
