@@ -21,7 +21,7 @@ from keras_cvae import conditions, importance, sampling
 from keras_cvae.fastpath import Fused, evaluating, fitting
 from keras_cvae.networks import BACKBONES, TopDown
 from keras_cvae.networks.assembly import assemble
-from keras_cvae.networks.parts import deserialize, serialize
+from keras_cvae.networks.parts import deserialize, rebuilt, serialize
 from keras_cvae.objectives import OBJECTIVES, Terms
 from keras_cvae.priors import concatenate
 
@@ -531,6 +531,7 @@ class ConditionalVAE(keras.Model):
     def get_config(self):
         return {
             "name": self.name,
+            "precision": self.dtype_policy.name,
             "x_shape": self.x_shape,
             "condition": serialize(self.condition),
             "latent_dim": self.channels,
@@ -545,7 +546,7 @@ class ConditionalVAE(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**{name: deserialize(value) for name, value in config.items()})
+        return rebuilt(cls, config)
 
     def build(self, input_shape=None):
         """Nothing to do: the constructor builds."""

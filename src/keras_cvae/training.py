@@ -12,7 +12,6 @@ A run folder holds
 Every file is written under a temporary name and renamed.
 """
 
-import contextlib
 import json
 import math
 import os
@@ -42,6 +41,7 @@ from keras_cvae.likelihoods import (
 from keras_cvae.model import ConditionalVAE
 from keras_cvae.model import load as load_model
 from keras_cvae.networks import MLP, Backbone, Conv, TopDown
+from keras_cvae.networks.parts import precision
 from keras_cvae.objectives import ELBO, IWAE, Cyclical, Warmup
 
 CHECKPOINT_SECONDS = 10.0
@@ -184,7 +184,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
     keras.utils.set_random_seed(config.seed)
     steps = math.ceil(len(data.train) / config.batch_size)
     total = epochs(config, len(data.train)) * steps
-    with _precision(config.precision):
+    with precision(config.precision):
         model = ConditionalVAE(
             data.x_shape,
             _condition(config, data),
@@ -255,16 +255,6 @@ def epochs(config: RunConfig, examples: int) -> int:
         return config.epochs
     steps = math.ceil(examples / config.batch_size)
     return min(max(round(STEPS / steps), 20), 300)
-
-
-@contextlib.contextmanager
-def _precision(name: str):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def train(
@@ -432,8 +422,7 @@ def _restored(run: Run, fresh: ConditionalVAE, examples: int) -> tuple[Condition
     path = next((p for p in (run.checkpoint, run.model_path) if p.is_file()), None)
     if path is None:
         return fresh, 0
-    with _precision(run.config.precision):
-        model = load_model(path)
+    model = load_model(path)
     return model, int(model.step) // math.ceil(examples / run.config.batch_size)
 
 
