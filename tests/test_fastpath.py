@@ -1,7 +1,6 @@
 """The fast path gives the numbers of the plain one, where it applies, and is not in the way."""
 
 import signal
-import threading
 
 import keras
 import numpy as np
@@ -62,34 +61,31 @@ def assert_same_fit(monkeypatch, run):
 
 
 @needs_jax
-@pytest.mark.parametrize(
-    "given",
-    [
-        {
-            "sample_weight": np.linspace(0, 2, N),
-            "batch_size": 16,  # the last batch is smaller
-            "validation_data": (X[:40], Y[:40], np.ones(40)),
-        },
-        {"validation_split": 0.3, "shuffle": False},
-    ],
-    ids=["weighted", "split"],
-)
-def test_arrays_train_to_the_same_bits(given, monkeypatch):
+def test_arrays_train_to_the_same_bits(monkeypatch):
     def run():
-        trained = model()
-        return trained.fit(X, Y, **given, epochs=3, verbose=0), trained
+        trained = model(likelihood=Gaussian("optimal"))  # depends on the batch as a whole
+        trained.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2)))
+        history = trained.fit(
+            X,
+            Y,
+            batch_size=16,  # the last batch is smaller
+            sample_weight=np.linspace(0, 2, N),
+            validation_data=(X[:40], Y[:40], np.ones(40)),
+            epochs=3,
+            verbose=0,
+        )
+        return history, trained
 
     assert_same_fit(monkeypatch, run)
 
 
 @needs_jax
-@pytest.mark.parametrize(("n", "binarize"), [(64, "none"), (N, "dynamic")])
-def test_batches_train_to_the_same_bits(n, binarize, monkeypatch):
+def test_batches_train_to_the_same_bits(monkeypatch):
     def run():
         trained = model(prior="conditional")
         history = trained.fit(
-            batches(n, shuffle=True, seed=5, epoch=2, binarize=binarize),
-            validation_data=batches(40, binarize=binarize),
+            batches(shuffle=True, seed=5, epoch=2, binarize="dynamic"),
+            validation_data=batches(40, binarize="dynamic"),
             initial_epoch=2,
             epochs=5,
             shuffle=False,
@@ -101,22 +97,11 @@ def test_batches_train_to_the_same_bits(n, binarize, monkeypatch):
 
 
 @needs_jax
-def test_statistics_of_the_batch_and_loss_scaling_train_to_the_same_bits(monkeypatch):
-    def run():
-        trained = model(likelihood=Gaussian("optimal"))
-        trained.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2)))
-        return trained.fit(X, Y, batch_size=16, epochs=3, verbose=0), trained
-
-    assert_same_fit(monkeypatch, run)
-
-
-@needs_jax
-@pytest.mark.parametrize("stream", [False, True])
-def test_evaluation_is_the_same(stream, monkeypatch):
+def test_evaluation_is_the_same(monkeypatch):
     def run():
         trained = model()
-        given = (batches(binarize="dynamic"),) if stream else (X, Y)
-        return [trained.evaluate(*given, verbose=0) for _ in range(2)], trained
+        data = batches(binarize="none")
+        return [trained.evaluate(data, verbose=0) for _ in range(2)], trained
 
     (fast, _), (plain, _) = ways(monkeypatch, run)
     np.testing.assert_allclose(fast, plain, rtol=1e-6)
@@ -124,16 +109,22 @@ def test_evaluation_is_the_same(stream, monkeypatch):
 
 
 @needs_jax
-def test_a_second_fit_goes_on_and_compiles_nothing():
-    trained = model()
-    data = batches(64, shuffle=True)
-    trained.fit(data, epochs=2, shuffle=False, verbose=0)
-    compiled = trained._fused.program("train")._cache_size()
-    trained.fit(data, epochs=1, shuffle=False, verbose=0)
-    assert trained._fused.program("train")._cache_size() == compiled
-    whole = model()
-    whole.fit(batches(64, shuffle=True), epochs=3, shuffle=False, verbose=0)
-    np.testing.assert_array_equal(trained.get_weights()[0], whole.get_weights()[0])
+def test_a_second_fit_compiles_nothing_and_many_steps_run_at_once(monkeypatch):
+    monkeypatch.setattr(fastpath, "SECONDS", 1e9)
+    trained, heard, calls = model(), Steps(), []
+    run = fastpath._Function._advance
+    monkeypatch.setattr(
+        fastpath._Function, "_advance", lambda self, s: calls.append(self.done) or run(self, s)
+    )
+    for epochs in (3, 1):
+        data = batches(64, shuffle=True)
+        trained.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=[heard])
+        assert trained._fused.program("train")._cache_size() == 1
+    # One to compile, one to measure, the rest; then whole epochs.
+    assert calls == [0, 1, 2, 0, 0, 0]
+    assert sorted(heard.steps) == sorted(4 * [0, 1, 2, 3])
+    assert np.isfinite(heard.losses).all()
+    assert trained.step == 16
 
 
 # Ordinary callbacks ------------------------------------------------------------------------------
@@ -146,42 +137,20 @@ class Steps(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self.steps, self.losses, self.threads = [], [], set()
+        self.steps, self.losses = [], []
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps.append(batch)
         self.losses.append(logs["loss"])
-        self.threads.add(threading.current_thread())
 
 
-@needs_jax
-def test_callbacks_hear_of_every_step():
-    trained, heard = model(), Steps()
-    trained.fit(X, Y, batch_size=16, epochs=2, verbose=0, callbacks=[heard])
-    assert trained._fused._programs
-    assert sorted(heard.steps) == sorted(2 * list(range(5)))
-    assert trained.step == 10
-    assert np.isfinite(heard.losses).all()
-
-
-@needs_jax
-def test_many_steps_run_at_once(monkeypatch):
-    monkeypatch.setattr(fastpath, "SECONDS", 1e9)
-    calls = []
-    run = fastpath._Function._advance
-    monkeypatch.setattr(
-        fastpath._Function, "_advance", lambda self, s: calls.append(self.done) or run(self, s)
-    )
-    model().fit(batches(64, shuffle=True), epochs=3, shuffle=False, verbose=0)
-    assert calls == [0, 1, 2, 0, 0]  # one to compile, one to measure, the rest; whole epochs
-
-
-@needs_jax
 @pytest.mark.parametrize(
     "reason",
     [
-        {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: None)]},
+        {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=print)]},
         {"steps_per_epoch": 2},
+        {"shuffle": "batch"},
+        {"class_weight": {0: 1.0}},
         {"compile": {"run_eagerly": True}},
         {"compile": {"jit_compile": False}},
         {"memory": 0},
@@ -192,30 +161,30 @@ def test_otherwise_the_plain_path_runs(reason, monkeypatch):
     trained, reason = model(), dict(reason)
     trained.compile(**reason.pop("compile", {}))
     monkeypatch.setattr(fastpath, "MEMORY", reason.pop("memory", 0.5))
-    trained.fit(X, Y, batch_size=35, epochs=1, verbose=0, **reason)
-    assert not trained._fused._programs
-    assert trained.step == 2
+    with fastpath.fitting(trained._fused, {"x": X, "y": Y, **reason}) as given:
+        assert given["x"] is X
+        assert trained.train_function is None
 
 
 @needs_jax
 def test_usual_callbacks_are_no_reason_for_the_plain_path(tmp_path):
     trained = model()
-    trained.fit(
-        X,
-        Y,
-        epochs=2,
-        verbose=0,
-        validation_split=0.2,
-        callbacks=[
-            keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True),
-            keras.callbacks.EarlyStopping(patience=1),
-            keras.callbacks.ReduceLROnPlateau(),
-            keras.callbacks.TerminateOnNaN(),
-            keras.callbacks.CSVLogger(tmp_path / "log.csv"),
-        ],
-    )
-    assert set(trained._fused._programs) == {"train", "test"}
-    assert (tmp_path / "best.keras").is_file()
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True),
+        keras.callbacks.EarlyStopping(patience=1),
+        keras.callbacks.ReduceLROnPlateau(),
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+        Steps(),
+    ]
+    given = {"x": X, "y": Y, "callbacks": callbacks, "validation_split": 0.2}
+    with fastpath.fitting(trained._fused, given) as replaced:
+        train, held = replaced["x"].stored, replaced["validation_data"].stored
+        np.testing.assert_array_equal(train.x, X[:56])
+        np.testing.assert_array_equal(held.y, Y[56:])
+        assert callable(trained.train_function)
+        assert callable(trained.test_function)
+    assert trained.train_function is None
 
 
 @needs_jax
@@ -233,9 +202,6 @@ def test_ctrl_c_ends_it_between_two_programs_with_the_model_whole(monkeypatch):
         trained.fit(X, Y, batch_size=16, epochs=1, verbose=0)
     assert trained.step == 2
     assert np.isfinite(trained.get_weights()[0]).all()
-    monkeypatch.undo()
-    trained.fit(X, Y, batch_size=16, epochs=1, verbose=0)
-    assert trained.step == 7
 
 
 @needs_jax

@@ -176,8 +176,10 @@ def _train(data: str, config: RunConfig, folder: Path, **options: Any) -> Any:
     from keras_cvae import training
 
     # Keras callbacks can only be defined once Keras is there.
+    from keras_cvae.fastpath import flush_denormals
     from keras_cvae.progress import EpochBar
 
+    flush_denormals()
     bar = EpochBar(err)
     try:
         return training.train(data, config, folder, callbacks=[bar], progress=_progress, **options)
