@@ -203,7 +203,8 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
             ema_momentum=config.ema or 0.99,
         )
         if config.precision == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            # Losses of hundreds of nats overflow at the default, 2^15: the first steps are skipped.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
     model.compile(optimizer)
     return model
 
