@@ -1,12 +1,14 @@
 """Environments of other software: made once under the ignored `.venv-peers`, one for each."""
 
 import json
+import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+KERAS = ("tensorflow-cpu==2.21.0", "keras==3.15.1")
 PYTHAE = ("torch==2.13.0", "pythae==0.1.2")  # torch first: one build, chosen here
 
 
@@ -24,8 +26,16 @@ def python(name: str, requirements: tuple[str, ...]) -> Path:
     return interpreter
 
 
-def measure(interpreter: Path | str, script: str, *arguments: object) -> dict:
+def measure(
+    interpreter: Path | str, script: str, *arguments: object, environment: dict | None = None
+) -> dict:
     """What `script` prints as its last line of standard output, JSON."""
     command = [str(interpreter), script, *map(str, arguments)]
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    answer = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | (environment or {}),
+    )
     return json.loads(answer.stdout.splitlines()[-1])

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from conftest import ROOT
+from keras_cvae import backend
 
 
 def choose(home, before="", **environment):
@@ -82,3 +83,55 @@ def test_a_backend_that_is_not_installed(tmp_path, backend):
     error = choose(tmp_path, KERAS_BACKEND=backend)
     assert f"ImportError: The Keras backend '{backend}' (from KERAS_BACKEND)" in error
     assert f"pip install {backend}" in error
+
+
+def command(script, **environment):
+    """The last line that a script prints in the process of a command called cvae."""
+    script = f"import sys; sys.argv[0] = 'cvae'\nfrom keras_cvae import backend\n{script}"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_the_command_imports_a_light_keras_and_all_the_rest_later():
+    answer = command(
+        "backend.choose_backend(); backend.prepare_command(); import keras, sys\n"
+        "light = not {'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "import sklearn.base, matplotlib.pyplot\n"
+        "print(light, keras.Model.__name__)"
+    )
+    assert answer == "True Model"
+
+
+@pytest.mark.skipif(os.environ.get("KERAS_BACKEND", "jax") != "jax", reason="JAX's cache")
+def test_the_command_keeps_compiled_programs_in_the_cache_folder(tmp_path):
+    script = (
+        "backend.prepare_command(); import jax; jax.jit(lambda x: x + 1)(1.0)\n"
+        "print(jax.config.jax_compilation_cache_dir)"
+    )
+    given = {"JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    own = tmp_path / "own"
+    assert command(script, JAX_COMPILATION_CACHE_DIR=str(own), **given) == str(own)
+    assert len(list(own.iterdir())) == 1
+    command(
+        script,
+        JAX_COMPILATION_CACHE_DIR=str(tmp_path / "none"),
+        JAX_ENABLE_COMPILATION_CACHE="0",
+        **given,
+    )
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_cache_folder_is_the_systems(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert backend.cache_folder() == tmp_path / "keras-cvae"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert backend.cache_folder().parts[-2:] == (".cache", "keras-cvae")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert backend.cache_folder().parts[-3:] == ("Library", "Caches", "keras-cvae")

@@ -12,6 +12,7 @@ from scipy import stats
 import keras_cvae
 from conftest import ROOT
 from keras_cvae import ELBO, IWAE, ConditionalVAE, Gaussian
+from keras_cvae.networks.parts import precision
 
 FIT = {"epochs": 2, "batch_size": 16, "shuffle": False, "verbose": 0}  # 40 rows: 16, 16, 8
 
@@ -142,16 +143,26 @@ def test_training_improves_the_bound(data, small):
     assert losses[-1] < losses[0] - 0.3
 
 
-def test_mixed_precision_trains(data, small):
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = small(prior="conditional")
-        history = model.fit(*data, **FIT).history
-    finally:
-        keras.config.set_dtype_policy(policy)
-    assert np.isfinite(history["loss"]).all()
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_as_well_and_is_saved(name, data, small, tmp_path):
+    def trained(policy):
+        keras.utils.set_random_seed(0)
+        with precision(policy):
+            model = small(prior="conditional", seed=0)
+        adam = keras.optimizers.Adam(1e-2)
+        scaled = policy == "mixed_float16"
+        model.compile(keras.optimizers.LossScaleOptimizer(adam) if scaled else adam)
+        return model, model.fit(*data, **FIT | {"epochs": 15}).history["loss"][-1]
+
+    model, loss = trained(name)
+    assert loss == pytest.approx(trained("float32")[1], abs=0.1)  # nats
     assert all(str(w.dtype) in ("float32", "int32", "uint32", "int64") for w in model.variables)
+    model.save(tmp_path / "mixed.keras")
+    again = keras_cvae.load(tmp_path / "mixed.keras")
+    assert again.dtype_policy.name == again.encoder.dtype_policy.name == name
+    np.testing.assert_array_equal(again.encode(*data), model.encode(*data))
+    model.encoder.save(tmp_path / "encoder.keras")
+    assert keras.saving.load_model(tmp_path / "encoder.keras").dtype_policy.name == name
 
 
 def test_summary_counts_the_weights(small):

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_cvae import masks
-from keras_cvae.backend import choose_backend
+from keras_cvae.backend import choose_backend, prepare_command
 from keras_cvae.config import RunConfig, load_config, presets
 
 app = typer.Typer(
@@ -187,8 +187,10 @@ def _train(data: str, config: RunConfig, folder: Path, **options: Any) -> Any:
     from keras_cvae import training
 
     # Keras callbacks can only be defined once Keras is there.
+    from keras_cvae.fastpath import flush_denormals
     from keras_cvae.progress import EpochBar
 
+    flush_denormals()
     bar = EpochBar(err)
     try:
         return training.train(data, config, folder, callbacks=[bar], progress=_progress, **options)
@@ -811,6 +813,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         choose_backend()
+        prepare_command()
         app(prog_name="cvae")
     except SystemExit as end:
         if end.code != 130:

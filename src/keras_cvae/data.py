@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 from keras_cvae import masks
 from keras_cvae.conditions import take
 from keras_cvae.errors import nearest
+from keras_cvae.fastpath import Stored, binarized
 
 __all__ = [
     "Batches",
@@ -990,12 +991,10 @@ class Batches(keras.utils.PyDataset):
         else:
             pixels = self.split.x[rows]
             if self.shuffle:
-                # + 1: a trailing 0 would seed the very stream that ordered the epoch.
-                rng = np.random.default_rng([self.seed, epoch, index + 1])
-                noise = _noise(rng, pixels.shape, pixels.dtype)
+                x = binarized(pixels, rows, self._key(epoch))
             else:
                 noise = self._fixed_noise(start, stop, pixels.dtype)
-            x = np.less(noise, pixels).astype(np.float32)
+                x = np.less(noise, pixels).astype(np.float32)
         return (x,) if self.split.y is None else (x, take(self.split.y, rows))
 
     # Keras 3.15 calls on_epoch_end once before the first epoch of every fit (with an on_epoch_begin
@@ -1016,6 +1015,27 @@ class Batches(keras.utils.PyDataset):
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
             cached = self._order = (epoch, order)
         return cached[1]
+
+    def _key(self, epoch: int) -> np.ndarray:
+        # + 1: a trailing 0 would give the very entropy that ordered the epoch.
+        return np.random.SeedSequence([self.seed, epoch, 1]).generate_state(2)
+
+    def stored(self) -> Stored | None:
+        """Returns what JAX's fast path needs; None if the batches must be made here one by one."""
+        if not isinstance(self.split.x, np.ndarray) or type(self) is not Batches:
+            return None
+        x, dynamic = self.split.x, self.binarize == "dynamic"
+        if dynamic and not self.shuffle:
+            x = np.less(self._fixed_noise(0, len(x), x.dtype), x) * np.uint8(255)
+        return Stored(
+            x,
+            self.batch_size,
+            self.split.y,
+            order=lambda: self._permutation(self.epoch).astype(np.int32) if self.shuffle else None,
+            key=lambda: self._key(self.epoch) if dynamic and self.shuffle else None,
+            begin=self.on_epoch_begin,
+            end=self.on_epoch_end,
+        )
 
     def _fixed_noise(self, start: int, stop: int, dtype: np.dtype) -> np.ndarray:
         first, last = start // _NOISE_ROWS, -(-stop // _NOISE_ROWS)

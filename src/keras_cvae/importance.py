@@ -160,10 +160,10 @@ class LogWeights(Step):
         return self.likelihood.log_prob(inputs["x"], parameters) + log_ratio
 
 
-class PriorWeights(Step):
-    """log w `(samples, batch)` with the prior as the proposal: w = p(x | z, y), z ~ p(z | y)."""
+class PriorWeights(LogWeights):
+    """The same with the prior as the proposal: w = p(x | z, y), z ~ p(z | y)."""
 
-    def call(self, inputs):
+    def weigh(self, inputs):
         parameters = self.hierarchy.generate(self.features(inputs), inputs["noise"])
         return self.likelihood.log_prob(inputs["x"], parameters)
 

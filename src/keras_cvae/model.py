@@ -18,9 +18,10 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import conditions, importance, masks, sampling
+from keras_cvae.fastpath import Fused, evaluating, fitting
 from keras_cvae.networks import BACKBONES, TopDown
 from keras_cvae.networks.assembly import assemble
-from keras_cvae.networks.parts import deserialize, serialize
+from keras_cvae.networks.parts import deserialize, rebuilt, serialize
 from keras_cvae.objectives import OBJECTIVES, Terms
 from keras_cvae.priors import concatenate
 
@@ -141,6 +142,7 @@ class ConditionalVAE(keras.Model):
         self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction")
         self.kl_tracker = keras.metrics.Mean(name="kl")
         self._reconstructs = False
+        self._fused = Fused(self)
         self.built = True
 
     # The equation.
@@ -219,6 +221,7 @@ class ConditionalVAE(keras.Model):
                 "it with ConditionalVAE(objective=...)."
             )
         super().compile(optimizer=optimizer, **kwargs)
+        self._fused = Fused(self)
 
     def compile_from_config(self, config):
         self.compile(**deserialize(config))
@@ -249,15 +252,10 @@ class ConditionalVAE(keras.Model):
             vx, *rest = validation_data
             vx, vy = self._check(vx, rest[0] if rest else None, "validation x")
             validation_data = (vx, vy, *rest[1:])
-        return super().fit(
-            x,
-            y,
-            batch_size,
-            epochs,
-            sample_weight=sample_weight,
-            validation_data=validation_data,
-            **kwargs,
-        )
+        data = {"x": x, "y": y, "sample_weight": sample_weight, "validation_data": validation_data}
+        given = kwargs | data | {"batch_size": batch_size, "epochs": epochs}
+        with fitting(self._fused, given) as given:
+            return super().fit(**given)
 
     def evaluate(self, x=None, y=None, **kwargs):
         """As in Keras, with the same noise at every call and schedules at their end.
@@ -268,7 +266,8 @@ class ConditionalVAE(keras.Model):
         if not kwargs.get("_use_cached_eval_dataset"):
             x, y = self._check(x, y, "x", kwargs.get("sample_weight"))
         self.noise.rewind()
-        return super().evaluate(x, y, **kwargs)
+        with evaluating(self._fused, kwargs | {"x": x, "y": y}) as given:
+            return super().evaluate(**given)
 
     def predict(self, x, condition=None, **kwargs):
         """Reconstructions `(n, *x_shape)`: the mean of p(x | z, y) at the mean of q(z | x, y).
@@ -613,6 +612,7 @@ class ConditionalVAE(keras.Model):
     def get_config(self):
         return {
             "name": self.name,
+            "precision": self.dtype_policy.name,
             "x_shape": self.x_shape,
             "condition": serialize(self.condition),
             "latent_dim": self.channels,
@@ -627,7 +627,7 @@ class ConditionalVAE(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**{name: deserialize(value) for name, value in config.items()})
+        return rebuilt(cls, config)
 
     def build(self, input_shape=None):
         """Nothing to do: the constructor builds."""

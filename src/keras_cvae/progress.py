@@ -14,6 +14,8 @@ SECONDS_BETWEEN_LINES = 10.0
 class EpochBar(keras.callbacks.Callback):
     """One bar over all epochs with the latest losses; where nobody watches, a line now and then."""
 
+    async_safe = True  # it does not look at the model, so many steps may run between its calls
+
     def __init__(self, console: Console):
         super().__init__()
         self.console = console

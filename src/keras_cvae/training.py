@@ -12,7 +12,6 @@ A run folder holds
 Every file is written under a temporary name and renamed.
 """
 
-import contextlib
 import json
 import math
 import os
@@ -51,6 +50,7 @@ from keras_cvae.likelihoods import (
 from keras_cvae.model import ConditionalVAE
 from keras_cvae.model import load as load_model
 from keras_cvae.networks import MLP, Backbone, Conv, TopDown
+from keras_cvae.networks.parts import precision
 from keras_cvae.objectives import ELBO, GSNN, IWAE, Cyclical, Hybrid, Objective, Warmup
 
 CHECKPOINT_SECONDS = 10.0
@@ -194,7 +194,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
     keras.utils.set_random_seed(config.seed)
     steps = math.ceil(len(data.train) / config.batch_size)
     total = epochs(config, len(data.train)) * steps
-    with _precision(config.precision):
+    with precision(config.precision):
         model = ConditionalVAE(
             data.x_shape,
             _condition(config, data),
@@ -213,7 +213,8 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
             ema_momentum=config.ema or 0.99,
         )
         if config.precision == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            # Losses of hundreds of nats overflow at the default, 2^15: the first steps are skipped.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
     model.compile(optimizer)
     return model
 
@@ -280,16 +281,6 @@ def epochs(config: RunConfig, examples: int) -> int:
         return config.epochs
     steps = math.ceil(examples / config.batch_size)
     return min(max(round(STEPS / steps), 20), 300)
-
-
-@contextlib.contextmanager
-def _precision(name: str):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def train(
@@ -457,8 +448,7 @@ def _restored(run: Run, fresh: ConditionalVAE, examples: int) -> tuple[Condition
     path = next((p for p in (run.checkpoint, run.model_path) if p.is_file()), None)
     if path is None:
         return fresh, 0
-    with _precision(run.config.precision):
-        model = load_model(path)
+    model = load_model(path)
     return model, int(model.step) // math.ceil(examples / run.config.batch_size)
 
 

@@ -8,6 +8,7 @@ Each can be called, used to predict, saved and loaded on its own, on the raw con
 calls the method that the paper's letter names, on features that it computes once.
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -72,7 +73,8 @@ class Part(keras.Model):
 
     def get_config(self):
         own = {name: serialize(value) for name, value in self.arguments().items()}
-        return {"name": self.name, "condition": serialize(self.condition)} | own
+        about = {"name": self.name, "precision": self.dtype_policy.name}
+        return about | {"condition": serialize(self.condition)} | own
 
     def arguments(self) -> dict[str, Any]:
         """The constructor's own arguments."""
@@ -80,13 +82,31 @@ class Part(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**{name: deserialize(value) for name, value in config.items()})
+        return rebuilt(cls, config)
 
     def build(self, input_shape=None):
         """Nothing to do: the constructor builds."""
 
     def build_from_config(self, config):
         """Nothing to do: the constructor builds."""
+
+
+@contextlib.contextmanager
+def precision(name: str | None):
+    """Build networks in this dtype policy, like `mixed_bfloat16`; None leaves it as it is."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name or before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def rebuilt(cls: type, config: dict) -> Any:
+    """An object from its configuration, in the precision that it was built in."""
+    arguments = dict(config)
+    with precision(arguments.pop("precision", None)):
+        return cls(**{name: deserialize(value) for name, value in arguments.items()})
 
 
 def serialize(value: Any) -> Any:

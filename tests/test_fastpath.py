@@ -1,0 +1,252 @@
+"""The fast path gives the numbers of the plain one, where it applies, and is not in the way."""
+
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from keras_cvae import MLP, ConditionalVAE, fastpath
+from keras_cvae.data import Batches, Split
+from keras_cvae.fastpath import _unit, binarized
+from keras_cvae.likelihoods import Gaussian
+
+ON_JAX = keras.backend.backend() == "jax"
+needs_jax = pytest.mark.skipif(not ON_JAX, reason="the fast path is JAX's")
+
+N, SHAPE = 70, (4, 5, 1)
+PIXELS = np.random.default_rng(0).integers(0, 256, (N, *SHAPE), np.uint8)
+X = (PIXELS / np.float32(255)).astype("float32")
+Y = np.arange(N, dtype=np.int32) % 3
+
+
+def model(**kwargs):
+    keras.utils.set_random_seed(3)
+    built = ConditionalVAE(SHAPE, 3, [1, 1], backbone=MLP((8,)), seed=1, **kwargs)
+    built.compile(keras.optimizers.Adam(1e-2))
+    return built
+
+
+def batches(n=N, **kwargs):
+    return Batches(Split(PIXELS[:n], Y[:n]), 16, **kwargs)
+
+
+def ways(monkeypatch, run):
+    """What `run` gives on the fast path and on the plain one, and whether each was taken."""
+    found = []
+    for switch in ("1", "0"):
+        monkeypatch.setenv("KERAS_CVAE_FASTPATH", switch)
+        result, trained = run()
+        found.append((result, trained))
+    assert found[0][1]._fused._programs
+    assert not found[1][1]._fused._programs
+    return found
+
+
+def state(trained):
+    variables = [*trained.variables, *trained.optimizer.variables]
+    return {v.path: keras.ops.convert_to_numpy(v) for v in variables}
+
+
+def assert_same_fit(monkeypatch, run):
+    (fast, ours), (plain, theirs) = ways(monkeypatch, run)
+    assert fast.history.keys() == plain.history.keys()
+    for name, values in fast.history.items():  # XLA may sum what is only logged in another order
+        np.testing.assert_allclose(values, plain.history[name], rtol=1e-6)
+    for (path, a), b in zip(state(ours).items(), state(theirs).values(), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=path)
+
+
+# The same numbers --------------------------------------------------------------------------------
+
+
+@needs_jax
+def test_arrays_train_to_the_same_bits(monkeypatch):
+    def run():
+        trained = model(likelihood=Gaussian("optimal"))  # depends on the batch as a whole
+        trained.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2)))
+        history = trained.fit(
+            X,
+            Y,
+            batch_size=16,  # the last batch is smaller
+            sample_weight=np.linspace(0, 2, N),
+            validation_data=(X[:40], Y[:40], np.ones(40)),
+            epochs=3,
+            verbose=0,
+        )
+        return history, trained
+
+    assert_same_fit(monkeypatch, run)
+
+
+@needs_jax
+def test_batches_train_to_the_same_bits(monkeypatch):
+    def run():
+        trained = model(prior="conditional")
+        history = trained.fit(
+            batches(shuffle=True, seed=5, epoch=2, binarize="dynamic"),
+            validation_data=batches(40, binarize="dynamic"),
+            initial_epoch=2,
+            epochs=5,
+            shuffle=False,
+            verbose=0,
+        )
+        return history, trained
+
+    assert_same_fit(monkeypatch, run)
+
+
+@needs_jax
+def test_evaluation_is_the_same(monkeypatch):
+    def run():
+        trained = model()
+        data = batches(binarize="none")
+        return [trained.evaluate(data, verbose=0) for _ in range(2)], trained
+
+    (fast, _), (plain, _) = ways(monkeypatch, run)
+    np.testing.assert_allclose(fast, plain, rtol=1e-6)
+    assert fast[0] == fast[1]
+
+
+@needs_jax
+def test_a_second_fit_compiles_nothing_and_many_steps_run_at_once(monkeypatch):
+    monkeypatch.setattr(fastpath, "SECONDS", 1e9)
+    trained, heard, calls = model(), Steps(), []
+    run = fastpath._Function._advance
+    monkeypatch.setattr(
+        fastpath._Function, "_advance", lambda self, s: calls.append(self.done) or run(self, s)
+    )
+    for epochs in (3, 1):
+        data = batches(64, shuffle=True)
+        trained.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=[heard])
+        assert trained._fused.program("train")._cache_size() == 1
+    # One to compile, one to measure, the rest; then whole epochs.
+    assert calls == [0, 1, 2, 0, 0, 0]
+    assert sorted(heard.steps) == sorted(4 * [0, 1, 2, 3])
+    assert np.isfinite(heard.losses).all()
+    assert trained.step == 16
+
+
+# Ordinary callbacks ------------------------------------------------------------------------------
+
+
+class Steps(keras.callbacks.Callback):
+    """Hears of every step, and does not look at the model."""
+
+    async_safe = True
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.losses = [], []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps.append(batch)
+        self.losses.append(logs["loss"])
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=print)]},
+        {"steps_per_epoch": 2},
+        {"shuffle": "batch"},
+        {"class_weight": {0: 1.0}},
+        {"compile": {"run_eagerly": True}},
+        {"compile": {"jit_compile": False}},
+        {"memory": 0},
+    ],
+    ids=str,
+)
+def test_otherwise_the_plain_path_runs(reason, monkeypatch):
+    trained, reason = model(), dict(reason)
+    trained.compile(**reason.pop("compile", {}))
+    monkeypatch.setattr(fastpath, "MEMORY", reason.pop("memory", 0.5))
+    with fastpath.fitting(trained._fused, {"x": X, "y": Y, **reason}) as given:
+        assert given["x"] is X
+        assert trained.train_function is None
+
+
+@needs_jax
+def test_usual_callbacks_are_no_reason_for_the_plain_path(tmp_path):
+    trained = model()
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True),
+        keras.callbacks.EarlyStopping(patience=1),
+        keras.callbacks.ReduceLROnPlateau(),
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+        Steps(),
+    ]
+    given = {"x": X, "y": Y, "callbacks": callbacks, "validation_split": 0.2}
+    with fastpath.fitting(trained._fused, given) as replaced:
+        train, held = replaced["x"].stored, replaced["validation_data"].stored
+        np.testing.assert_array_equal(train.x, X[:56])
+        np.testing.assert_array_equal(held.y, Y[56:])
+        assert callable(trained.train_function)
+        assert callable(trained.test_function)
+    assert trained.train_function is None
+
+
+@needs_jax
+def test_ctrl_c_ends_it_between_two_programs_with_the_model_whole(monkeypatch):
+    monkeypatch.setattr(fastpath, "SECONDS", 1e-9)  # one step a program
+    trained, advance = model(), fastpath._Function._advance
+
+    def interrupted(self, state):
+        if self.done == 2:
+            signal.raise_signal(signal.SIGINT)
+        return advance(self, state)
+
+    monkeypatch.setattr(fastpath._Function, "_advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained.fit(X, Y, batch_size=16, epochs=1, verbose=0)
+    assert trained.step == 2
+    assert np.isfinite(trained.get_weights()[0]).all()
+
+
+@needs_jax
+def test_errors_are_those_of_the_plain_path():
+    with pytest.raises(ValueError, match=r"shape \(20,\).*expects \(4, 5, 1\)"):
+        model().fit(Batches(Split(PIXELS.reshape(N, -1), Y), 16), shuffle=False, verbose=0)
+    with pytest.raises(ValueError, match="no condition"):
+        model().fit(Batches(Split(PIXELS), 16), shuffle=False, verbose=0)
+
+
+# Numbers -----------------------------------------------------------------------------------------
+
+
+@needs_jax
+def test_bytes_become_the_numbers_that_numpy_makes_of_them():
+    import jax
+
+    values = np.arange(256, dtype=np.uint8)
+    expected = np.divide(values, np.float32(255), dtype=np.float32)
+    np.testing.assert_array_equal(jax.jit(_unit)(values), expected)
+    np.testing.assert_array_equal(_unit(values), expected)
+
+
+@needs_jax
+@pytest.mark.parametrize("x", [PIXELS, X, PIXELS[:, :3, :1]], ids=["bytes", "floats", "odd"])
+def test_both_draw_the_same_pixels(x):
+    import jax
+
+    rows, key = np.arange(100, 100 + N), np.array([1, 2**32 - 1], np.uint32)
+    drawn = jax.jit(lambda *a: binarized(*a, jax.numpy))(x, rows, key)
+    np.testing.assert_array_equal(drawn, binarized(x, rows, key))
+
+
+def test_draws_are_independent_of_each_other():
+    half = np.full((2000, 65), 0.5, np.float32)  # bits; the words hold two pixels each
+    drawn = [
+        2 * binarized(half, np.arange(first, first + 2000), np.array([first, key], np.uint32)) - 1
+        for first in (0, 2000)
+        for key in (0, 1)
+    ]
+    z = np.concatenate(drawn, axis=1)  # (2000, 260) signs
+    correlation = z.T @ z / len(z)
+    np.fill_diagonal(correlation, 0.0)
+    assert np.abs(correlation).max() < 5.5 / np.sqrt(len(z))  # pixels and keys
+    rows = z @ z.T / z.shape[1]
+    np.fill_diagonal(rows, 0.0)
+    assert np.abs(rows).max() < 6.5 / np.sqrt(z.shape[1])
+    assert abs(z.mean()) < 4 / np.sqrt(z.size)
