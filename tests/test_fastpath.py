@@ -155,7 +155,7 @@ class Steps(keras.callbacks.Callback):
         {"compile": {"jit_compile": False}},
         {"memory": 0},
     ],
-    ids=str,
+    ids=lambda reason: next(iter(reason)),
 )
 def test_otherwise_the_plain_path_runs(reason, monkeypatch):
     trained, reason = model(), dict(reason)
