@@ -161,7 +161,7 @@ class CausalBernoulli(Bernoulli):
     """
 
     independent = False
-    chunk = 8  # examples at once: what stays in the caches is worth more than parallel work
+    chunk = 20  # examples at once: what stays in the caches is worth more than parallel work
 
     def __init__(self, channels=16, reach=3, near=1, **kwargs):
         super().__init__(**kwargs)
