@@ -176,10 +176,11 @@ class CausalBernoulli(Bernoulli):
         around = range(-self.near, self.near + 1)
         self.around = [(i, j) for i in around for j in around]
         he = keras.initializers.VarianceScaling(2.0, "fan_out")  # the last axis is summed over
-        self.a = self.add_weight((self.channels, len(self.before)), he, name="a")
-        self.b = self.add_weight((self.channels, len(self.around)), he, name="b")
-        self.c = self.add_weight((self.channels, 1), "zeros", name="c")
-        self.v = self.add_weight((1, self.channels), "zeros", name="v")
+        kept: dict[str, Any] = {"dtype": "float32", "autocast": False}
+        self.a = self.add_weight((self.channels, len(self.before)), he, name="a", **kept)
+        self.b = self.add_weight((self.channels, len(self.around)), he, name="b", **kept)
+        self.c = self.add_weight((self.channels, 1), "zeros", name="c", **kept)
+        self.v = self.add_weight((1, self.channels), "zeros", name="v", **kept)
 
     def get_config(self):
         own = {"channels": self.channels, "reach": self.reach, "near": self.near}
