@@ -202,23 +202,34 @@ class CausalBernoulli(Bernoulli):
         x = ops.reshape(x, (-1, some, height, width, 1))
         logits = ops.reshape(parameters, (-1, n // some, some, height, width, 1))
         logits = ops.swapaxes(logits, 0, 1)  # (parts, samples, some, height, width, 1)
-        density = keras.remat(self.log_density)  # its hidden units would not fit the caches
-        each = ops.map(lambda both: ops.sum(density(*both), axis=(-3, -2, -1)), (x, logits))
+        shifted = keras.remat(self._given_neighbours)  # its hidden units would not fit the caches
+        weights = self._weights()
+
+        def part(both):
+            density = Bernoulli.log_density(self, both[0], shifted(*both, *weights))
+            return ops.sum(density, axis=(-3, -2, -1))
+
+        each = ops.map(part, (x, logits))
         return ops.reshape(ops.swapaxes(each, 0, 1), lead)
 
     def log_density(self, x, parameters, training=False, scored=None):
-        return super().log_density(x, self._given_neighbours(x, parameters), training)
+        logits = self._given_neighbours(x, parameters, *self._weights())
+        return super().log_density(x, logits, training)
 
-    def _given_neighbours(self, x, parameters):
+    def _weights(self) -> list:
+        # As tensors: TensorFlow's recomputed gradients reach arguments, not variables in a loop.
+        return [ops.convert_to_tensor(weight) for weight in (self.a, self.b, self.c, self.v)]
+
+    def _given_neighbours(self, x, parameters, a, b, c, v):
         """The logits `(..., batch, height, width, 1)` of p(x_i | x_<i, z, y)."""
         height, width = x.shape[1:3]
         signs = ops.reshape(2.0 * x - 1.0, (-1, height, width))
         logits = ops.reshape(parameters, (-1, height, width))
-        seen = self.a @ _windows(signs, self.before, self.reach) + self.c
-        near = self.b @ _windows(logits, self.around, self.near)
+        seen = a @ _windows(signs, self.before, self.reach) + c
+        near = b @ _windows(logits, self.around, self.near)
         near = ops.reshape(near, (self.channels, -1, seen.shape[-1] or ops.shape(seen)[-1]))
         hidden = ops.relu(seen[:, None] + near)  # (channels, samples, batch * height * width)
-        shift = self.v @ ops.reshape(hidden, (self.channels, -1))
+        shift = v @ ops.reshape(hidden, (self.channels, -1))
         return parameters + ops.reshape(shift, ops.shape(parameters))
 
     def mean(self, parameters):
