@@ -82,7 +82,9 @@ def test_vectors_have_the_latent_plane_and_the_history(rng, tmp_path):
     run, data = trained(tmp_path / "run", rng.random((40, 5)), np.arange(40) % 2)
     written = draw(run, "all", data=data, suffix=".pdf")
     assert [path.name for path in written] == ["latent.pdf", "history.pdf"]
-    with pytest.raises(NotAPictureError, match=r"'samples' cannot be drawn where x has the shape \(5,\)"):
+    with pytest.raises(
+        NotAPictureError, match=r"'samples' cannot be drawn where x has the shape \(5,\)"
+    ):
         draw(run, "samples", data=data)
 
 
