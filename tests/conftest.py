@@ -2,6 +2,7 @@
 """What all tests share: the backend, seeds, small data and small models."""
 
 import os
+import signal
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +18,9 @@ import keras_cvae  # isort: skip
 import keras
 import numpy as np
 import pytest
+
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
