@@ -446,7 +446,8 @@ class CategoricalValues(Likelihood):
         return ops.squeeze(ops.take_along_axis(log_p, index[..., None], axis=-1), axis=-1)
 
     def mean(self, parameters):
-        p = ops.softmax(self._logits(parameters), axis=-1)
+        # TensorFlow's softmax takes five axes at most, its log_softmax any number.
+        p = ops.exp(ops.log_softmax(self._logits(parameters), axis=-1))
         return ops.sum(p * ops.convert_to_tensor(self.values), axis=-1)
 
     def sample(self, parameters, rng):
