@@ -81,3 +81,12 @@ def test_bad_weights_are_refused(model, weight):
 def test_nothing_to_guide_away_from(small):
     with pytest.raises(ValueError, match="no condition that could be left out"):
         small(condition=None).generate(n=2, guidance=2.0)
+
+
+def test_a_prior_without_a_condition_is_guided_where_the_decoder_has_one(small, data):
+    model = small(condition=Optional(3, dropout=0.5), latent_dim=2, prior="standard")
+    model.fit(*data, epochs=1, verbose=0)
+    plain, guided = (model.generate(1, 4, seed=0, guidance=w) for w in (1.0, 3.0))
+    assert guided.shape == plain.shape
+    assert np.isfinite(guided).all()
+    assert not np.allclose(guided, plain)

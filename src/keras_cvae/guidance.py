@@ -16,8 +16,11 @@ from keras_cvae.priors import Prior
 
 
 def extrapolate(free, given, weight):
-    """From `free` towards `given`, both `(batch, ...)`, by `weight` `(batch,)`: 1 arrives there."""
-    rank = max(len(free.shape), len(given.shape))
+    """From `free` towards `given`, both `(batch, ...)`, by `weight` `(batch,)`: 1 arrives there.
+
+    What does not depend on the condition may lack the batch, as N(0, I) does.
+    """
+    rank = max(len(free.shape), len(given.shape), 2)
     return free + ops.reshape(weight, (-1, *[1] * (rank - 1))) * (given - free)
 
 
