@@ -196,6 +196,7 @@ def test_a_mixture_of_all_kinds_through_every_verb(rng, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras_cvae.load(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.encode(x[:4], some), model.encode(x[:4], some))
+    assert model.encode(x[:4], some, sample=True, seed=0).shape == (4, 2)
     again.fit(x, y, epochs=1, verbose=0)
 
 

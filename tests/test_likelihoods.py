@@ -160,7 +160,7 @@ def causal(rng, **sizes):
 
 def test_causal_bernoulli_is_its_equation(rng):
     likelihood = causal(rng, channels=5, reach=2, near=1)
-    (n, height, width), samples = (8, 4, 5), 3  # eight examples: two chunks would be four each
+    (n, height, width), samples = (2 * CausalBernoulli.chunk, 4, 5), 3  # two parts
     x = rng.integers(0, 2, (n, height, width))
     logits = rng.normal(size=(samples, n, height, width))
     a, b, c, v = (numpy(w) for w in (likelihood.a, likelihood.b, likelihood.c, likelihood.v))

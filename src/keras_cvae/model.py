@@ -316,7 +316,7 @@ class ConditionalVAE(keras.Model):
             return self.encoder.apply(inputs, self._at_once(batch_size))["mean"]
         drawn, size, rng = [], self._at_once(batch_size), np.random.default_rng(seed)
         for start in range(0, len(x), size):
-            part = {name: values[start : start + size] for name, values in inputs.items()}
+            part = conditions.take(inputs, slice(start, start + size))
             noise = rng.standard_normal((1, len(part["x"]), self.latent_dim), "float32")
             features = self.condition.features(part.get("condition"))
             evidence = self.hierarchy.observe(ops.convert_to_tensor(part["x"]), features)

@@ -28,8 +28,38 @@ def named(classes: Any, what: str) -> list:
     return [label.item() if isinstance(label, np.generic) else label for label in labels]
 
 
+class Labelled(Condition):
+    """Base of conditions on K labels, each with a place of its own or a learned vector."""
+
+    def encode_labels(self, labels: list, encoding: str, plain: str, embedding_dim: int) -> None:
+        """Set the width, and create the vectors if the encoding is not the plain one.
+
+        Raises:
+            ValueError: An unknown encoding.
+        """
+        if encoding not in (plain, "embedding"):
+            raise ValueError(
+                f"{type(self).__name__} encoding: received {encoding!r}, expected {plain!r} or "
+                "'embedding'."
+            )
+        self.labels, self.encoding, self.embedding_dim = labels, encoding, int(embedding_dim)
+        self.width = len(labels) if encoding == plain else self.embedding_dim
+        if encoding == "embedding":
+            self.table = self.add_weight(
+                shape=(len(labels), self.embedding_dim),
+                initializer=keras.initializers.RandomNormal(stddev=1.0),
+                name="table",
+            )
+        self._index_of_name = {str(label): i for i, label in enumerate(labels)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels' names, in order."""
+        return tuple(self._index_of_name)
+
+
 @CONDITIONS.register("categorical")
-class Categorical(Condition):
+class Categorical(Labelled):
     """One of K classes, or a mixture of them.
 
     Accepted as y: class numbers `(n,)`, class names `(n,)`, or mixtures `(n, K)` whose rows are
@@ -46,23 +76,11 @@ class Categorical(Condition):
 
     def __init__(self, classes=10, encoding=None, embedding_dim=16, **kwargs):
         super().__init__(**kwargs)
-        self.labels = named(classes, "Categorical classes")
+        labels = named(classes, "Categorical classes")
         if encoding is None:
-            encoding = "embedding" if len(self.labels) > MANY else "onehot"
-        if encoding not in ("onehot", "embedding"):
-            raise ValueError(
-                f"Categorical encoding: received {encoding!r}, expected 'onehot' or 'embedding'."
-            )
-        self.encoding, self.embedding_dim = encoding, int(embedding_dim)
-        self.width = len(self.labels) if encoding == "onehot" else self.embedding_dim
+            encoding = "embedding" if len(labels) > MANY else "onehot"
+        self.encode_labels(labels, encoding, "onehot", embedding_dim)
         self.dtype_in = "int32"
-        if encoding == "embedding":
-            self.table = self.add_weight(
-                shape=(len(self.labels), self.embedding_dim),
-                initializer=keras.initializers.RandomNormal(stddev=1.0),
-                name="table",
-            )
-        self._index_of_name = {str(label): i for i, label in enumerate(self.labels)}
         numeric = all(isinstance(label, int) for label in self.labels)
         self._index_of_number = (
             {label: i for i, label in enumerate(self.labels)}
@@ -74,11 +92,6 @@ class Categorical(Condition):
     def num_classes(self) -> int:
         """K."""
         return len(self.labels)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The classes' names, in order."""
-        return tuple(self._index_of_name)
 
     def get_config(self):
         own = {
@@ -212,7 +225,7 @@ class Categorical(Condition):
 
 
 @CONDITIONS.register("tags")
-class Tags(Condition):
+class Tags(Labelled):
     """Any number of K tags at once.
 
     Accepted as y: `(n, K)` arrays of 0 and 1 (or weights in between); a list of lists of names; an
@@ -227,26 +240,8 @@ class Tags(Condition):
 
     def __init__(self, tags=10, encoding="multihot", embedding_dim=16, **kwargs):
         super().__init__(**kwargs)
-        self.labels = named(tags, "Tags")
-        if encoding not in ("multihot", "embedding"):
-            raise ValueError(
-                f"Tags encoding: received {encoding!r}, expected 'multihot' or 'embedding'."
-            )
-        self.encoding, self.embedding_dim = encoding, int(embedding_dim)
+        self.encode_labels(named(tags, "Tags"), encoding, "multihot", embedding_dim)
         self.shape = (len(self.labels),)
-        self.width = len(self.labels) if encoding == "multihot" else self.embedding_dim
-        if encoding == "embedding":
-            self.table = self.add_weight(
-                shape=(len(self.labels), self.embedding_dim),
-                initializer=keras.initializers.RandomNormal(stddev=1.0),
-                name="table",
-            )
-        self._index_of_name = {str(label): i for i, label in enumerate(self.labels)}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The tags' names, in order."""
-        return tuple(self._index_of_name)
 
     def get_config(self):
         own = {"tags": self.labels, "encoding": self.encoding, "embedding_dim": self.embedding_dim}

@@ -10,7 +10,6 @@ calls the method that the paper's letter names, on features that it computes onc
 
 import contextlib
 import math
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -20,7 +19,6 @@ from keras import ops
 from keras_cvae import conditions
 from keras_cvae.conditions import Condition
 from keras_cvae.distributions import Gaussian, split_gaussian
-from keras_cvae.guidance import GuidedPrior, extrapolate
 from keras_cvae.likelihoods import Given, Likelihood, for_condition
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.priors import PRIORS, Prior
@@ -41,17 +39,6 @@ class Part(keras.Model):
     def features(self, inputs: dict):
         """Features of `inputs["condition"]`, or None."""
         return self.condition.features(inputs.get("condition"))
-
-    def guided(self, inputs: dict, function: Callable[[Any], Any]):
-        """What the function gives for the condition's features; guided, if the inputs ask for it.
-
-        They do with `guidance` `(batch,)` and `unconditional`, a condition that is missing.
-        """
-        given = function(self.features(inputs))
-        if "guidance" not in inputs:
-            return given
-        free = function(self.condition.features(inputs["unconditional"]))
-        return extrapolate(free, given, inputs["guidance"])
 
     def build_on(self, **inputs) -> None:
         """Create the weights by a symbolic call on inputs of these shapes."""
@@ -188,11 +175,7 @@ class PriorNetwork(Part):
 
     def call(self, inputs):
         noise = ops.cast(inputs["noise"], "float32")
-        prior: Any = self.prior
-        if "guidance" in inputs:
-            free = self.condition.features(inputs["unconditional"])
-            prior = GuidedPrior(prior, free, inputs["guidance"])
-        groups, factors, _ = prior.sample(self.features(inputs), noise)
+        groups, factors, _ = self.prior.sample(self.features(inputs), noise)
         whole = {
             "z": groups,
             "mean": [factor.mean for factor in factors],
@@ -263,7 +246,7 @@ class GenerationNetwork(Part):
 
     def call(self, inputs):
         z = ops.cast(inputs["z"], "float32")
-        return self.likelihood.mean(self.guided(inputs, lambda f: self.parameters(z, f)))
+        return self.likelihood.mean(self.parameters(z, self.features(inputs)))
 
     def arguments(self):
         return {

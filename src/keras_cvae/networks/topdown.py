@@ -428,7 +428,7 @@ class TopDownGeneration(TopDownPart):
 
     def call(self, inputs):
         z = ops.cast(inputs["z"], "float32")
-        return self.likelihood.mean(self.guided(inputs, lambda f: self.hierarchy.decode(z, f)))
+        return self.likelihood.mean(self.hierarchy.decode(z, self.features(inputs)))
 
     def arguments(self):
         return super().arguments() | {"likelihood": self.likelihood}
