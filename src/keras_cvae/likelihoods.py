@@ -161,7 +161,7 @@ class CausalBernoulli(Bernoulli):
     """
 
     independent = False
-    chunk = 20  # examples at once: what stays in the caches is worth more than parallel work
+    chunk = 40  # pictures at once: what stays in the caches is worth more than parallel work
 
     def __init__(self, channels=16, reach=3, near=1, **kwargs):
         super().__init__(**kwargs)
@@ -197,8 +197,10 @@ class CausalBernoulli(Bernoulli):
     def log_prob(self, x, parameters, training=False, scored=None):
         batch, height, width, _ = x.shape
         lead, n = ops.shape(parameters)[:-3], ops.shape(x)[0]
-        some = max(i for i in range(1, self.chunk + 1) if (batch or 1) % i == 0)
-        some = n if some < 4 else some  # no even parts: all at once
+        samples = math.prod(size or 1 for size in parameters.shape[:-4])
+        at_most = max(1, self.chunk // samples)
+        some = max(i for i in range(1, at_most + 1) if (batch or 1) % i == 0)
+        some = n if some * samples < 4 else some  # no even parts: all at once
         x = ops.reshape(x, (-1, some, height, width, 1))
         logits = ops.reshape(parameters, (-1, n // some, some, height, width, 1))
         logits = ops.swapaxes(logits, 0, 1)  # (parts, samples, some, height, width, 1)
@@ -206,8 +208,9 @@ class CausalBernoulli(Bernoulli):
         weights = self._weights()
 
         def part(both):
-            density = Bernoulli.log_density(self, both[0], shifted(*both, *weights))
-            return ops.sum(density, axis=(-3, -2, -1))
+            logits = ops.reshape(shifted(*both, *weights), (-1, some, height * width))
+            density = Bernoulli.log_density(self, ops.reshape(both[0], (some, -1)), logits)
+            return ops.sum(density, axis=-1)
 
         each = ops.map(part, (x, logits))
         return ops.reshape(ops.swapaxes(each, 0, 1), lead)
