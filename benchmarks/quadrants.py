@@ -52,7 +52,7 @@ def trained(model, batches, held, epochs, rate):
     }
 
 
-def cvae(mask, row, steps, options, guess=None):
+def cvae(mask, row, steps, target, options, guess=None):
     elbo = kc.ELBO(kc.Warmup(max(1, steps // 10)))
     objective = {"gsnn": kc.GSNN(), "hybrid": kc.Hybrid(elbo, ALPHA)}.get(row, elbo)
     groups = [len(part) for part in np.array_split(range(options.latent_dim), options.groups)]
@@ -61,7 +61,11 @@ def cvae(mask, row, steps, options, guess=None):
         "backbone": kc.MLP(UNITS, "gelu"),
     }
     if row == "topdown":
-        networks = {"backbone": kc.TopDown(options.topdown_units)}
+        binary = target == "binary"
+        networks = {
+            "backbone": kc.TopDown(options.topdown_units),
+            "likelihood": "causal_bernoulli" if binary else "bernoulli",
+        }
     return kc.ConditionalVAE(
         SHAPE,
         kc.KnownPart(SHAPE, mask, guess),
@@ -118,7 +122,7 @@ def run(quadrants, target, options, data, keep):
             guess = None
             if row == "guess":
                 guess = keras.saving.load_model(folder / f"{target}-{quadrants}-baseline.keras")
-            model = cvae(mask, row, steps, options, guess)
+            model = cvae(mask, row, steps, target, options, guess)
             told = trained(model, train, held, options.epochs, 1e-3)
         model.save(path)
         keep(name, told | {"weights": model.count_params()} | scores(model, row, x, options.seed))

@@ -154,6 +154,20 @@ def test_vectors_are_completed_too(data, build):
     np.testing.assert_array_equal(drawn[:, [0, 1, 4]], np.tile(x[0, [0, 1, 4]], (5, 1)))
 
 
+def test_pixels_that_see_their_neighbours_complete_a_picture_too(rng, build):
+    x = (rng.random((12, 4, 5, 1)) < 0.5).astype("float32")
+    shape = {"shape": (4, 5, 1), "backbone": "topdown", "prior": None}
+    model = build(likelihood="causal_bernoulli", **shape)
+    mask = rng.random((12, 4, 5, 1)) < 0.5
+    model.fit(x, kc.masks.holes(x, mask), epochs=2, verbose=0)
+    for output in ("mean", "sample"):
+        drawn = model.complete(x, mask, n=3, seed=0, output=output)
+        known = np.repeat(mask, 3, axis=0)
+        np.testing.assert_array_equal(drawn[known], np.repeat(x, 3, axis=0)[known])
+        assert np.unique(drawn[~known]).size > (2 if output == "mean" else 1)
+    assert np.isfinite(model.log_prob(x, kc.masks.holes(x, mask), 8).log_prob).all()
+
+
 def test_on_the_way_between_two_only_what_both_know_is_known(build):
     first, last = np.full(SHAPE, 0.0), np.full(SHAPE, 1.0)
     first[0], last[1] = np.nan, np.nan
@@ -194,8 +208,8 @@ def test_masks_and_models_that_do_not_fit_are_refused(x, build, small):
         build("left").complete(x, "right")
     with pytest.raises(ValueError, match="cvae complete RUN IMAGE"):
         kc.KnownPart(SHAPE).parse("3")
-    with pytest.raises(ValueError, match="CausalBernoulli ties the values of x together"):
-        build(shape=(4, 5, 1), likelihood="causal_bernoulli")
+    with pytest.raises(ValueError, match="DiscretizedLogistic cannot draw some values of x"):
+        build(shape=(4, 5, 1), likelihood="discretized_logistic")
     with pytest.raises(ValueError, match="received KnownPart, expected one condition"):
         kc.Optional(kc.KnownPart(SHAPE))
     with pytest.raises(ValueError, match="'part' is a part of x itself"):

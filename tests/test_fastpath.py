@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cvae import MLP, ConditionalVAE, fastpath
+from keras_cvae import MLP, ConditionalVAE, Conv, fastpath
 from keras_cvae.data import Batches, Split
 from keras_cvae.fastpath import _unit, binarized
 from keras_cvae.likelihoods import Gaussian
@@ -22,7 +22,7 @@ Y = np.arange(N, dtype=np.int32) % 3
 
 def model(**kwargs):
     keras.utils.set_random_seed(3)
-    built = ConditionalVAE(SHAPE, 3, [1, 1], backbone=MLP((8,)), seed=1, **kwargs)
+    built = ConditionalVAE(SHAPE, 3, [1, 1], **{"backbone": MLP((8,)), "seed": 1} | kwargs)
     built.compile(keras.optimizers.Adam(1e-2))
     return built
 
@@ -154,11 +154,13 @@ class Steps(keras.callbacks.Callback):
         {"compile": {"run_eagerly": True}},
         {"compile": {"jit_compile": False}},
         {"memory": 0},
+        {"model": {"backbone": Conv((2,), 4)}},  # on CPUs
     ],
     ids=lambda reason: next(iter(reason)),
 )
 def test_otherwise_the_plain_path_runs(reason, monkeypatch):
-    trained, reason = model(), dict(reason)
+    reason = dict(reason)
+    trained = model(**reason.pop("model", {}))
     trained.compile(**reason.pop("compile", {}))
     monkeypatch.setattr(fastpath, "MEMORY", reason.pop("memory", 0.5))
     with fastpath.fitting(trained._fused, {"x": X, "y": Y, **reason}) as given:

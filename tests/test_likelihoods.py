@@ -15,6 +15,8 @@ from keras_cvae.likelihoods import (
     ContinuousBernoulli,
     DiscretizedLogistic,
     Gaussian,
+    Given,
+    Masked,
 )
 from numerics import gradient, numpy, tensor
 
@@ -192,6 +194,37 @@ def test_causal_bernoulli_sums_to_one_and_draws_what_it_says(rng):
     drawn = likelihood.sample(np.repeat(logits, n, axis=0), rng).reshape(n, -1)
     frequency = np.bincount(drawn.astype(int) @ (2 ** np.arange(5, -1, -1)), minlength=64) / n
     assert np.all(np.abs(frequency - p) < 5.0 * np.sqrt(p * (1.0 - p) / n) + 1e-12)
+
+
+def test_causal_bernoulli_draws_what_is_unknown_given_what_is_known(rng):
+    likelihood = Masked(causal(rng, channels=4, reach=1, near=1))
+    known = np.array([[1, 0, 0], [0, 1, 1]], bool).reshape(1, 2, 3, 1)
+    values = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "float32").reshape(1, 2, 3, 1)
+    logits = rng.normal(size=(1, 2, 3, 1)).astype("float32")
+
+    def given(n):
+        return Given(*(np.repeat(part, n, axis=0) for part in (logits, values, known)))
+
+    def log_prob(x, parts):
+        return numpy(likelihood.log_prob(tensor(x), Given(*map(ops.convert_to_tensor, parts))))
+
+    every = np.array(list(itertools.product((0, 1), repeat=3)))  # of the three unknown pixels
+    x = np.repeat(values, 8, axis=0)
+    x[np.repeat(~known, 8, axis=0)] = every.ravel()
+    p = np.exp(log_prob(x, given(8)))
+    np.testing.assert_allclose(p.sum(), 1.0, rtol=1e-5)
+    n = 50_000
+    drawn = likelihood.sample(given(n), rng)
+    np.testing.assert_array_equal(drawn[:, known[0]], np.repeat(values[:, known[0]], n, axis=0))
+    frequency = np.bincount(drawn[:, ~known[0]].astype(int) @ [4, 2, 1], minlength=8) / n
+    assert np.all(np.abs(frequency - p) < 5.0 * np.sqrt(p * (1.0 - p) / n) + 1e-12)
+    # The mean is exact where all pixels before are known.
+    last = np.ones_like(known)
+    last[0, 1, 2] = False
+    parts = Given(logits, values, last)
+    mean = numpy(likelihood.mean(Given(*map(ops.convert_to_tensor, parts))))
+    np.testing.assert_array_equal(mean[last], values[last])
+    np.testing.assert_allclose(mean[0, 1, 2, 0], np.exp(log_prob(values, parts))[0], rtol=1e-5)
 
 
 def test_causal_bernoulli_mean_is_exact_where_pixels_do_not_depend_on_each_other(rng):

@@ -70,7 +70,7 @@ def prepare_command() -> None:
     if not any(isinstance(finder, _NotForKeras) for finder in sys.meta_path):
         sys.meta_path.insert(0, _NotForKeras())
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "xla"))
-    os.environ.setdefault("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def cache_folder() -> Path:

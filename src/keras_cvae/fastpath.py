@@ -273,7 +273,8 @@ def fitting(fused: Fused, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     given = _held_out(given)
     batch_size, validation = given.get("batch_size"), given.get("validation_data")
     steps = given.get("steps_per_epoch")
-    train = None if steps or given.get("class_weight") is not None else _stored(given, True)
+    plain = steps or given.get("class_weight") is not None or _slow_in_a_loop(model)
+    train = None if plain else _stored(given, True)
     test, rest = None, given.get("validation_batch_size") or batch_size
     if validation is not None and not given.get("validation_steps"):
         parts = validation if isinstance(validation, tuple | list) else (validation,)
@@ -328,6 +329,19 @@ def _possible(model: keras.Model) -> bool:
         and bool(model.compiled and model.jit_compile and not model.run_eagerly)
         and keras.distribution.distribution() is None
     )
+
+
+_CONVOLUTIONS = tuple(kind for name, kind in vars(keras.layers).items() if "Conv" in name)
+
+
+def _slow_in_a_loop(model: keras.Model) -> bool:
+    """Whether a step is faster alone: on CPUs XLA computes the gradients of convolutions ten times
+    slower within a loop (github.com/jax-ml/jax/issues/12868).
+    """
+    import jax
+
+    layers = model._flatten_layers()
+    return jax.default_backend() == "cpu" and any(isinstance(x, _CONVOLUTIONS) for x in layers)
 
 
 def _needs_each_batch(callbacks) -> bool:

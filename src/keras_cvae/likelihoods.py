@@ -26,14 +26,13 @@ class Likelihood(keras.layers.Layer):
         units: Parameters for each value of x.
         link: The activation that turns logits into probabilities, where the parameters are logits.
         discrete: Whether log_prob is that of a probability of 8-bit values, not of a density.
-        independent: Whether the values of x are, given the parameters: only then can some of them
-            be known and the others drawn.
+        completes: Whether some values of x can be known while the others are drawn.
     """
 
     units = 1
     discrete = False
     link: str | None = None
-    independent = True
+    completes = True
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -79,6 +78,14 @@ class Likelihood(keras.layers.Layer):
     def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw x in NumPy, so that a seed gives the same x on every backend."""
         raise NotImplementedError
+
+    def mean_given(self, parameters, values, known):
+        """The mean where some values are known: `values` where `known`, `(batch, *x_shape)`."""
+        return ops.where(known, values, self.mean(parameters))
+
+    def sample_given(self, parameters, values, known, rng: np.random.Generator) -> np.ndarray:
+        """Draw the values that are not known, in NumPy."""
+        return np.where(known, values, self.sample(parameters, rng)).astype("float32")
 
     def check(self, x: np.ndarray) -> None:
         """Refuse data outside the support.
@@ -160,7 +167,6 @@ class CausalBernoulli(Bernoulli):
         near: Neighbourhood of the decoder's output, likewise, on all sides.
     """
 
-    independent = False
     chunk = 40  # pictures at once: what stays in the caches is worth more than parallel work
 
     def __init__(self, channels=16, reach=3, near=1, **kwargs):
@@ -201,18 +207,22 @@ class CausalBernoulli(Bernoulli):
         at_most = max(1, self.chunk // samples)
         some = max(i for i in range(1, at_most + 1) if (batch or 1) % i == 0)
         some = n if some * samples < 4 else some  # no even parts: all at once
-        x = ops.reshape(x, (-1, some, height, width, 1))
         logits = ops.reshape(parameters, (-1, n // some, some, height, width, 1))
         logits = ops.swapaxes(logits, 0, 1)  # (parts, samples, some, height, width, 1)
+        parts = [ops.reshape(x, (-1, some, height, width, 1)), logits]
+        if scored is not None:
+            scored = ops.broadcast_to(scored, ops.shape(x))
+            parts.append(ops.reshape(scored, (-1, some, height * width)))
         shifted = keras.remat(self._given_neighbours)  # its hidden units would not fit the caches
         weights = self._weights()
 
-        def part(both):
-            logits = ops.reshape(shifted(*both, *weights), (-1, some, height * width))
-            density = Bernoulli.log_density(self, ops.reshape(both[0], (some, -1)), logits)
-            return ops.sum(density, axis=-1)
+        def of(part):
+            x, logits, *scored = part
+            logits = ops.reshape(shifted(x, logits, *weights), (-1, some, height * width))
+            density = Bernoulli.log_density(self, ops.reshape(x, (some, -1)), logits)
+            return ops.sum(ops.where(scored[0], density, 0.0) if scored else density, axis=-1)
 
-        each = ops.map(part, (x, logits))
+        each = ops.map(of, tuple(parts))
         return ops.reshape(ops.swapaxes(each, 0, 1), lead)
 
     def log_density(self, x, parameters, training=False, scored=None):
@@ -236,13 +246,23 @@ class CausalBernoulli(Bernoulli):
         return parameters + ops.reshape(shift, ops.shape(parameters))
 
     def mean(self, parameters):
+        return self.mean_given(parameters, 0.0, False)
+
+    def mean_given(self, parameters, values, known):
         lead, (height, width) = ops.shape(parameters)[:-3], parameters.shape[-3:-1]
         logits = ops.reshape(parameters, (-1, height, width))
+        given, known = (
+            ops.reshape(ops.broadcast_to(part, ops.shape(parameters)), (-1, height, width))
+            for part in (2.0 * values - 1.0, known)
+        )
         n, reach = ops.shape(logits)[0], self.reach
         near = self.b @ _windows(logits, self.around, self.near) + self.c
         near = ops.reshape(near, (self.channels, -1, height, width))
         taps = self._taps()
         canvas = ops.zeros((n, height + reach, width + 2 * reach), "float32")
+
+        def at(picture, row, column):
+            return ops.slice(picture, (0, row, column), (n, 1, 1))[:, 0]
 
         def draw(i, canvas):
             row, column = i // width, i % width
@@ -250,10 +270,9 @@ class CausalBernoulli(Bernoulli):
             seen = ops.reshape(window, (n, -1)) @ taps  # (n, channels)
             here = ops.slice(near, (0, 0, row, column), (self.channels, n, 1, 1))
             hidden = ops.relu(seen + ops.transpose(here[:, :, 0, 0]))
-            logit = (
-                ops.slice(logits, (0, row, column), (n, 1, 1))[:, 0] + hidden @ self.v[0][:, None]
-            )
+            logit = at(logits, row, column) + hidden @ self.v[0][:, None]
             value = 2.0 * ops.sigmoid(logit) - 1.0
+            value = ops.where(at(known, row, column), at(given, row, column), value)
             return ops.slice_update(canvas, (0, row + reach, column + reach), value[..., None])
 
         canvas = ops.fori_loop(0, height * width, draw, canvas)
@@ -261,8 +280,15 @@ class CausalBernoulli(Bernoulli):
         return ops.reshape(x, (*lead, height, width, 1))
 
     def sample(self, parameters, rng):
+        return self.sample_given(parameters, np.float32(0.0), np.False_, rng)
+
+    def sample_given(self, parameters, values, known, rng):
         *lead, height, width, _ = parameters.shape
         logits = parameters.reshape(-1, height, width)
+        values, known = (
+            np.broadcast_to(part, parameters.shape).reshape(logits.shape)
+            for part in (values, known)
+        )
         u, reach = rng.random(logits.shape), self.reach
         near = ops.convert_to_numpy(self.b @ _windows(logits, self.around, self.near) + self.c)
         near = np.ascontiguousarray(near.reshape(self.channels, len(logits), -1).transpose(2, 1, 0))
@@ -271,8 +297,9 @@ class CausalBernoulli(Bernoulli):
         for i, (row, column) in enumerate(np.ndindex(height, width)):
             window = canvas[:, row : row + reach + 1, column : column + 2 * reach + 1]
             hidden = np.maximum(window.reshape(len(logits), -1) @ taps + near[i], 0.0)
-            ones = u[:, row, column] < _sigmoid(logits[:, row, column] + hidden @ v)
-            canvas[:, row + reach, column + reach] = 2.0 * ones - 1.0
+            drawn = u[:, row, column] < _sigmoid(logits[:, row, column] + hidden @ v)
+            value = np.where(known[:, row, column], values[:, row, column], drawn)
+            canvas[:, row + reach, column + reach] = 2.0 * value - 1.0
         x = 0.5 * (canvas[:, reach:, reach : reach + width] + 1.0)
         return x.reshape(*lead, height, width, 1)
 
@@ -485,7 +512,7 @@ class DiscretizedLogistic(Likelihood):
 
     units = 0  # for a pixel, not for a value: see `parameter_shape`
     discrete = True
-    independent = False  # the channels of a pixel are mixed together
+    completes = False  # the channels of a pixel are mixed together
     narrowest = -7.0  # of log-scales, in units of half the range
 
     def __init__(self, components=5, levels=256, **kwargs):
@@ -609,10 +636,10 @@ class Masked(Likelihood):
     def __init__(self, likelihood: Any = "bernoulli", **kwargs):
         super().__init__(**kwargs)
         self.likelihood: Likelihood = LIKELIHOODS.get(likelihood)
-        if not self.likelihood.independent:
+        if not self.likelihood.completes:
             raise ValueError(
-                f"{type(self.likelihood).__name__} ties the values of x together, so it cannot "
-                "draw some of them while others are known. Expected one of independent values."
+                f"{type(self.likelihood).__name__} cannot draw some values of x while others are "
+                "known. Expected another likelihood, such as 'bernoulli' or 'gaussian'."
             )
         self.units, self.link = self.likelihood.units, self.likelihood.link
 
@@ -643,14 +670,12 @@ class Masked(Likelihood):
     def mean(self, parameters):
         if not isinstance(parameters, Given):
             return self.likelihood.mean(parameters)
-        mean = self.likelihood.mean(parameters.parameters)
-        return ops.where(parameters.known, parameters.values, mean)
+        return self.likelihood.mean_given(*parameters)
 
     def sample(self, parameters, rng):
         if not isinstance(parameters, Given):
             return self.likelihood.sample(parameters, rng)
-        drawn = self.likelihood.sample(parameters.parameters, rng)
-        return np.where(parameters.known, parameters.values, drawn).astype("float32")
+        return self.likelihood.sample_given(*parameters, rng)
 
     def check(self, x):
         self.likelihood.check(x)
