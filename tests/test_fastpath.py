@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cvae import MLP, ConditionalVAE, Conv, fastpath
-from keras_cvae.data import Batches, Split
+from keras_cvae import MLP, ConditionalVAE, Conv, KnownPart, fastpath
+from keras_cvae.data import Batches, CompletionBatches, Split
 from keras_cvae.fastpath import _unit, binarized
 from keras_cvae.likelihoods import Gaussian
 
@@ -92,6 +92,22 @@ def test_batches_train_to_the_same_bits(monkeypatch):
             verbose=0,
         )
         return history, trained
+
+    assert_same_fit(monkeypatch, run)
+
+
+@needs_jax
+def test_pictures_to_be_completed_train_to_the_same_bits(monkeypatch):
+    def run():
+        keras.utils.set_random_seed(3)
+        trained = ConditionalVAE(SHAPE, KnownPart(SHAPE, "left"), 2, backbone=MLP((8,)), seed=1)
+        trained.compile(keras.optimizers.Adam(1e-2))
+        train, held = (
+            CompletionBatches(Split(PIXELS[:n]), 16, "left", binarize="dynamic", **order)
+            for n, order in ((N, {"shuffle": True}), (40, {}))
+        )
+        options = {"validation_data": held, "epochs": 3, "shuffle": False, "verbose": 0}
+        return trained.fit(train, **options), trained
 
     assert_same_fit(monkeypatch, run)
 

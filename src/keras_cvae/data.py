@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Literal
@@ -1022,7 +1022,11 @@ class Batches(keras.utils.PyDataset):
 
     def stored(self) -> Stored | None:
         """Returns what JAX's fast path needs; None if the batches must be made here one by one."""
-        if not isinstance(self.split.x, np.ndarray) or type(self) is not Batches:
+        made_otherwise = type(self).__getitem__ is not Batches.__getitem__
+        return None if made_otherwise else self._stored()
+
+    def _stored(self) -> Stored | None:
+        if not isinstance(self.split.x, np.ndarray):
             return None
         x, dynamic = self.split.x, self.binarize == "dynamic"
         if dynamic and not self.shuffle:
@@ -1080,6 +1084,10 @@ class CompletionBatches(Batches):
             start = index * self.batch_size
             mask = self._fixed_masks(start, start + len(x))
         return x, masks.holes(x, mask)
+
+    def stored(self) -> Stored | None:
+        stored = None if self.random else self._stored()
+        return stored and replace(stored, known=self.mask)
 
     def _fixed_masks(self, start: int, stop: int) -> np.ndarray:
         blocks = range(start // _NOISE_ROWS, -(-stop // _NOISE_ROWS))

@@ -93,6 +93,8 @@ class Stored:
         batch_size: Examples per step; the last step of an epoch may have fewer.
         y: The condition, one for each x: an array, a dictionary of them, or None.
         weight: `(n,)`, or None.
+        known: In place of y, what is known of every x, booleans `x_shape`: y is x with NaN
+            elsewhere.
         order: Called once an epoch: the rows in the order of this epoch, `(n,)`, or None as they
             lie.
         key: Called once an epoch: the key of `binarized`, or None where x is taken as it is.
@@ -104,6 +106,7 @@ class Stored:
     batch_size: int
     y: Any = None
     weight: np.ndarray | None = None
+    known: np.ndarray | None = None
     order: Callable[[], np.ndarray | None] = _nothing
     key: Callable[[], np.ndarray | None] = _nothing
     begin: Callable[[], None] = _nothing
@@ -160,7 +163,9 @@ class Fused:
         return self._programs[kind]
 
 
-def _run(model, step, state, data, order, key, first, last, *, batch_size: int, size: int, shape):
+def _run(
+    model, step, state, data, known, order, key, first, last, *, batch_size: int, size: int, shape
+):
     """Steps `first` to `last` of an epoch, each of `size` rows; the state after, and the logs."""
     import jax
     from jax import lax
@@ -183,6 +188,7 @@ def _run(model, step, state, data, order, key, first, last, *, batch_size: int, 
         elif x.dtype == np.uint8:
             x = _unit(x)
         x = x.reshape((size, *shape))
+        y = y if known is None else jax.numpy.where(known, x, np.float32(np.nan))
         # The step is compiled as on the plain path: not fused with what is around it.
         _, state = step(*lax.optimization_barrier((state, (x, y, weight))))
         return state
@@ -208,6 +214,7 @@ class _Function:
         self.per_call = fused.model.steps_per_execution
         flat = stored.x.reshape(len(stored.x), -1)  # gathers rows faster than pictures
         self.data = jax.device_put((flat, stored.y, stored.weight))
+        self.known = jax.device_put(stored.known)
         self.steps = len(_Steps(stored))
         self.iterator: Any = None
         self.fused, self.compiled = fused, False
@@ -231,6 +238,7 @@ class _Function:
         state, logs = self.program(
             state,
             self.data,
+            self.known,
             self.order,
             self.key,
             first,
@@ -404,7 +412,7 @@ def _stored(given: dict[str, Any], train: bool) -> Stored | None:
             return None
         y, weight = given.get("y"), given.get("sample_weight")
         weight = None if weight is None else np.asarray(weight, "float32")
-        stored = Stored(x, batch_size or 32, y, weight, order)
+        stored = Stored(x, batch_size or 32, y, weight, order=order)
     elif x is not None and hasattr(x, "stored") and batch_size is None and not (train and shuffle):
         stored = x.stored()
     if not stored or any(len(array) != len(stored.x) for array in stored.arrays()):
