@@ -144,6 +144,23 @@ def test_a_missing_condition_needs_one_in_training(small, data):
     assert model.generate(None, 2).shape == (2, 6)
 
 
+@pytest.mark.parametrize(
+    "condition", [Optional(3), Joint({"a": Optional(3), "b": Optional("continuous")})]
+)
+def test_fit_without_conditions_where_all_may_be_missing(small, data, condition):
+    x, y = data
+    model = small(condition=condition)
+    history = model.fit(x, epochs=1, validation_data=(x,), verbose=0).history
+    assert np.isfinite(history["val_loss"]).all()
+    assert model.generate(None, 2).shape == (2, 6)
+    named = {"a": [None] * 40, "b": [None] * 40} if isinstance(condition, Joint) else [None] * 40
+    given = model.evaluate(x, named, verbose=0, return_dict=True)
+    assert model.evaluate(x, verbose=0, return_dict=True) == pytest.approx(given, rel=1e-5)
+    again = small(condition=3)
+    with pytest.raises(ValueError, match="no condition was given"):
+        again.fit(x, verbose=0)
+
+
 def test_dropout_resumes_exactly(small, data, tmp_path):
     def fit(model, epochs, initial=0):
         model.fit(*data, epochs=epochs, initial_epoch=initial, shuffle=False, verbose=0)
