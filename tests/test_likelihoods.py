@@ -288,7 +288,7 @@ BOUNDS = [(-1e-3, 2e-3), (1e3, None), (None, 5.0), (None, None)]
 
 
 def bounded(low, high, spread=1.0, location=0.0):
-    """A likelihood of one value, scaled by data within 0.2 and 0.8 of the way, or near the bound."""
+    """A likelihood of one value, scaled by data a third of the way, or near the bound."""
     likelihood = Bounded([low], high)
     way = np.linspace(0.2, 0.8, 50)[:, None]
     if low is not None and high is not None:

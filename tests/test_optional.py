@@ -148,7 +148,7 @@ def test_a_missing_condition_needs_one_in_training(small, data):
     "condition", [Optional(3), Joint({"a": Optional(3), "b": Optional("continuous")})]
 )
 def test_fit_without_conditions_where_all_may_be_missing(small, data, condition):
-    x, y = data
+    x, _ = data
     model = small(condition=condition)
     history = model.fit(x, epochs=1, validation_data=(x,), verbose=0).history
     assert np.isfinite(history["val_loss"]).all()

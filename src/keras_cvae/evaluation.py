@@ -865,7 +865,7 @@ def _labels(model, data, test) -> _Labels | None:
         if classes:
             both = [part.prepare(split.y[name]) for split in (data.train, test)]
             if all(labels.ndim == 1 and (labels >= 0).any() for labels in both):
-                return _Labels(name, classes.names, *both, asked=True)
+                return _Labels(name, classes.names, both[0], both[1], asked=True)
     return None
 
 

@@ -241,8 +241,9 @@ class ConditionalVAE(keras.Model):
         """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`.
 
         Several named conditions come as a dict of arrays or a DataFrame. Where all of them may be
-        missing, y may be left out. Continuous conditions are scaled by the first that are fitted. A data set must yield y as `condition.prepare` gives
-        it: classes as positions, 0 .. K - 1.
+        missing, y may be left out. Numbers and signals (and bounded x) are scaled by the first that
+        are fitted. A data set must yield y as `condition.prepare` gives it: classes as positions,
+        0 .. K - 1.
 
         Raises:
             ValueError: Arrays that do not fit each other or the model.

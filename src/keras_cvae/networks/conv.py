@@ -13,8 +13,9 @@ class Conv(Backbone):
     """Blocks of convolutions, each halving (encoder) or doubling (decoder) the picture or signal.
 
     Kernels are 3x3 on pictures `(height, width, channels)`, 3 on signals `(length, channels)`. Any
-    size: what does not halve evenly is padded on the way in and cropped on the way out. Resizing is space-to-depth and depth-to-space: strided and transposed convolutions (and
-    their gradients) run many times slower on CPUs under XLA.
+    size: what does not halve evenly is padded on the way in and cropped on the way out. Resizing is
+    space-to-depth and depth-to-space: strided and transposed convolutions (and their gradients) run
+    many times slower on CPUs under XLA.
 
     Args:
         filters: Channels of the blocks, from the data inwards.
@@ -143,7 +144,7 @@ class ConvDecoder(keras.layers.Layer):
         width = sum(shape[-1] for shape in input_shapes)
         self.dense.build((None, width))
         self.spread.build((None, self.dense.units))
-        sizes, channels = self.smallest, self.spread.units // math.prod(self.smallest)
+        sizes, channels = list(self.smallest), self.spread.units // math.prod(self.smallest)
         for block in self.blocks:
             block.build((None, *sizes, channels), *input_shapes[1:])
             sizes = [2 * size for size in sizes]
