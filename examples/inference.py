@@ -3,14 +3,15 @@
 The posterior p(theta | signal) is learned once from simulations, then drawn from for any signal.
 """
 
+from keras_cvae import MLP, Bounded, ConditionalVAE, Conv, Signal  # before Keras  # isort: skip
+
 import matplotlib.pyplot as plt
 import numpy as np
 from keras import optimizers
 
-from keras_cvae import MLP, Bounded, ConditionalVAE, Conv, Signal
 from keras_cvae.evaluation import calibration
 
-NAMES = ["frequency / Hz", "damping / s"]
+NAMES = ["frequency / Hz", "decay time / s"]
 LOW, HIGH = np.array([1.0, 0.05]), np.array([6.0, 2.0])
 TIME = np.linspace(0.0, 1.0, 64)
 
@@ -18,25 +19,25 @@ TIME = np.linspace(0.0, 1.0, 64)
 def simulate(n, rng):
     """Parameters from a uniform prior, and a noisy signal for each."""
     theta = rng.uniform(LOW, HIGH, (n, 2))
-    frequency, damping = theta[:, :1], theta[:, 1:]
-    clean = np.exp(-TIME / damping) * np.sin(2 * np.pi * frequency * TIME)
+    frequency, decay = theta[:, :1], theta[:, 1:]
+    clean = np.exp(-TIME / decay) * np.sin(2 * np.pi * frequency * TIME)
     return theta, clean + 0.3 * rng.standard_normal(clean.shape)
 
 
 rng = np.random.default_rng(0)
-theta, signal = simulate(40_000, rng)
+theta, signal = simulate(150_000, rng)
 
 model = ConditionalVAE(
     x_shape=(2,),
-    condition=Signal((64, 1), Conv((16, 16, 16), 64, "gelu")),
-    latent_dim=2,
+    condition=Signal((64, 1), Conv((8, 16, 16), 64, "gelu")),
+    latent_dim=3,
     likelihood=Bounded(LOW, HIGH),
     prior="conditional",
     backbone=MLP((64,), "gelu"),
     seed=0,
 )
-model.compile(optimizers.Adam(optimizers.schedules.CosineDecay(3e-3, 8 * 40_000 // 128)))
-model.fit(theta, signal, batch_size=128, epochs=8, verbose=2)
+model.compile(optimizers.Adam(optimizers.schedules.CosineDecay(4e-3, 4 * 150_000 // 256)))
+model.fit(theta, signal, batch_size=256, epochs=4, verbose=2)
 
 # Recordings that were never seen: draws from the posterior of each.
 truth, recorded = simulate(3, rng)
@@ -52,8 +53,8 @@ for name, p, inside in zip(NAMES, held_out.chi_square(), held_out.coverage([0.9]
 
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
 left.plot(TIME, one, ".", color="0.6", label="recorded")
-for frequency, damping in draws[:30]:
-    wave = np.exp(-TIME / damping) * np.sin(2 * np.pi * frequency * TIME)
+for frequency, decay in draws[:30]:
+    wave = np.exp(-TIME / decay) * np.sin(2 * np.pi * frequency * TIME)
     left.plot(TIME, wave, color="tab:blue", alpha=0.15)
 left.set(xlabel="time / s", title="the signal, and 30 draws")
 middle.plot(*draws.T, ".", markersize=3, alpha=0.4)
