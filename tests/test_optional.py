@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 import keras_cvae
-from keras_cvae import MLP, Categorical, Continuous, Joint, Optional, Tags
+from keras_cvae import MLP, Categorical, Continuous, Joint, Optional, Tags, evaluation
 
 PETS = ["cat", "dog", "owl"]
 
@@ -156,6 +156,8 @@ def test_fit_without_conditions_where_all_may_be_missing(small, data, condition)
     named = {"a": [None] * 40, "b": [None] * 40} if isinstance(condition, Joint) else [None] * 40
     given = model.evaluate(x, named, verbose=0, return_dict=True)
     assert model.evaluate(x, verbose=0, return_dict=True) == pytest.approx(given, rel=1e-5)
+    terms = evaluation.bound(model, x, num_samples=200)
+    assert -terms.elbo.mean() == pytest.approx(given["loss"], rel=0.05)
     again = small(condition=3)
     with pytest.raises(ValueError, match="no condition was given"):
         again.fit(x, verbose=0)

@@ -101,13 +101,13 @@ def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: 
     Args:
         model: A `ConditionalVAE`.
         x: `(n, *x_shape)`.
-        y: Conditions, one for each x, or None.
+        y: Conditions, one for each x, or None: there are none, or all are missing.
         num_samples: Draws of z per example; the KL of a single group needs none.
         seed: Of the draws.
         batch_size: Examples at once.
     """
-    x = np.asarray(x)
-    y = model.condition.prepare(y)
+    x, nothing = np.asarray(x), y is None and model.condition.forgettable
+    y = model.condition.unknown(len(x)) if nothing else model.condition.prepare(y)
     step, size = compiled(model, BoundTerms), min(batch_size, len(x))
     noise = np.random.default_rng(seed)
     collected: dict[str, list] = {}

@@ -36,10 +36,10 @@ class Likelihood(keras.layers.Layer):
     discrete = False
     link: str | None = None
     independent = True
-    view: Any = None
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)
+        self.view: Any = None
         self.built = True
 
     def parameter_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
