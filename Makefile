@@ -45,7 +45,7 @@ test-backends-more: $(BACKENDS)/ready  ## What takes too long for every change.
 	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(MORE_TESTS)
 
 MORE_TESTS := tests/test_optional.py tests/test_joint.py tests/test_guidance.py tests/test_topdown.py \
-	tests/test_image_condition.py tests/test_evaluation.py tests/test_completion.py \
+	tests/test_image_condition.py tests/test_signal_condition.py tests/test_evaluation.py tests/test_completion.py \
 	tests/test_semisupervised.py
 
 test-slow: $(VENV)/ready  ## Trainings of minutes on the real MNIST.

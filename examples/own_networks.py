@@ -1,9 +1,9 @@
 """Any two Keras models as encoder and decoder; wrong shapes are refused with the expected ones."""
 
+import keras_cvae  # before Keras, whose backend it chooses  # isort: skip
+
 import keras
 from keras import layers
-
-import keras_cvae
 
 x, y = keras.Input((8, 8, 1)), keras.Input((10,))
 h = layers.Concatenate()([layers.Flatten()(x), y])

@@ -31,6 +31,7 @@ from keras_cvae.conditions import (
 from keras_cvae.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
+    Bounded,
     CategoricalValues,
     CausalBernoulli,
     ContinuousBernoulli,
@@ -38,7 +39,7 @@ from keras_cvae.likelihoods import (
     Gaussian,
     Masked,
 )
-from keras_cvae.networks import BACKBONES, MLP, Baseline, Conv, Image, TopDown
+from keras_cvae.networks import BACKBONES, MLP, Baseline, Conv, Image, Signal, TopDown
 from keras_cvae.networks.parts import PARTS
 from keras_cvae.objectives import OBJECTIVES, SCHEDULES
 
@@ -76,6 +77,16 @@ CASES = {
             lambda: {"likelihood": Gaussian("learned", sigma=0.5)},
             lambda: {"likelihood": Gaussian("predicted")},
             lambda: {"likelihood": Gaussian("optimal", sigma=2.0, momentum=0.5)},
+        ],
+        "bounded": [
+            lambda: {
+                "likelihood": Bounded([-1, None, -0.5, None, -2, -1], [2, None, None, 3, 2, 2])
+            },
+            lambda: {
+                "likelihood": Bounded([-1] * 6, None, "optimal", sigma=2.0, momentum=0.5),
+                "backbone": TopDown(8),
+                "latent_dim": [2, 1],
+            },
         ],
         "categorical": [
             lambda: {"likelihood": CategoricalValues(2)},
@@ -130,12 +141,17 @@ CASES = {
             lambda: {"condition": Image((4, 3, 1), MLP((5,)), low=-1, high=2.0)},
             lambda: {"condition": Image((4, 6, 2), Conv((3,), 5))},
         ],
+        "signal": [
+            lambda: {"condition": Signal((9, 2))},
+            lambda: {"condition": Signal((7, 1), Conv((3, 2), 5))},
+        ],
     },
     "backbone": {
         "mlp": [lambda: {"backbone": MLP((8, 4), "tanh")}],
         "conv": [
             lambda: {"x_shape": (5, 7, 2), "backbone": Conv((4, 3), 8, "tanh")},
             lambda: {"x_shape": (4, 4, 1), "backbone": Conv((4,), 8, "tanh"), "condition": None},
+            lambda: {"x_shape": (7, 2), "backbone": Conv((4, 3), 8)},
         ],
         "topdown": [
             lambda: {"backbone": TopDown(8, 6, activation="tanh"), "latent_dim": [2, 1]},

@@ -601,6 +601,8 @@ def test_a_completing_run_is_measured_and_drawn(cvae, completing):
     assert figures["settings"]["examples"] == 40
     assert {"elbo", "from_prior"} <= set(figures)
     assert "samples" not in figures
+    assert cvae("compare", completing, completing, "-o", "drawn.png").code == 0
+    assert Path("drawn.png").is_file()
     said = cvae("plot", completing, "all", "-o", "drawn")
     assert {path.name for path in Path("drawn").iterdir()} == {"completions.png", "history.png"}
     assert "Expected one of completions, history" in cvae("plot", completing, "latent").err

@@ -24,8 +24,8 @@ from keras_cvae.training import build_model
 )
 def test_names_are_those_of_the_registries(field, registry):
     names = set(typing.get_args(RunConfig.model_fields[field].annotation))
-    made_by_others = {"masked"}  # a condition that knows a part of x wraps the likelihood
-    assert names - {"topdown-conv"} == set(registry.classes) - made_by_others
+    not_by_name = {"masked", "bounded"}  # made by a condition; takes bounds
+    assert names - {"topdown-conv"} == set(registry.classes) - not_by_name
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_preset(tmp_path):

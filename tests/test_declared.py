@@ -1,7 +1,10 @@
 """Named conditions of a run: from `--condition age:continuous` to draws of what was asked."""
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ SPECS = (
     "hour:periodic:24",
     "tags:tags",
     "look:image:mlp",
+    "trace:signal",
 )
 SMALL = {"latent_dim": 2, "units": (8,), "epochs": 1, "batch_size": 32}
 
@@ -34,6 +38,7 @@ def arrays(rng):
         "hour": rng.random(60) * 24,
         "tags": np.array(["red|round", "", "red"])[kind],
         "look": rng.integers(0, 256, (60, 3, 3)).astype("uint8"),
+        "trace": rng.normal(5, 2, (60, 9)),
     }
 
 
@@ -61,6 +66,8 @@ def test_conditions_are_built_for_their_data(path, arrays):
     assert condition.parts["tags"].names == ("red", "round")
     assert condition.parts["look"].shape == (3, 3, 1)
     assert data.train.y["look"].max() <= 1
+    assert condition.parts["trace"].shape == (9, 1)
+    np.testing.assert_allclose(np.array(condition.parts["trace"].mean), [5], atol=0.5)
     y = condition.prepare(data.train.y)
     known = y["age"][np.isfinite(y["age"])]
     np.testing.assert_allclose(np.array(condition.parts["age"].part.mean), known.mean(), rtol=1e-5)
@@ -91,6 +98,7 @@ def test_train_and_test_have_their_own_arrays(arrays, tmp_path):
         (["kind:continuous"], "Condition 'kind': Received cat. Expected 1 number"),
         (["age:categorical"], "Condition 'age': Received .*, which is no class"),
         (["hour:image"], r"Condition 'hour': Image shape: received \(1,\)|Image shape"),
+        (["kind:signal"], r"Condition 'kind': Signal shape: received \(\)"),
         (["x:categorical"], "Condition 'x': Classes are one an example"),
         (["agee:continuous"], "Expected the condition agee among them. Did you mean 'age'"),
     ],
@@ -107,6 +115,7 @@ def test_data_that_are_not_of_their_kind_are_refused(path, specs, message):
         ({"condition": ("age:continous",)}, "unknown kind 'continous'.*Did you mean 'continuous'"),
         ({"condition": ("hour:periodic",)}, "expected hour:periodic:24, with a period"),
         ({"condition": ("look:image:big",)}, "expected look:image:conv or :mlp"),
+        ({"condition": ("s:signal:big",)}, "expected s:signal:conv or :mlp"),
         ({"condition": ("age:continuous:3",)}, "expected age:continuous"),
         ({"condition": ("a:tags", "a:tags")}, "expected each name once"),
         ({"condition": ("a:tags",), "conditional": False}, "conditional=false leaves conditions"),
@@ -170,6 +179,43 @@ def test_from_the_command_line(path, tmp_path, monkeypatch, capsys):
     assert "classification" not in figures
     code, _, wrong = cvae("plot", "run", "reconstructions")
     assert code == 0, wrong
+
+
+def test_runs_with_named_or_numeric_conditions_are_judged_and_compared(arrays, tmp_path):
+    """As typed, each in a process of its own."""
+
+    def cvae(*words):
+        said = subprocess.run(
+            [Path(sys.executable).with_name("cvae"), *map(str, words)],
+            cwd=tmp_path,
+            env=os.environ | {"COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert said.returncode == 0, said.stderr
+        return said.stdout
+
+    np.savez(tmp_path / "named.npz", **arrays)
+    numbers = np.nan_to_num(arrays["age"], nan=40)
+    np.savez(tmp_path / "numbers.npz", x=arrays["x"], y=numbers)
+    small = ["--latent-dim", 2, "--units", 8, "--epochs", 1, "--batch-size", 32]
+    few = ["--condition", "kind:categorical", "--condition", "hour:periodic:24"]
+    cvae("train", "named.npz", "--out", "named", *few, *small)
+    cvae("train", "numbers.npz", "--out", "numbers", "--likelihood", "gaussian", *small)
+    said = cvae("evaluate", "named", "--samples", 4)
+    for words in ("on-label accuracy", "Fréchet", "Left out: −log p(x) and p(y | x) sum over"):
+        assert words in said
+    metrics = Run.open(tmp_path / "named").evaluation()
+    assert metrics["samples"]["label"] == "kind"
+    said = cvae("compare", "named", "numbers", "-o", "grid.png", "--samples", 4)
+    assert "in components of x" in said
+    assert "numbers: Left out" in said
+    assert (tmp_path / "grid.png").stat().st_size
+    metrics = Run.open(tmp_path / "numbers").evaluation()
+    assert {"samples", "classification"}.isdisjoint(metrics)
+    assert np.isfinite(metrics["components"]["frechet_distance"])
 
 
 def test_guidance_needs_label_dropout(path):

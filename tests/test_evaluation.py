@@ -8,6 +8,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 
 from keras_cvae import (
     MLP,
@@ -91,6 +92,53 @@ def test_collapse_is_named_with_its_remedy():
     assert "Partly" in evaluation.verdict(2, 8, 5.0)[0]
     assert evaluation.verdict(8, 8, 20.0)[1] == "Nothing to do."
     assert Warmup(10)  # what the advice names exists
+
+
+# Calibration of draws.
+
+
+def test_p_values_are_scipys(rng):
+    ranks = rng.integers(0, 200, (500, 3))
+    ranks[:, 1] = ranks[:, 1] // 2 + 50  # too narrow
+    ranks[:, 2] = np.minimum(ranks[:, 2] + 12, 199)  # too low
+    found = evaluation.Calibration(ranks, draws=199)
+    counts = [np.bincount(column * 20 // 200, minlength=20) for column in ranks.T]
+    expected = [stats.chisquare(count).pvalue for count in counts]
+    np.testing.assert_allclose(found.chi_square(20), expected, rtol=1e-6, atol=1e-12)
+    for bins in (2, 7):
+        edges = np.arange(200) * bins // 200
+        share = np.bincount(edges) / 200
+        count = np.bincount(edges[ranks[:, 0]], minlength=bins)
+        expected = stats.chisquare(count, 500 * share).pvalue
+        assert found.chi_square(bins)[0] == pytest.approx(expected, rel=1e-6)
+    u = (ranks + 0.5) / 200
+    expected = [stats.kstest(column, "uniform").pvalue for column in u.T]
+    np.testing.assert_allclose(found.kolmogorov_smirnov(), expected, atol=0.01)
+    np.testing.assert_allclose(found.coverage((0.5,))[0], [0.5, 1.0, 0.5], atol=0.07)
+
+
+class _Prior:
+    """Draws from N(y, spread^2) for x ~ N(y, 1)."""
+
+    x_shape = (2,)
+
+    def __init__(self, spread):
+        self.spread, self.condition = spread, Continuous(2)
+
+    def generate(self, y, n, seed, output):
+        noise = np.random.default_rng(seed).standard_normal((n * len(y), 2))
+        return np.repeat(y, n, axis=0) + self.spread * noise
+
+
+@pytest.mark.parametrize(("spread", "right"), [(1.0, True), (0.5, False), (2.0, False)])
+def test_calibration_tells_right_from_wrong_spread(rng, spread, right):
+    y = rng.normal(size=(400, 2))
+    x = y + rng.normal(size=(400, 2))
+    found = evaluation.calibration(_Prior(spread), x, y, draws=99)
+    assert (found.chi_square() > 0.05).all() == right
+    assert ((found.coverage((0.8,)) > 0.8) == (spread > 1)).all() or right
+    with pytest.raises(ValueError, match="draws: received 0"):
+        evaluation.calibration(_Prior(spread), x, y, draws=0)
 
 
 # Likelihood and classification.
@@ -234,6 +282,12 @@ def test_figures_that_do_not_apply_are_absent():
     )
     metrics = evaluation.evaluate(model, data, samples=20)
     assert {"marginal", "classification", "samples", "bits_per_dimension"}.isdisjoint(metrics)
+    assert "2 numbers" in metrics["left_out"][0]
+    assert metrics["components"]["count"] == len(data.train)
+    assert (
+        metrics["components"]["frechet_distance"] > metrics["components"]["frechet_distance_real"]
+    )
+    assert 0 <= metrics["calibration"]["least_p_value"] <= 1
     assert metrics["settings"]["split"] == "validation"
     assert "memorising" in metrics
 

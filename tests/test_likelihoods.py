@@ -10,6 +10,7 @@ import harness
 from keras_cvae.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
+    Bounded,
     CategoricalValues,
     CausalBernoulli,
     ContinuousBernoulli,
@@ -138,7 +139,9 @@ def test_optimal_variance_is_a_running_average_outside_training(rng):
         np.testing.assert_allclose(float(numpy(likelihood.log_var)), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS.classes)
+@pytest.mark.parametrize(
+    "name", [n for n in LIKELIHOODS.classes if n != "bounded"]
+)  # that takes vectors
 def test_log_prob_sums_over_the_data_and_keeps_leading_axes(name, rng):
     likelihood = LIKELIHOODS.get(name)
     x = tensor(rng.integers(0, 2, (4, 3, 2, 1)))
@@ -312,3 +315,114 @@ def test_discretized_logistic_mean_is_that_of_narrow_draws(rng):
     mean = numpy(likelihood.mean(tensor(parameters)))
     draws = likelihood.sample(np.repeat(parameters, 20_000, axis=0), rng)
     np.testing.assert_allclose(draws.mean(axis=0), mean[0], atol=0.01)
+
+
+BOUNDS = [(-1e-3, 2e-3), (1e3, None), (None, 5.0), (None, None)]
+
+
+def bounded(low, high, spread=1.0, location=0.0):
+    """A likelihood of one value, scaled by data a third of the way, or near the bound."""
+    likelihood = Bounded([low], high)
+    way = np.linspace(0.2, 0.8, 50)[:, None]
+    if low is not None and high is not None:
+        x = low + (high - low) * way
+    else:
+        x = way - 0.5 if low is high else (low + way if high is None else high - way)
+    likelihood.adapt(x)
+    return likelihood, [location, 2 * np.log(spread)]
+
+
+@pytest.mark.parametrize(("low", "high"), BOUNDS)
+@pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
+def test_bounded_integrates_to_one_with_its_mean(low, high, spread):
+    likelihood, parameters = bounded(low, high, spread, 0.4)
+    u = np.linspace(0.4 - 8 * spread, 0.4 + 8 * spread, 20001)
+    edges = numpy(likelihood.view.inverse(tensor(u[:, None]))).astype("float64")[:, 0]
+    x = edges if low is None else edges - low  # where distances to the bound have all their digits
+    keep = np.concatenate([[True], np.diff(edges) > 0])
+    edges, x = edges[keep], x[keep]
+    if low is not None and high is not None:
+        inside = (edges > np.float32(low)) & (edges < np.float32(high))
+        edges, x = edges[inside], x[inside]
+    p = density(likelihood, edges, *parameters)
+    if low == 1e3:  # single precision tells 1000 from 1000.0001: coarse cells, right in mean
+        np.testing.assert_allclose(integrate.trapezoid(p, x=x), 1.0, atol=0.01)
+    else:
+        np.testing.assert_allclose(integrate.trapezoid(p, x=x), 1.0, atol=2e-4)
+    mean = float(numpy(likelihood.mean(tensor([parameters])))[0, 0])
+    expected = integrate.trapezoid(p * x, x=x) + (low or 0.0)
+    scale = np.sqrt(integrate.trapezoid(p * np.square(x), x=x))
+    np.testing.assert_allclose(mean, expected, atol=0.01 * scale)
+
+
+@pytest.mark.parametrize(("low", "high"), BOUNDS)
+def test_bounded_draws_stay_inside_and_have_the_mean(low, high):
+    likelihood, parameters = bounded(low, high, 1.0)
+    many = np.repeat(np.array([parameters], "float32"), 40_000, axis=0)
+    x = likelihood.sample(many, np.random.default_rng(0))
+    likelihood.check(x)
+    assert x.dtype == np.float32
+    mean = numpy(likelihood.mean(tensor(many[:1])))[0]
+    assert np.all(np.abs(x.mean(axis=0) - mean) < 5 * x.std(axis=0) / 200 + 1e-4 * np.abs(mean))
+    far = np.array([[300.0, 0.0], [-300.0, 0.0]], "float32")  # rounds to the bounds, if any
+    if not (low is None and high is None):
+        likelihood.check(np.clip(likelihood.sample(far, np.random.default_rng(0)), -1e30, 1e30))
+
+
+def test_bounded_has_finite_gradients_close_to_the_bounds():
+    likelihood = Bounded([0.0, 1e3, None, None], [1.0, None, -5.0, None])
+    above, below = np.float32(1.0), np.float32(0.0)
+    x = np.array(
+        [
+            [np.nextafter(below, above), np.nextafter(np.float32(1e3), np.float32(2e3)), -6, 1e3],
+            [np.nextafter(above, below), 1e6, np.nextafter(np.float32(-5), np.float32(-6)), -1e-3],
+            [1e-30, 1001, -1e6, 0],
+        ],
+        "float32",
+    )
+    likelihood.check(x)
+    parameters = np.tile(np.float32([0.1] * 4 + [-1.0] * 4), (3, 1))
+    found = gradient(lambda p: ops.sum(likelihood.log_prob(tensor(x), p)), parameters)
+    assert np.isfinite(found).all()
+    assert np.isfinite(numpy(likelihood.view(tensor(x)))).all()
+    assert np.isfinite(gradient(lambda p: ops.sum(likelihood.mean(p)), parameters)).all()
+
+
+def test_bounded_undoes_itself_at_any_scale(rng):
+    x = np.stack(
+        [
+            rng.uniform(1e-3, 2e-3, 500),
+            1e3 * rng.lognormal(size=500),
+            -1 - rng.exponential(5, 500),
+            rng.normal(0, 1e-3, 500),
+        ],
+        axis=1,
+    )
+    likelihood = Bounded([1e-3, 0, None, None], [2e-3, np.inf, -1, None])
+    likelihood.adapt(x)
+    u = likelihood.view(tensor(x))
+    np.testing.assert_allclose(numpy(u).mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(numpy(u).std(axis=0), 1, rtol=1e-5)
+    np.testing.assert_allclose(numpy(likelihood.view.inverse(u)), x, rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Bounded(0, 1), r"low of shape \(\) and high of shape \(\). Expected one for each"),
+        (lambda: Bounded([0, 0], [1, 1, 1]), r"low of shape \(2,\) and high of shape \(3,\)"),
+        (lambda: Bounded([0, 2], [1, 1]), "Bounds of value 1: received low=2, high=1"),
+        (lambda: Bounded([1e8], [1e8 + 1]), "expected low < high, by more than single precision"),
+        (lambda: Bounded([0], variance="non"), "variance: received 'non'"),
+        (lambda: Bounded([0]).parameter_shape((3,)), r"bounds for 1 values. .* shape \(3,\)"),
+        (
+            lambda: Bounded([None, 0], [None, 1]).check(np.array([[5, 0.5], [-5, 1.5]])),
+            "Value 1 of x is bounded by 0 and 1. Received values from 0.5 to 1.5",
+        ),
+        (lambda: Bounded([0]).check(np.array([[0.0], [2.0]])), "0 and inf.*not on a bound"),
+        (lambda: LIKELIHOODS.get("bounded"), "'bounded' needs arguments"),
+    ],
+)
+def test_bad_bounds_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

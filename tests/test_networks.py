@@ -24,9 +24,12 @@ def test_space_to_depth_undoes_depth_to_space(rng):
     np.testing.assert_array_equal(again, x)
     blocks = ops.convert_to_numpy(space_to_depth(x))
     np.testing.assert_array_equal(blocks[0, 1, 2], x[0, 2:4, 4:6].reshape(-1))
+    blocks = ops.convert_to_numpy(space_to_depth(x[0]))  # signals
+    np.testing.assert_array_equal(blocks, x[0].reshape(4, 3, 16))
+    np.testing.assert_array_equal(ops.convert_to_numpy(depth_to_space(blocks)), x[0])
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (5, 7, 3), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (5, 7, 3), (1, 1, 1), (33, 2), (1, 1)])
 def test_conv_fits_any_size(shape):
     body, head = Conv((3, 4, 2), 5).encoder(shape), Conv((3, 4, 2), 5).decoder(shape)
     assert body([keras.KerasTensor((None, *shape)), keras.KerasTensor((None, 3))]).shape == (

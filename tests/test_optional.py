@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 import keras_cvae
-from keras_cvae import MLP, Categorical, Continuous, Joint, Optional, Tags
+from keras_cvae import MLP, Categorical, Continuous, Joint, Optional, Tags, evaluation
 
 PETS = ["cat", "dog", "owl"]
 
@@ -142,6 +142,25 @@ def test_a_missing_condition_needs_one_in_training(small, data):
     some = np.where(np.arange(len(y)) % 4, y, -1)
     model.fit(x, some, epochs=1, verbose=0)
     assert model.generate(None, 2).shape == (2, 6)
+
+
+@pytest.mark.parametrize(
+    "condition", [Optional(3), Joint({"a": Optional(3), "b": Optional("continuous")})]
+)
+def test_fit_without_conditions_where_all_may_be_missing(small, data, condition):
+    x, _ = data
+    model = small(condition=condition)
+    history = model.fit(x, epochs=1, validation_data=(x,), verbose=0).history
+    assert np.isfinite(history["val_loss"]).all()
+    assert model.generate(None, 2).shape == (2, 6)
+    named = {"a": [None] * 40, "b": [None] * 40} if isinstance(condition, Joint) else [None] * 40
+    given = model.evaluate(x, named, verbose=0, return_dict=True)
+    assert model.evaluate(x, verbose=0, return_dict=True) == pytest.approx(given, rel=1e-5)
+    terms = evaluation.bound(model, x, num_samples=200)
+    assert -terms.elbo.mean() == pytest.approx(given["loss"], rel=0.05)
+    again = small(condition=3)
+    with pytest.raises(ValueError, match="no condition was given"):
+        again.fit(x, verbose=0)
 
 
 def test_dropout_resumes_exactly(small, data, tmp_path):

@@ -553,6 +553,10 @@ def compare(
     if output is not None:
         _check_output(output, (".png", ".pdf", ".svg"), overwrite)
     opened = {str(run): _open(run) for run in runs}
+    if output is not None:
+        models = {name: one.model() for name, one in opened.items()}
+        for model in models.values():
+            _images_only(model, "Leave out --out.")
     figures = {}
     for name, one in opened.items():
         known = one.evaluation()
@@ -563,8 +567,17 @@ def compare(
         _figures(figures)
     if output is not None:
         from keras_cvae import plots, report
+        from keras_cvae.conditions import classes_of
 
-        plots.save(report.compare_pictures({n: r.model() for n, r in opened.items()}), output)
+        conditions = {}
+        for name, model in models.items():
+            if model.condition.width and not classes_of(model.condition):
+                one = opened[name]
+                binarize = one.config.binarize
+                conditions[name] = report.held_out_conditions(
+                    model, one.data(_progress), binarize=binarize
+                )
+        plots.save(report.compare_pictures(models, conditions, seed=seed), output)
         err.print(f"Draws are in {output}", soft_wrap=True)
 
 
@@ -616,6 +629,8 @@ def _figures(runs: dict[str, Any]) -> None:
         few = report.few_samples(metrics)
         if few:
             out.print(f"{prefix}{few}")
+        if left_out := metrics.get("left_out"):
+            out.print(f"{prefix}Left out: {' '.join(left_out)}")
 
 
 # Look.

@@ -48,7 +48,7 @@ class RunConfig(BaseModel):
         (),
         "Model",
         "A named condition, an array in the .npz: age:continuous, class:categorical, "
-        "hour:periodic:24, tags:tags, look:image. Repeat for several.",
+        "hour:periodic:24, tags:tags, look:image, s:signal. Repeat for several.",
     )
     label_dropout: float = _setting(
         0.0,
@@ -217,7 +217,8 @@ _BINARY = ("bernoulli", "causal_bernoulli", "categorical")
 _NO_BETA = {"beta": 1.0, "warmup": 0.0, "cycles": 0, "free_bits": 0.0}
 
 
-KINDS = ("categorical", "embedding", "tags", "continuous", "periodic", "image")
+KINDS = ("categorical", "embedding", "tags", "continuous", "periodic", "image", "signal")
+ENCODED = ("image", "signal")  # by a network: of convolutions, or dense
 
 
 def declared(spec: str) -> tuple[str, str, str]:
@@ -240,9 +241,9 @@ def declared(spec: str) -> tuple[str, str, str]:
         )
     if kind == "periodic" and not argument.replace(".", "", 1).isdigit():
         raise ValueError(f"condition: received '{spec}', expected {name}:{kind}:24, with a period")
-    if kind == "image" and argument not in ("", "conv", "mlp"):
+    if kind in ENCODED and argument not in ("", "conv", "mlp"):
         raise ValueError(f"condition: received '{spec}', expected {name}:{kind}:conv or :mlp")
-    if argument and kind not in ("periodic", "image"):
+    if argument and kind not in ("periodic", *ENCODED):
         raise ValueError(f"condition: received '{spec}', expected {name}:{kind}")
     return name.strip(), kind, argument
 

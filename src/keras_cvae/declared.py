@@ -14,8 +14,8 @@ from keras_cvae.conditions import (
     Periodic,
     Tags,
 )
-from keras_cvae.config import RunConfig, declared
-from keras_cvae.networks import MLP, Conv, Image
+from keras_cvae.config import ENCODED, RunConfig, declared
+from keras_cvae.networks import MLP, Conv, Image, Signal
 
 
 def joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
@@ -37,8 +37,8 @@ def joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
         values = [split[name][rows] for split, rows in zip(splits, known, strict=True)]
         try:
             part = (
-                _image(argument, values, config)
-                if kind == "image"
+                _encoded(kind, argument, values, config)
+                if kind in ENCODED
                 else _part(kind, argument, values[0])
             )
         except ValueError as error:
@@ -83,13 +83,16 @@ def _part(kind: str, argument: str, values: np.ndarray) -> Condition:
     return Periodic(float(argument), dim) if kind == "periodic" else Continuous(dim)
 
 
-def _image(backbone: str, values: list[np.ndarray], config: RunConfig) -> Image:
-    shape = values[0].shape[1:]
-    pixels = [part for part in values if part.size and part.dtype.kind in "iufb"]
-    low = min((float(part.min()) for part in pixels), default=0.0)
-    high = max((float(part.max()) for part in pixels), default=1.0)
-    shape = (*shape, 1) if len(shape) == 2 else shape
-    body: Any = Conv(config.filters, config.units[-1], config.activation)
-    if backbone == "mlp":
-        body = MLP(config.units, config.activation)
+def _encoded(kind: str, backbone: str, values: list[np.ndarray], config: RunConfig) -> Condition:
+    """Pictures `(n, h, w)`, signals `(n, length)`, or with channels."""
+    shape, axes = values[0].shape[1:], 2 if kind == "image" else 1
+    shape = (*shape, 1) if len(shape) == axes else shape
+    units, activation = config.units[-1], config.activation
+    body: Any = MLP(config.units, activation) if backbone == "mlp" else None
+    if kind == "signal":
+        return Signal(shape, body or "conv")
+    numbers = [part for part in values if part.size and part.dtype.kind in "iufb"]
+    low = min((float(part.min()) for part in numbers), default=0.0)
+    high = max((float(part.max()) for part in numbers), default=1.0)
+    body = body or Conv(config.filters, units, activation)
     return Image(shape, body, low=min(low, 0.0), high=max(high, 1.0))

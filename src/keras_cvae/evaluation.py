@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import importance, masks
-from keras_cvae.conditions import Unconditional, classes_of, take
+from keras_cvae.conditions import Joint, Unconditional, classes_of, take
 from keras_cvae.data import Batches, CompletionBatches, Data, Split
 from keras_cvae.distributions import Gaussian
 from keras_cvae.importance import LogProb, Progress, Step, compiled
@@ -22,6 +22,8 @@ from keras_cvae.networks.conv import ConvEncoder
 from keras_cvae.networks.mlp import DenseBody
 
 ACTIVE = 0.01  # Burda et al. 2016: variance of a posterior mean above which a unit is active
+NEIGHBOURS = 5  # whose balls stand for where data are
+COMPONENTS = 64  # principal components in which samples are compared where there are no classes
 FEW = 10.0  # effective samples below which log p is low by 1/20 nat and more
 
 
@@ -99,13 +101,13 @@ def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: 
     Args:
         model: A `ConditionalVAE`.
         x: `(n, *x_shape)`.
-        y: Conditions, one for each x, or None.
+        y: Conditions, one for each x, or None: there are none, or all are missing.
         num_samples: Draws of z per example; the KL of a single group needs none.
         seed: Of the draws.
         batch_size: Examples at once.
     """
-    x = np.asarray(x)
-    y = model.condition.prepare(y)
+    x, nothing = np.asarray(x), y is None and model.condition.forgettable
+    y = model.condition.unknown(len(x)) if nothing else model.condition.prepare(y)
     step, size = compiled(model, BoundTerms), min(batch_size, len(x))
     noise = np.random.default_rng(seed)
     collected: dict[str, list] = {}
@@ -459,6 +461,91 @@ def memorising(samples: np.ndarray, train: Split, held_out: np.ndarray) -> dict[
     }
 
 
+# --- the calibration of draws ---------------------------------------------------------------------
+
+
+class Calibration(NamedTuple):
+    """Ranks of true values among draws from p(x | y): uniform, if the model is right about both.
+
+    Args:
+        ranks: How many draws lie below the truth, `(n, *x_shape)`, whole numbers 0 .. draws.
+        draws: For each y.
+    """
+
+    ranks: np.ndarray
+    draws: int
+
+    def chi_square(self, bins: int | None = None) -> np.ndarray:
+        """p-values of uniform ranks, `(*x_shape)`, by a chi-square test.
+
+        Args:
+            bins: Of the ranks, as equal as can be; None: 20, or fewer for less than 200 examples.
+        """
+        n = len(self.ranks)
+        bins = min(bins or int(np.clip(n // 10, 2, 20)), self.draws + 1)
+        edges = np.arange(self.draws + 1) * bins // (self.draws + 1)
+        expected = n * np.bincount(edges, minlength=bins) / (self.draws + 1)
+        which = edges[self.ranks.reshape(n, -1)]
+        found = [np.bincount(column, minlength=bins) for column in which.T]
+        statistic = np.sum(np.square(found - expected) / expected, axis=1)
+        p = [_chi_square_tail(value, bins - 1) for value in statistic]
+        return np.reshape(p, self.ranks.shape[1:])
+
+    def kolmogorov_smirnov(self) -> np.ndarray:
+        """p-values of uniform ranks, `(*x_shape)`, by the largest gap of the distributions.
+
+        Sharper than `chi_square` where all is too high or too low, blunter where the spread is off.
+        """
+        n = len(self.ranks)
+        u = np.sort((self.ranks.reshape(n, -1) + 0.5) / (self.draws + 1), axis=0)
+        steps = np.arange(n + 1)[:, None] / n
+        gap = np.maximum(np.abs(u - steps[1:]), np.abs(u - steps[:-1])).max(axis=0)
+        scaled = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * gap  # Stephens 1970
+        k = np.arange(1, 101)[:, None]
+        tail = 2.0 * np.sum((-1.0) ** (k - 1) * np.exp(-2.0 * np.square(k * scaled)), axis=0)
+        return np.clip(tail, 0.0, 1.0).reshape(self.ranks.shape[1:])
+
+    def coverage(self, levels=(0.5, 0.8, 0.9, 0.95)) -> np.ndarray:
+        """Share of truths in the central interval of each level, `(levels, *x_shape)`."""
+        u = (self.ranks + 0.5) / (self.draws + 1)
+        return np.stack([np.mean(np.abs(u - 0.5) <= level / 2, axis=0) for level in levels])
+
+
+def calibration(model, x, y, *, draws: int = 199, seed: int = 0) -> Calibration:
+    """Simulation-based calibration (Talts et al. 2018, algorithm 1).
+
+    Args:
+        model: A `ConditionalVAE`.
+        x: True values `(n, *x_shape)` that were not trained on: parameters drawn from their prior.
+        y: What was simulated from each, conditions `(n, ...)`.
+        draws: From p(x | y), for each y. Equal values, of discrete x, are ordered at random.
+        seed: Of the draws.
+    """
+    x, y = np.asarray(x), model.condition.prepare(y)
+    if draws < 1:
+        raise ValueError(f"draws: received {draws}, expected at least 1.")
+    at_once = max(1, 2**22 // (draws * math.prod(model.x_shape)))
+    rng, ranks = np.random.default_rng([seed, 1]), []
+    for start in range(0, len(x), at_once):
+        truth = x[start : start + at_once, None]
+        some = take(y, slice(start, start + at_once))
+        drawn = model.generate(some, draws, seed=seed + start, output="sample")
+        drawn = drawn.reshape(len(truth), draws, *model.x_shape)
+        ties = np.sum(drawn == truth, axis=1)
+        ranks.append(np.sum(drawn < truth, axis=1) + rng.integers(0, ties + 1))
+    return Calibration(np.concatenate(ranks), draws)
+
+
+def _chi_square_tail(value: float, freedom: int) -> float:
+    """P(chi-square > value): for whole degrees of freedom a finite sum."""
+    half, odd = 0.5 * value, freedom % 2
+    if half <= 0.0:
+        return 1.0
+    powers = np.arange(odd / 2, freedom / 2)
+    terms = [math.exp(s * math.log(half) - half - math.lgamma(s + 1.0)) for s in powers]
+    return min(1.0, sum(terms) + (math.erfc(math.sqrt(half)) if odd else 0.0))
+
+
 # --- all of it ------------------------------------------------------------------------------------
 
 
@@ -502,8 +589,16 @@ def evaluate(
         - `classification`: as in `reliability`, with `temperature`; `uncalibrated`: the same at 1
         - `samples`: `output` (what is judged: "mean" or "sample"), `count`, `judge_accuracy` (real
           to real), `on_label_accuracy`, `tstr`, `frechet_distance`, `frechet_distance_real` (of
-          as many training examples), and those of `diversity`
+          as many training examples), and those of `diversity`. Of named conditions, the first that
+          is one of several classes, called `label`, is asked for
+        - `components`, where there are no classes: `output`, `count`, `frechet_distance`,
+          `frechet_distance_real` and those of `diversity`, in principal components of x in place of
+          a judge's features
+        - `calibration` of vectors under a condition: `draws`, `examples`, `least_p_value` of
+          uniform ranks (times the number of values, as the least of so many), `coverage_50`,
+          `coverage_90`; see `Calibration`
         - `memorising`: as in `memorising`
+        - `left_out`: sentences that say which figures have no meaning here, and why
         - `seconds`: of each part
     """
     test, name = (data.validation, "validation") if data.test is None else (data.test, "test")
@@ -539,6 +634,11 @@ def evaluate(
         clock.lap("from prior")
     else:
         metrics |= _sample_figures(model, data, test, y, seed, progress, clock)
+        if y is not None and len(model.x_shape) == 1 and _is_continuous(model):
+            metrics["calibration"] = _calibration_figures(model, x, y, seed)
+            clock.lap("calibration")
+        if why := _left_out(model, y, metrics):
+            metrics["left_out"] = why
     metrics["seconds"] = clock.laps
     return metrics
 
@@ -601,6 +701,10 @@ def brightness(model, x: np.ndarray) -> np.ndarray:
     """Undo `prepared`'s scale: images in 0..1, whatever values the likelihood counts in."""
     low = getattr(model.likelihood, "low", 0.0)
     return (x - low) / (getattr(model.likelihood, "high", 1.0) - low)
+
+
+def _is_continuous(model) -> bool:
+    return not (model.likelihood.discrete or isinstance(model.likelihood, Bernoulli))
 
 
 def _is_image(model) -> bool:
@@ -710,41 +814,140 @@ def _classification_figures(
 
 def _sample_figures(model, data, test, y, seed, progress, clock) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    train, image = data.train, _is_image(model)
-    output = "mean" if image else "sample"
+    train = data.train
+    output = "mean" if _is_image(model) else "sample"
     count = min(len(train), 60_000)
     rows = np.random.default_rng(seed).permutation(len(train))[:count]
     wanted = None if y is None else take(train.y, rows)
     fake = drawn(model, wanted, count, seed, output)
+    about = {"output": output, "count": count}
     clock.lap("sampling")
-    if data.class_names:
-        some = slice(0, 10_000)
-        judge = Judge(model.x_shape, len(data.class_names), seed=seed)
-        judge.fit(train.x, train.y, progress)
-        real = judge.features(test.x[some])
-        seen = judge.features(fake[some])
-        figures["samples"] = {
-            "output": output,
-            "count": count,
-            "judge_accuracy": judge.accuracy(test.x, test.y),
-            "frechet_distance": frechet_distance(seen, real),
-            "frechet_distance_real": frechet_distance(
-                judge.features(train.x[rows[: len(real)]]), real
-            ),
-        }
-        figures["samples"] |= diversity(real, seen[: len(real)])
-        clock.lap("judge")
-        if classes_of(model.condition) and wanted is not None:
-            figures["samples"]["on_label_accuracy"] = judge.accuracy(fake[some], wanted[some])
-            student = Judge(model.x_shape, len(data.class_names), seed=seed)
-            student.fit(fake, wanted, progress)
-            figures["samples"]["tstr"] = student.accuracy(test.x, test.y)
-            clock.lap("tstr")
+    labels = _labels(model, data, test)
+    if labels:
+        judged = _judged(model, train, test, fake, rows, labels, wanted, seed, progress, clock)
+        figures["samples"] = about | judged
+    elif len(test) > NEIGHBOURS:
+        figures["components"] = about | _by_components(train, test, fake, rows, seed)
+        clock.lap("components")
     few = slice(0, 1000)
     floats = Split(fake).floats(few)
     figures["memorising"] = memorising(floats, train, test.floats(few))
     clock.lap("memorising")
     return figures
+
+
+class _Labels(NamedTuple):
+    """Classes of training and test examples, -1 where unknown, `(n,)` each.
+
+    Args:
+        name: Of the condition that they are, "" if there is but one.
+        names: Of the classes.
+        train: Of the training examples.
+        test: Of the test examples.
+        asked: Whether the model was conditioned on them.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    train: np.ndarray
+    test: np.ndarray
+    asked: bool
+
+
+def _labels(model, data, test) -> _Labels | None:
+    """The classes that samples are judged by: the data's, or the first named ones."""
+    if data.class_names:
+        asked = classes_of(model.condition) is not None
+        return _Labels("", data.class_names, data.train.y, test.y, asked)
+    parts = model.condition.parts if isinstance(model.condition, Joint) else {}
+    for name, part in parts.items():
+        classes = classes_of(part)
+        if classes:
+            both = [part.prepare(split.y[name]) for split in (data.train, test)]
+            if all(labels.ndim == 1 and (labels >= 0).any() for labels in both):
+                return _Labels(name, classes.names, both[0], both[1], asked=True)
+    return None
+
+
+def _judged(
+    model, train, test, fake, rows, labels: _Labels, wanted, seed, progress, clock
+) -> dict[str, Any]:
+    """What a classifier of real data says of draws for the conditions of `train` at `rows`."""
+    some = slice(0, 10_000)
+    known, tested = np.flatnonzero(labels.train >= 0), np.flatnonzero(labels.test >= 0)
+    judge = Judge(model.x_shape, len(labels.names), seed=seed)
+    judge.fit(train.x[known], labels.train[known], progress)
+    real = judge.features(test.x[some])
+    figures: dict[str, Any] = {"label": labels.name} if labels.name else {}
+    figures["judge_accuracy"] = judge.accuracy(test.x[tested], labels.test[tested])
+    figures |= _likeness(
+        real, judge.features(fake[some]), judge.features(train.x[rows[: len(real)]])
+    )
+    clock.lap("judge")
+    if labels.asked and wanted is not None:
+        asked = labels.train[rows]
+        said = asked[some] >= 0
+        figures["on_label_accuracy"] = judge.accuracy(fake[some][said], asked[some][said])
+        student = Judge(model.x_shape, len(labels.names), seed=seed)
+        student.fit(fake[asked >= 0], asked[asked >= 0], progress)
+        figures["tstr"] = student.accuracy(test.x[tested], labels.test[tested])
+        clock.lap("tstr")
+    return figures
+
+
+def _likeness(real: np.ndarray, seen: np.ndarray, train: np.ndarray) -> dict[str, float]:
+    """Figures of features `(n, d)`: of test data, of samples, of training data."""
+    return {
+        "frechet_distance": frechet_distance(seen, real),
+        "frechet_distance_real": frechet_distance(train, real),
+        **diversity(real, seen[: len(real)], NEIGHBOURS),
+    }
+
+
+def _by_components(train: Split, test: Split, fake, rows, seed) -> dict[str, float]:
+    """The same without a judge: in the principal components of x, values of vectors to scale."""
+    from sklearn.decomposition import PCA
+
+    some = slice(0, 10_000)
+    seen = Split(fake).floats(some)
+    real = test.floats(some)
+    own = train.floats(rows[: max(len(real), 4000)])
+    flat = [part.reshape(len(part), -1).astype("float64") for part in (own, seen, real)]
+    if seen.ndim == 2:
+        spread = flat[0].std(axis=0)
+        flat = [part / np.where(spread > 0, spread, 1.0) for part in flat]
+    size = min(COMPONENTS, *flat[0].shape)
+    axes = PCA(size, svd_solver="randomized", random_state=seed).fit(flat[0][:4000])
+    own, seen, real = (axes.transform(part) for part in flat)
+    return _likeness(real, seen, own[: len(real)])
+
+
+def _calibration_figures(model, x, y, seed, limit: int = 1000) -> dict[str, Any]:
+    ranks = calibration(model, x[:limit], take(y, slice(limit)), seed=seed)
+    inside = ranks.coverage((0.5, 0.9)).mean(axis=1)
+    p = ranks.chi_square()
+    return {
+        "draws": ranks.draws,
+        "examples": len(ranks.ranks),
+        "least_p_value": min(1.0, float(p.min() * p.size)),  # Bonferroni
+        "coverage_50": float(inside[0]),
+        "coverage_90": float(inside[1]),
+    }
+
+
+def _left_out(model, y, metrics) -> list[str]:
+    """Which figures of a conditional model need classes that it does not have."""
+    if y is None or "classification" in metrics:
+        return []
+    said = [
+        f"−log p(x) and p(y | x) sum over classes; the condition is {model.condition.summary()}."
+    ]
+    if "samples" not in metrics:
+        said.append(
+            "On-label accuracy and TSTR need classes; samples are compared with real data "
+            + ("in principal components of x." if "components" in metrics else "by copies alone.")
+        )
+    return said
 
 
 # --- during training ------------------------------------------------------------------------------

@@ -134,7 +134,9 @@ class Step(keras.Model):
         self.built = True
 
     def features(self, inputs: dict) -> Any:
-        """Features of the condition, or None."""
+        """Features of the condition, or None; given already, if several draws share them."""
+        if "features" in inputs:
+            return inputs["features"]
         return self.condition.features(inputs.get("condition"))
 
 

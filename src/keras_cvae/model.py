@@ -240,9 +240,10 @@ class ConditionalVAE(keras.Model):
     ):
         """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`.
 
-        Several named conditions come as a dict of arrays or a DataFrame. Continuous conditions are
-        scaled by the first that are fitted. A data set must yield y as `condition.prepare` gives
-        it: classes as positions, 0 .. K - 1.
+        Several named conditions come as a dict of arrays or a DataFrame. Where all of them may be
+        missing, y may be left out. Numbers and signals (and bounded x) are scaled by the first that
+        are fitted. A data set must yield y as `condition.prepare` gives it: classes as positions,
+        0 .. K - 1.
 
         Raises:
             ValueError: Arrays that do not fit each other or the model.
@@ -353,7 +354,9 @@ class ConditionalVAE(keras.Model):
         batch_size: int | None = None,
     ) -> np.ndarray:
         """z ~ p(z | y), `n` for each condition, `(total, latent_dim)`."""
-        inputs = self._noise(self._repeated(condition, n), n, temperature, seed)
+        y = self._known(condition)[0]
+        noise = self._noise(y, n, temperature, seed)
+        inputs = self._inputs(noise=noise, condition=conditions.repeat(y, n))
         return self.prior.apply(inputs, self._at_once(batch_size))["z"]
 
     def generate(
@@ -388,7 +391,13 @@ class ConditionalVAE(keras.Model):
             raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
         if not (np.isfinite(guidance) and guidance >= 0):
             raise ValueError(f"guidance: received {guidance}, expected a number of at least 0.")
-        inputs = self._noise(self._repeated(condition, n), n, temperature, seed, guidance)
+        y = self._known(condition)[0]
+        inputs = {"noise": self._noise(y, n, temperature, seed)}
+        if n > 1 and self.condition.has_encoder:  # once for all draws of a condition
+            inputs["features"] = np.repeat(self._features(y, batch_size), n, axis=0)
+        else:
+            inputs = self._inputs(**inputs, condition=conditions.repeat(y, n))
+        inputs = self._guided(inputs, guidance)
         if output == "mean":
             return self._mean(inputs, batch_size)
         rng = np.random.default_rng(None if seed is None else [seed, 1])
@@ -424,24 +433,30 @@ class ConditionalVAE(keras.Model):
             x = masks.holes(np.reshape(x, (-1, *self.x_shape)), mask)
         return self.generate(x, n, seed=seed, **options)
 
-    def _noise(self, y, n: int, temperature: float, seed, guidance: float = 1.0) -> dict:
-        """What p(z | y) makes z of, for each canonical condition, or n without one."""
+    def _noise(self, y, n: int, temperature: float, seed) -> np.ndarray:
+        """What p(z | y) makes z of, n times for each canonical condition, if there are any."""
         if n < 1 or temperature < 0:
             raise ValueError(
                 f"Received n={n}, temperature={temperature}. Expected n of at least 1 and a "
                 "temperature of at least 0."
             )
         rng = np.random.default_rng(seed)
-        noise = rng.standard_normal((n if y is None else conditions.count(y), self.latent_dim))
-        return self._guided(y, guidance, noise=(temperature * noise).astype("float32"))
+        total = n if y is None else n * conditions.count(y)
+        noise = rng.standard_normal((total, self.latent_dim))
+        return (temperature * noise).astype("float32")
 
     def _mean(self, inputs: dict[str, Any], batch_size: int | None = None) -> np.ndarray:
         """The mean of p(x | z, y) for the prior's noise and its conditions."""
         parts = list(sampling.run(self, sampling.Means, inputs, self._at_once(batch_size)))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _guided(self, y, guidance: float, **inputs) -> dict:
-        inputs = self._inputs(condition=y, **inputs)
+    def _features(self, y, batch_size: int | None = None) -> np.ndarray:
+        """Features `(n, width)` of canonical conditions."""
+        inputs, at_once = {"condition": y}, self._at_once(batch_size)
+        return np.concatenate(list(sampling.run(self, sampling.Features, inputs, at_once)))
+
+    def _guided(self, inputs: dict, guidance: float) -> dict:
+        """The same with what guidance needs."""
         if guidance == 1.0:
             return inputs
         n = conditions.count(inputs)
@@ -505,7 +520,8 @@ class ConditionalVAE(keras.Model):
         way = np.linspace(0.0, 1.0, steps, dtype="float32")
         y = self.condition.mix(condition, condition if to_condition is None else to_condition, way)
         if z is None:
-            return self._mean(self._noise(y, steps, temperature=0.0, seed=None))
+            noise = np.zeros((steps, self.latent_dim), "float32")
+            return self._mean(self._inputs(noise=noise, condition=y))
         start = end = self.style(np.atleast_2d(z), condition)
         if to_z is not None:
             end = self.style(
@@ -657,6 +673,8 @@ class ConditionalVAE(keras.Model):
     def _repack(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         inputs = x if isinstance(x, dict) else _pack(x, y)
+        if "condition" not in inputs and self.condition.forgettable:
+            inputs = inputs | {"condition": self._nothing_known(inputs["x"])}
         shape = tuple(inputs["x"].shape[1:])
         if shape != self.x_shape:
             raise ValueError(
@@ -666,6 +684,15 @@ class ConditionalVAE(keras.Model):
         if bool(self.condition.width) != ("condition" in inputs):
             self.condition.prepare(inputs.get("condition"))  # says what is missing, or too much
         return inputs, None, sample_weight
+
+    def _nothing_known(self, x) -> Any:
+        """Canonical conditions of which all are missing, one for each x of a batch."""
+        n = ops.shape(x)[0]
+
+        def each(one):
+            return ops.broadcast_to(ops.convert_to_tensor(one), (n, *one.shape[1:]))
+
+        return keras.tree.map_structure(each, self.condition.unknown())
 
     def _check(self, x, y, name, sample_weight=None, learn=False):
         if not _is_array(x):
@@ -677,13 +704,15 @@ class ConditionalVAE(keras.Model):
                     f"{name} has {len(x)} examples, but {what} has {count}. Expected one "
                     f"{what} for each."
                 )
+        if learn and self.likelihood.view is not None:
+            self.likelihood.view.settle(x, again=False)
         if learn and y is not None:
             self.condition.settle(y, again=False)
         return x, y
 
     def _labels(self, y) -> Any:
-        """The canonical conditions of training examples."""
-        return self.condition.prepare(y)
+        """The canonical conditions of training examples; None where all may be missing, and is."""
+        return None if y is None and self.condition.forgettable else self.condition.prepare(y)
 
     def _x(self, x, name: str = "x") -> np.ndarray:
         x = np.asarray(x)
@@ -718,10 +747,6 @@ class ConditionalVAE(keras.Model):
         if found != n:
             raise ValueError(f"Received {found} conditions for {n} examples. Expected one, or {n}.")
         return y
-
-    def _repeated(self, condition, n: int) -> Any:
-        """Each condition `n` times."""
-        return conditions.repeat(self._known(condition)[0], n)
 
     def _known(self, condition) -> tuple[Any, bool]:
         y, single = self.condition.prepare_any(condition)

@@ -107,6 +107,17 @@ ROWS = (
     Row("Samples", "recall", "samples.recall", "%", 1, None, "Real data that samples reach."),
     Row("Samples", "density", "samples.density", "", 0, None, "1 is like real data."),
     Row("Samples", "coverage", "samples.coverage", "%", 1, None, "Real data with a sample near."),
+    *(
+        Row("Samples", f"{what}, in components of x", f"components.{name}", unit, better, note=note)
+        for what, name, unit, better, note in (
+            ("Fréchet distance", "frechet_distance", "", -1, "Between samples and test data."),
+            ("the same, of training data", "frechet_distance_real", "", 0, ""),
+            ("precision", "precision", "%", 1, "Samples that look real."),
+            ("recall", "recall", "%", 1, "Real data that samples reach."),
+            ("density", "density", "", 0, "1 is like real data."),
+            ("coverage", "coverage", "%", 1, "Real data with a sample near."),
+        )
+    ),
     Row(
         "Samples", "possible copies of training data", "memorising.share", "%", -1, None,
         "1 % is expected of samples that copy nothing.",
@@ -118,6 +129,18 @@ ROWS = (
     Row(
         "Classification", "calibration error", "classification.calibration_error", "%", -1, None,
         "How far the confidence is from the share that is right.",
+    ),
+    Row(
+        "Calibration", "truths within the central 50 %", "calibration.coverage_50", "%", 0, None,
+        "Of draws from p(x | y), in mean over the values of x.",
+    ),
+    Row(
+        "Calibration", "truths within the central 90 %", "calibration.coverage_90", "%", 0, None,
+        "Fewer: the draws are too sure; more: not sure enough.",
+    ),
+    Row(
+        "Calibration", "least p-value of uniform ranks", "calibration.least_p_value", "", 0, None,
+        "Below 0.05, some value of x is drawn from the wrong distribution.",
     ),
 )  # fmt: skip
 
@@ -201,26 +224,61 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def compare_pictures(
-    models: Mapping[str, Any], condition: Any = None, n: int = 10, seed: int = 0
+    models: Mapping[str, Any],
+    conditions: Mapping[str, Any] | None = None,
+    n: int = 10,
+    seed: int = 0,
 ) -> Figure:
     """A row of draws for each model: the same conditions, and where they fit the same latents.
 
     Args:
         models: Image models by the name of the run.
-        condition: Conditions `(n, ...)`; None shows the classes in turn.
+        conditions: Canonical conditions `(n, ...)` by the name of the run, as from
+            `held_out_conditions`; classes that are not given are shown in turn.
         n: Pictures of each.
         seed: Of the draws.
     """
-    rows, heads = [], None
-    for model in models.values():
-        y = condition
+    rows, heads = [], []
+    for name, model in models.items():
+        y = (conditions or {}).get(name)
         classes = classes_of(model.condition)
         if y is None and classes:
-            y = np.arange(n) % classes.num_classes
-            heads = [classes.names[k] for k in y]
-            y = classes.as_weights(y.astype("int32"))
+            each = np.arange(n, dtype="int32") % classes.num_classes
+            heads.append([classes.names[k] for k in each])
+            y = classes.as_weights(each)
+        elif y is not None:
+            heads.append([model.condition.words(take(y, i)) for i in range(n)])
         rows.append(evaluation.drawn(model, y, n, seed))
-    return plots.image_grid(np.stack(rows), row_labels=list(models), column_labels=heads)
+    alike = bool(heads) and all(one == heads[0] and any(one) for one in heads)
+    return plots.image_grid(
+        np.stack(rows), row_labels=list(models), column_labels=heads[0] if alike else None
+    )
+
+
+def held_out_conditions(model, data: Data, n: int = 10, binarize: Any = "none") -> Any:
+    """Canonical conditions `(n, ...)` of test examples for `compare_pictures`; None: it needs none.
+
+    Of named conditions, examples come first of which all is known.
+
+    Args:
+        model: A `ConditionalVAE`.
+        data: What it was trained on.
+        n: How many; from the start again where there are fewer examples.
+        binarize: As in `evaluate`, for models that complete pictures.
+    """
+    if not model.condition.width or classes_of(model.condition):
+        return None
+    test = data.validation if data.test is None else data.test
+    test = test.take(slice(0, 500))
+    if model.condition.knows_part:
+        y = evaluation.known_part(model, test, binarize)[1]
+    else:
+        y = model.condition.prepare(test.y)
+    order = np.arange(len(test))
+    if isinstance(y, dict):
+        missing = ["?" in model.condition.words(take(y, i)) for i in order]
+        order = np.argsort(missing, kind="stable")
+    return take(y, np.resize(order, n))
 
 
 def pictures(model, data: Data, metrics: Mapping[str, Any], seed: int = 0) -> dict[str, Figure]:
@@ -484,6 +542,9 @@ def _notes(metrics) -> str:
     few = few_samples(metrics)
     if few:
         notes.append((" bad", f"<p><b>Few effective samples.</b> {html.escape(few)}</p>"))
+    if left_out := metrics.get("left_out"):
+        said = html.escape(" ".join(left_out))
+        notes.append(("", f"<p><b>Left out.</b> {said}</p>"))
     copies = metrics.get("memorising")
     if copies:
         share = f"{100 * copies['share']:.1f} %"

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.conditions import take
+from keras_cvae.conditions import count, take
 from keras_cvae.guidance import GuidedPrior, extrapolate
 from keras_cvae.importance import Step, compiled
 
@@ -23,7 +23,8 @@ class Parameters(Step):
     """The parameters of p(x | z, y), `(chunks, batch, *parameter_shape)`.
 
     Called with standard normal `noise` `(chunks, batch, latent_dim)`, scaled by the temperature,
-    the `condition` `(chunks, batch, ...)`, and for guidance its weight and the `unconditional` one.
+    the `condition` `(chunks, batch, ...)` or its `features`, and for guidance its weight and the
+    `unconditional` condition.
     """
 
     def call(self, inputs):
@@ -49,16 +50,23 @@ class Means(Parameters):
         return self.likelihood.mean(super().chunk(inputs))
 
 
+class Features(Step):
+    """Features of the condition, `(chunks, batch, width)`."""
+
+    def call(self, inputs):
+        return ops.map(self.features, inputs)
+
+
 def run(model: Any, step: type[Step], inputs: dict[str, Any], batch_size: int) -> Iterator[Any]:
     """Run a step that takes chunks, and yield what it gives for the rows of `inputs`, in parts.
 
     Args:
         model: A `ConditionalVAE`.
         step: Its kind of step.
-        inputs: `{"noise": (n, latent_dim), "condition": (n, ...)}`.
+        inputs: `{"noise": (n, latent_dim), "condition": (n, ...)}`, or what else the step takes.
         batch_size: Rows of a chunk, at most.
     """
-    step, n = compiled(model, step), len(inputs["noise"])
+    step, n = compiled(model, step), count(inputs)
     rows = min(batch_size, 2 ** math.ceil(math.log2(n)))  # few sizes are ever compiled
     size = math.prod(model.likelihood.parameter_shape(model.x_shape))
     chunks = min(math.ceil(n / rows), max(1, VALUES // (rows * size)))

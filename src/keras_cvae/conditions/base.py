@@ -30,12 +30,17 @@ class Condition(keras.layers.Layer):
         width: Number of features that it becomes.
         dtype_in: Dtype of the canonical array.
         knows_part: Whether it is a part of x itself; see `known`.
+        has_encoder: Whether a network makes the features: then all draws for one condition share
+            them.
+        forgettable: Whether all of it may be missing; see `Optional`.
     """
 
     shape: tuple[int, ...] = ()
     width: int = 0
     dtype_in = "float32"
     knows_part = False
+    has_encoder = False
+    forgettable = False
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

@@ -24,6 +24,8 @@ class Encoded(Condition):
         ValueError: A model with several inputs or outputs, or of other shapes.
     """
 
+    has_encoder = True
+
     def __init__(self, network: keras.Model, **kwargs):
         super().__init__(autocast=False, **kwargs)
         inputs = getattr(network, "inputs", None)

@@ -47,7 +47,8 @@ class Joint(Condition):
             found = {n: p if isinstance(p, Optional) else Optional(p) for n, p in found.items()}
         self.parts = found  # once: Keras keeps weights in the order in which it first saw them
         self.width = sum(part.width for part in self.parts.values())
-        self.forgettable = all(isinstance(part, Optional) for part in self.parts.values())
+        self.has_encoder = any(part.has_encoder for part in self.parts.values())
+        self.forgettable = all(part.forgettable for part in self.parts.values())
         if self.forgettable:
             self.seen = self.add_weight((), "zeros", name="seen", trainable=False, dtype="float32")
 

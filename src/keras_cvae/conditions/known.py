@@ -42,6 +42,7 @@ class KnownPart(Condition):
         if self.fixed is not None and self.fixed.all():
             raise ValueError("KnownPart received a mask that knows everything: nothing is left.")
         self.guess = guess
+        self.has_encoder = guess is not None
         if guess is not None:
             guess.trainable = False
         size = int(np.prod(self.shape))

@@ -1,12 +1,12 @@
 """Numbers: on a line, standardised inside the model, or around a circle."""
 
 import math
-from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_cvae.conditions.base import CONDITIONS, Condition
+from keras_cvae.scaling import Standardised
 
 
 class Numbers(Condition):
@@ -74,7 +74,7 @@ class Numbers(Condition):
 
 
 @CONDITIONS.register("continuous")
-class Continuous(Numbers):
+class Continuous(Standardised, Numbers):
     """A vector of numbers, standardised inside the model.
 
     `fit` takes mean and scale from the conditions it is given, unless `adapt` has; data sets that
@@ -87,24 +87,14 @@ class Continuous(Numbers):
     def __init__(self, dim=1, **kwargs):
         super().__init__(dim, **kwargs)
         self.width = self.dim
-        kept: dict[str, Any] = {"trainable": False, "dtype": "float32", "autocast": False}
-        self.mean = self.add_weight(self.shape, "zeros", name="mean", **kept)
-        self.scale = self.add_weight(self.shape, "ones", name="scale", **kept)
+        self.add_scaling(self.dim)
 
     def example(self):
         return ",".join(f"{value:.3g}" for value in ops.convert_to_numpy(self.mean))
 
-    def settle(self, y, again=True):
-        mean, scale = (ops.convert_to_numpy(weight) for weight in (self.mean, self.scale))
-        if not again and (mean.any() or (scale != 1).any()):
-            return
-        y = y.astype("float64")
-        self.mean.assign(y.mean(axis=0))
-        self.scale.assign(np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0))
-
     def call(self, y):
         y = ops.reshape(ops.cast(y, "float32"), (-1, self.dim))
-        return ops.cast((y - self.mean) / self.scale, self.compute_dtype)
+        return ops.cast(self.standardise(y), self.compute_dtype)
 
 
 @CONDITIONS.register("periodic")

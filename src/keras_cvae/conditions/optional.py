@@ -25,6 +25,8 @@ class Optional(Condition):
         dropout: Share of the known ones that each training step forgets.
     """
 
+    forgettable = True
+
     def __init__(self, part: Any, dropout: float = 0.0, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.part = get(part)
@@ -38,7 +40,7 @@ class Optional(Condition):
             )
         self.dropout = check_rate(dropout)
         self.shape, self.width = self.part.shape, self.part.width
-        self.dtype_in = self.part.dtype_in
+        self.dtype_in, self.has_encoder = self.part.dtype_in, self.part.has_encoder
         self.state = self.add_weight((self.width,), "zeros", name="state")
         self.seen = self.add_weight((), "zeros", name="seen", trainable=False, dtype="float32")
 

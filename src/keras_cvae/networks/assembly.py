@@ -39,7 +39,7 @@ def assemble(
     Raises:
         ValueError: Arguments that do not fit each other.
     """
-    backbone = BACKBONES.get(backbone)
+    backbone, likelihood = BACKBONES.get(backbone), LIKELIHOODS.get(likelihood)
     if isinstance(backbone, TopDown):
         own = {"prior": prior, "encoder": encoder, "decoder": decoder}
         given = [name for name, value in own.items() if value is not None]
@@ -50,7 +50,7 @@ def assemble(
             )
         return _topdown(x_shape, groups, condition, likelihood, backbone)
     parts = (
-        RecognitionNetwork(x_shape, sum(groups), encoder or backbone, condition),
+        RecognitionNetwork(x_shape, sum(groups), encoder or backbone, condition, likelihood.view),
         PriorNetwork(groups, "standard" if prior is None else prior, condition),
         GenerationNetwork(x_shape, sum(groups), decoder or backbone, likelihood, condition),
     )
@@ -58,13 +58,13 @@ def assemble(
 
 
 def _topdown(x_shape, channels, condition, likelihood, backbone: TopDown) -> Parts:
-    likelihood = LIKELIHOODS.get(likelihood)
-    network = TopDownNetwork(backbone, x_shape, likelihood.parameter_shape(x_shape))
+    shape_out = likelihood.parameter_shape(x_shape)
+    network = TopDownNetwork(backbone, x_shape, shape_out)
     areas = backbone.areas(x_shape, len(channels))
     groups = tuple(n * area for n, area in zip(channels, areas, strict=True))
     return Parts(
-        TopDownRecognition(network, groups, condition),
+        TopDownRecognition(network, groups, condition, likelihood.view),
         PriorNetwork(groups, network, condition),
         TopDownGeneration(network, groups, likelihood, condition),
-        TopDownHierarchy(network, condition),
+        TopDownHierarchy(network, condition, likelihood.view),
     )

@@ -119,13 +119,15 @@ class RecognitionNetwork(Part):
         body: A backbone, or a Keras model of one's own from `[x, features]` (or `x` alone) to
             `[mean, log_var]`.
         condition: The condition.
+        view: A layer that the body sees x through, the likelihood's; None: x itself.
 
     Raises:
         ValueError: A model of one's own whose shapes do not fit.
     """
 
-    def __init__(self, x_shape, latent_dim, body="mlp", condition=None, **kwargs):
+    def __init__(self, x_shape, latent_dim, body="mlp", condition=None, view=None, **kwargs):
         super().__init__(condition, **kwargs)
+        self.view = view
         self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
         self.body = body if isinstance(body, keras.Model) else BACKBONES.get(body)
         self.own = isinstance(body, keras.Model)
@@ -140,7 +142,9 @@ class RecognitionNetwork(Part):
 
     def posterior(self, x, features) -> Gaussian:
         """q(z | x, y) from the features of y."""
-        inputs = [ops.cast(x, "float32")] + ([] if features is None else [features])
+        x = ops.cast(x, "float32")
+        inputs = [x if self.view is None else self.view(x)]
+        inputs += [] if features is None else [features]
         if self.own:
             return Gaussian(*(ops.cast(out, "float32") for out in call_own(self.body, inputs)))
         return split_gaussian(self.head(self.network(inputs)))
@@ -149,7 +153,12 @@ class RecognitionNetwork(Part):
         return self.posterior(inputs["x"], self.features(inputs))._asdict()
 
     def arguments(self):
-        return {"x_shape": self.x_shape, "latent_dim": self.latent_dim, "body": self.body}
+        return {
+            "x_shape": self.x_shape,
+            "latent_dim": self.latent_dim,
+            "body": self.body,
+            "view": self.view,
+        }
 
 
 @PARTS.register("prior_network")

@@ -351,14 +351,14 @@ class TopDownNetwork(Prior):
 
 
 class TopDownHierarchy(Hierarchy):
-    """A top-down network as what the model walks."""
+    """A top-down network as what the model walks; x is seen through the likelihood's view."""
 
-    def __init__(self, network: TopDownNetwork, condition):
+    def __init__(self, network: TopDownNetwork, condition, view=None):
         self.prior = self.network = network
-        self.condition = condition
+        self.condition, self.view = condition, view
 
     def observe(self, x, features):
-        return self.network.observe(x, features)
+        return self.network.observe(x if self.view is None else self.view(x), features)
 
     def posterior(self, group, state, evidence):
         return self.network.posterior(group, state, evidence)
@@ -388,15 +388,27 @@ class TopDownPart(Part):
 
 @PARTS.register("topdown_recognition")
 class TopDownRecognition(TopDownPart):
-    """q(z | x, y) along the means of the groups above; called as a `RecognitionNetwork`."""
+    """q(z | x, y) along the means of the groups above; called as a `RecognitionNetwork`.
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    Args:
+        network: As in `TopDownPart`.
+        latent_groups: Likewise.
+        condition: Likewise.
+        view: As in `RecognitionNetwork`.
+    """
+
+    def __init__(self, network, latent_groups, condition=None, view=None, **kwargs):
+        super().__init__(network, latent_groups, condition, **kwargs)
+        self.view = view
+        self.hierarchy = TopDownHierarchy(network, self.condition, view)
         self.build_on(x=self.network.x_shape)
+
+    def arguments(self):
+        return super().arguments() | {"view": self.view}
 
     def call(self, inputs):
         features = self.features(inputs)
-        evidence = self.network.observe(inputs["x"], features)
+        evidence = self.hierarchy.observe(inputs["x"], features)
         still = ops.zeros((1, ops.shape(inputs["x"])[0], sum(self.latent_groups)), "float32")
         latents, _ = self.hierarchy.infer(evidence, features, still)
         whole = {
