@@ -481,14 +481,15 @@ class Calibration(NamedTuple):
         Args:
             bins: Of the ranks, as equal as can be; None: 20, or fewer for less than 200 examples.
         """
+        from scipy import stats
+
         n = len(self.ranks)
         bins = min(bins or int(np.clip(n // 10, 2, 20)), self.draws + 1)
         edges = np.arange(self.draws + 1) * bins // (self.draws + 1)
         expected = n * np.bincount(edges, minlength=bins) / (self.draws + 1)
         which = edges[self.ranks.reshape(n, -1)]
-        found = [np.bincount(column, minlength=bins) for column in which.T]
-        statistic = np.sum(np.square(found - expected) / expected, axis=1)
-        p = [_chi_square_tail(value, bins - 1) for value in statistic]
+        found = np.stack([np.bincount(column, minlength=bins) for column in which.T])
+        p = stats.chisquare(found, np.broadcast_to(expected, found.shape), axis=1).pvalue
         return np.reshape(p, self.ranks.shape[1:])
 
     def kolmogorov_smirnov(self) -> np.ndarray:
@@ -496,14 +497,11 @@ class Calibration(NamedTuple):
 
         Sharper than `chi_square` where all is too high or too low, blunter where the spread is off.
         """
-        n = len(self.ranks)
-        u = np.sort((self.ranks.reshape(n, -1) + 0.5) / (self.draws + 1), axis=0)
-        steps = np.arange(n + 1)[:, None] / n
-        gap = np.maximum(np.abs(u - steps[1:]), np.abs(u - steps[:-1])).max(axis=0)
-        scaled = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * gap  # Stephens 1970
-        k = np.arange(1, 101)[:, None]
-        tail = 2.0 * np.sum((-1.0) ** (k - 1) * np.exp(-2.0 * np.square(k * scaled)), axis=0)
-        return np.clip(tail, 0.0, 1.0).reshape(self.ranks.shape[1:])
+        from scipy import stats
+
+        u = (self.ranks + 0.5) / (self.draws + 1)
+        p = [stats.kstest(one, "uniform").pvalue for one in u.reshape(len(u), -1).T]
+        return np.reshape(p, u.shape[1:])
 
     def coverage(self, levels=(0.5, 0.8, 0.9, 0.95)) -> np.ndarray:
         """Share of truths in the central interval of each level, `(levels, *x_shape)`."""
@@ -534,16 +532,6 @@ def calibration(model, x, y, *, draws: int = 199, seed: int = 0) -> Calibration:
         ties = np.sum(drawn == truth, axis=1)
         ranks.append(np.sum(drawn < truth, axis=1) + rng.integers(0, ties + 1))
     return Calibration(np.concatenate(ranks), draws)
-
-
-def _chi_square_tail(value: float, freedom: int) -> float:
-    """P(chi-square > value): for whole degrees of freedom a finite sum."""
-    half, odd = 0.5 * value, freedom % 2
-    if half <= 0.0:
-        return 1.0
-    powers = np.arange(odd / 2, freedom / 2)
-    terms = [math.exp(s * math.log(half) - half - math.lgamma(s + 1.0)) for s in powers]
-    return min(1.0, sum(terms) + (math.erfc(math.sqrt(half)) if odd else 0.0))
 
 
 # --- all of it ------------------------------------------------------------------------------------
