@@ -34,7 +34,7 @@ test: lint  ## Checks and tests on JAX.
 test-backends: $(BACKENDS)/ready  ## The model's tests on PyTorch and TensorFlow, and across all three.
 	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(CORE_TESTS)
 	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(CORE_TESTS)
-	KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest -n 2 tests/test_across_backends.py
+	KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest tests/test_across_backends.py
 
 CORE_TESTS := tests/test_distributions.py tests/test_likelihoods.py tests/test_priors.py \
 	tests/test_conditions.py tests/test_objectives.py tests/test_networks.py tests/test_model.py \
