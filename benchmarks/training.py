@@ -249,6 +249,7 @@ def grow(x, y, epochs):
 
 def draw_growth(found, path):
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     figure, axes = plt.subplots(1, len(found), figsize=(13, 3), sharey=True, layout="constrained")
     for axis, (name, points) in zip(axes, found.items(), strict=True):
@@ -259,6 +260,8 @@ def draw_growth(found, path):
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("seconds per epoch")
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0].yaxis.set_major_formatter("{x:g}")
     figure.savefig(path, dpi=120)
 
 
