@@ -49,7 +49,7 @@ MORE_TESTS := tests/test_optional.py tests/test_joint.py tests/test_guidance.py 
 	tests/test_semisupervised.py
 
 test-slow: $(VENV)/ready  ## Trainings of minutes on the real MNIST.
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m slow
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: $(VENV)/ready  ## ruff, mypy and the direction of imports.
 	$(VENV)/bin/ruff check .

@@ -221,6 +221,8 @@ def test_causal_bernoulli_draws_what_is_unknown_given_what_is_known(rng):
     np.testing.assert_array_equal(drawn[:, known[0]], np.repeat(values[:, known[0]], n, axis=0))
     frequency = np.bincount(drawn[:, ~known[0]].astype(int) @ [4, 2, 1], minlength=8) / n
     assert np.all(np.abs(frequency - p) < 5.0 * np.sqrt(p * (1.0 - p) / n) + 1e-12)
+    grey = Given(logits, values + np.float32(0.3), known)  # kept as they are
+    np.testing.assert_array_equal(likelihood.sample(grey, rng)[known], grey.values[known])
     # The mean is exact where all pixels before are known.
     last = np.ones_like(known)
     last[0, 1, 2] = False

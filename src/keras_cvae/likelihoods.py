@@ -254,7 +254,7 @@ class CausalBernoulli(Bernoulli):
     def mean_given(self, parameters, values, known):
         lead, (height, width) = ops.shape(parameters)[:-3], parameters.shape[-3:-1]
         logits = ops.reshape(parameters, (-1, height, width))
-        given, known = (
+        given, certain = (
             ops.reshape(ops.broadcast_to(part, ops.shape(parameters)), (-1, height, width))
             for part in (2.0 * values - 1.0, known)
         )
@@ -275,12 +275,12 @@ class CausalBernoulli(Bernoulli):
             hidden = ops.relu(seen + ops.transpose(here[:, :, 0, 0]))
             logit = at(logits, row, column) + hidden @ self.v[0][:, None]
             value = 2.0 * ops.sigmoid(logit) - 1.0
-            value = ops.where(at(known, row, column), at(given, row, column), value)
+            value = ops.where(at(certain, row, column), at(given, row, column), value)
             return ops.slice_update(canvas, (0, row + reach, column + reach), value[..., None])
 
         canvas = ops.fori_loop(0, height * width, draw, canvas)
         x = 0.5 * (canvas[:, reach:, reach : reach + width] + 1.0)
-        return ops.reshape(x, (*lead, height, width, 1))
+        return ops.where(known, values, ops.reshape(x, (*lead, height, width, 1)))
 
     def sample(self, parameters, rng):
         return self.sample_given(parameters, np.float32(0.0), np.False_, rng)
@@ -288,9 +288,9 @@ class CausalBernoulli(Bernoulli):
     def sample_given(self, parameters, values, known, rng):
         *lead, height, width, _ = parameters.shape
         logits = parameters.reshape(-1, height, width)
-        values, known = (
+        given, certain = (
             np.broadcast_to(part, parameters.shape).reshape(logits.shape)
-            for part in (values, known)
+            for part in (2.0 * values - 1.0, known)
         )
         u, reach = rng.random(logits.shape), self.reach
         near = ops.convert_to_numpy(self.b @ _windows(logits, self.around, self.near) + self.c)
@@ -301,10 +301,10 @@ class CausalBernoulli(Bernoulli):
             window = canvas[:, row : row + reach + 1, column : column + 2 * reach + 1]
             hidden = np.maximum(window.reshape(len(logits), -1) @ taps + near[i], 0.0)
             drawn = u[:, row, column] < _sigmoid(logits[:, row, column] + hidden @ v)
-            value = np.where(known[:, row, column], values[:, row, column], drawn)
-            canvas[:, row + reach, column + reach] = 2.0 * value - 1.0
+            value = np.where(certain[:, row, column], given[:, row, column], 2.0 * drawn - 1.0)
+            canvas[:, row + reach, column + reach] = value
         x = 0.5 * (canvas[:, reach:, reach : reach + width] + 1.0)
-        return x.reshape(*lead, height, width, 1)
+        return np.where(known, values, x.reshape(*lead, height, width, 1)).astype("float32")
 
     def _taps(self):
         """a on the whole window around and above a pixel: `(rows * columns, channels)`."""
