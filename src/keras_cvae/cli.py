@@ -167,7 +167,8 @@ def train(
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return
     _summarise(run)
-    condition = run.model().condition
+    model = run.model()
+    condition = model.condition
     if condition.knows_part:
         _next(
             ("complete a picture", "complete", run.folder, "IMAGE.png", "-o", "completed.png"),
@@ -177,8 +178,9 @@ def train(
         return
     example = condition.example()
     ask = ["--condition", example] if example else []
+    drawn = "drawn.png" if len(model.x_shape) == 3 else "drawn.npz"
     _next(
-        ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", "drawn.png"),
+        ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", drawn),
         ("all its pictures", "plot", run.folder, "all"),
     )
 
