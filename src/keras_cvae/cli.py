@@ -569,16 +569,14 @@ def compare(
         _figures(figures)
     if output is not None:
         from keras_cvae import plots, report
-        from keras_cvae.conditions import classes_of
 
-        conditions = {}
-        for name, model in models.items():
-            if model.condition.width and not classes_of(model.condition):
-                one = opened[name]
-                binarize = one.config.binarize
-                conditions[name] = report.held_out_conditions(
-                    model, one.data(_progress), binarize=binarize
-                )
+        conditions = {
+            name: report.held_out_conditions(
+                model, opened[name].data(_progress), binarize=opened[name].config.binarize
+            )
+            for name, model in models.items()
+            if report.needs_conditions(model)
+        }
         plots.save(report.compare_pictures(models, conditions, seed=seed), output)
         err.print(f"Draws are in {output}", soft_wrap=True)
 

@@ -41,6 +41,20 @@ class Row(NamedTuple):
     of: str | None = None
 
 
+def _diversity(of: str, where: str = "") -> tuple[Row, ...]:
+    """Rows for the figures of `evaluation.diversity`, in whatever samples were compared in."""
+    figures = (
+        ("precision", "%", 1, "Samples that look real."),
+        ("recall", "%", 1, "Real data that samples reach."),
+        ("density", "", 0, "1 is like real data."),
+        ("coverage", "%", 1, "Real data with a sample near."),
+    )
+    return tuple(
+        Row("Samples", f"{name}{where}", f"{of}.{name}", unit, better, note=note)
+        for name, unit, better, note in figures
+    )
+
+
 ROWS = (
     Row(
         "Likelihood", "−log p(x | y)", "conditional.nats", "nats", -1,
@@ -103,21 +117,16 @@ ROWS = (
         "Samples", "the same, of training data", "samples.frechet_distance_real", "", 0, None,
         "What perfect samples would get.",
     ),
-    Row("Samples", "precision", "samples.precision", "%", 1, None, "Samples that look real."),
-    Row("Samples", "recall", "samples.recall", "%", 1, None, "Real data that samples reach."),
-    Row("Samples", "density", "samples.density", "", 0, None, "1 is like real data."),
-    Row("Samples", "coverage", "samples.coverage", "%", 1, None, "Real data with a sample near."),
-    *(
-        Row("Samples", f"{what}, in components of x", f"components.{name}", unit, better, note=note)
-        for what, name, unit, better, note in (
-            ("Fréchet distance", "frechet_distance", "", -1, "Between samples and test data."),
-            ("the same, of training data", "frechet_distance_real", "", 0, ""),
-            ("precision", "precision", "%", 1, "Samples that look real."),
-            ("recall", "recall", "%", 1, "Real data that samples reach."),
-            ("density", "density", "", 0, "1 is like real data."),
-            ("coverage", "coverage", "%", 1, "Real data with a sample near."),
-        )
+    *_diversity("samples"),
+    Row(
+        "Samples", "Fréchet distance, in components of x", "components.frechet_distance", "", -1,
+        None, "Between samples and test data.",
     ),
+    Row(
+        "Samples", "the same, of training data, in components of x",
+        "components.frechet_distance_real", "", 0,
+    ),
+    *_diversity("components", ", in components of x"),
     Row(
         "Samples", "possible copies of training data", "memorising.share", "%", -1, None,
         "1 % is expected of samples that copy nothing.",
@@ -255,8 +264,13 @@ def compare_pictures(
     )
 
 
+def needs_conditions(model) -> bool:
+    """Whether `compare_pictures` must be told what to ask for: there is more than the classes."""
+    return bool(model.condition.width) and not classes_of(model.condition)
+
+
 def held_out_conditions(model, data: Data, n: int = 10, binarize: Any = "none") -> Any:
-    """Canonical conditions `(n, ...)` of test examples for `compare_pictures`; None: it needs none.
+    """Canonical conditions `(n, ...)` of test examples, for a model that `needs_conditions`.
 
     Of named conditions, examples come first of which all is known.
 
@@ -266,8 +280,6 @@ def held_out_conditions(model, data: Data, n: int = 10, binarize: Any = "none") 
         n: How many; from the start again where there are fewer examples.
         binarize: As in `evaluate`, for models that complete pictures.
     """
-    if not model.condition.width or classes_of(model.condition):
-        return None
     test = data.validation if data.test is None else data.test
     test = test.take(slice(0, 500))
     if model.condition.knows_part:

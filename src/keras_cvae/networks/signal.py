@@ -39,7 +39,10 @@ class Signal(Standardised, Arrays):
         self.add_scaling(self.shape[-1])
 
     def recipe(self, backbone):
-        return conv(self.shape[0]) if backbone == "conv" else super().recipe(backbone)
+        if backbone != "conv":
+            return super().recipe(backbone)
+        blocks = max(1, math.ceil(math.log2(self.shape[0] / SHORTEST)))
+        return Conv((32,) * blocks, 128, "gelu")
 
     def scaled(self, y):
         return self.standardise(y)
@@ -63,9 +66,3 @@ class Signal(Standardised, Arrays):
                 f"{self.shape[0]} rows of {self.shape[1]} numbers separated by commas."
             ) from None
         return self.prepare_any(values)[0][0]
-
-
-def conv(length: int, channels: int = 32, units: int = 128, activation: str = "gelu") -> Conv:
-    """Blocks that halve a signal of this length until it is short."""
-    blocks = max(1, math.ceil(math.log2(length / SHORTEST)))
-    return Conv((channels,) * blocks, units, activation)
