@@ -85,6 +85,52 @@ def test_the_loss_adds_the_classifiers_cross_entropy_on_known_labels(build, data
     np.testing.assert_allclose(loss[0]["accuracy"], right, rtol=1e-5)
 
 
+def test_the_classes_of_an_example_share_their_noise(build):
+    model = build()
+    noise = numpy(model.draw_noise(6, False)).reshape(2, 3, 2)
+    np.testing.assert_array_equal(noise[:, 0], noise[:, 2])
+    assert not np.array_equal(noise[0], noise[1])
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Mirrored(keras.layers.Layer):
+    """x turned round, in training."""
+
+    def call(self, x, training=False):
+        return keras.ops.flip(x, axis=1) if training else x
+
+
+def test_consistency_is_the_cross_entropy_of_sure_answers_under_changes(build, data):
+    x, y = data
+    known = np.arange(40) % 2 == 0
+    mixed = np.where(known, y, -1).astype("int32")
+    model = build(alpha=3.0, augment=Mirrored(), consistency=2.0, confidence=0.4)
+
+    def extra(training):
+        keras.ops.convert_to_numpy(model({"x": x, "condition": mixed}, training=training).log_q)
+        return [float(numpy(loss)) for loss in model.losses]
+
+    log_q, changed = np.log(model.recognise(x)), np.log(model.recognise(x[:, ::-1]))
+    sure = ~known & (log_q.max(axis=1) > np.log(0.4))
+    assert 0 < sure.sum() < (~known).sum()
+    labelled = -3.0 * changed[known, y[known]].mean()
+    agree = -2.0 * changed[sure, log_q[sure].argmax(axis=1)].sum() / (~known).sum()
+    np.testing.assert_allclose(extra(True), [labelled, agree], rtol=1e-4)
+    plain = -3.0 * log_q[known, y[known]].mean()
+    np.testing.assert_allclose(extra(False), [plain], rtol=1e-4)  # evaluation changes nothing
+
+
+def test_a_model_with_changes_is_saved(build, data, tmp_path):
+    x, y = data
+    model = build(augment=Mirrored(), consistency=1.0, confidence=0.5)
+    model.fit(x, np.where(np.arange(40) < 20, y, -1), 8, 1, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = kc.load(tmp_path / "model.keras")
+    assert isinstance(again.augment, Mirrored)
+    assert (again.consistency, again.confidence) == (1.0, 0.5)
+    np.testing.assert_array_equal(again.recognise(x), model.recognise(x))
+
+
 @pytest.mark.parametrize(
     "unknown",
     [
@@ -144,11 +190,15 @@ def test_a_classifier_of_ones_own(build, data, tmp_path):
         ({"condition": None}, "received the condition Unconditional. Expected classes"),
         ({"alpha": -1.0}, "alpha: received -1.0"),
         ({"class_prior": [0.5, 0.5]}, "expected 3 positive weights"),
+        ({"consistency": 1.0}, "received no augment. Expected a layer"),
+        ({"augment": Mirrored(), "consistency": -1.0}, "consistency: received -1.0"),
+        ({"augment": Mirrored(), "confidence": 1.0}, "confidence: received 1.0"),
+        ({"augment": keras.layers.ZeroPadding1D(1), "x_shape": (6, 1)}, r"makes \(8, 1\) of x"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        kc.SemiSupervisedCVAE((6,), **{"condition": 3, "classifier": "mlp"} | arguments)
+        kc.SemiSupervisedCVAE(**{"x_shape": (6,), "condition": 3, "classifier": "mlp"} | arguments)
 
 
 def test_labels_that_do_not_fit_are_refused(build, data):

@@ -139,6 +139,13 @@ class RunConfig(BaseModel):
         ge=0,
         lt=1,
     )
+    weight_decay: float = _setting(
+        0.0,
+        "Training",
+        "Part of each weight that a step takes away, times the learning rate (AdamW).",
+        ge=0,
+        lt=1,
+    )
     clip: float = _setting(0.0, "Training", "Largest norm of a step's gradient; 0: no limit.", ge=0)
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = _setting(
         "float32", "Training", "Precision of the networks."

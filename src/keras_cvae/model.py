@@ -159,8 +159,7 @@ class ConditionalVAE(keras.Model):
             still = ops.zeros((1, ops.shape(x)[0], self.latent_dim), "float32")
             _, parameters = self.hierarchy.infer(evidence, features, still)
             return self.likelihood.mean(parameters)[0]
-        shape = (self.objective.num_samples, ops.shape(x)[0], self.latent_dim)
-        noise = self.noise.draw(shape, training)
+        noise = self.draw_noise(ops.shape(x)[0], training)
         latents, parameters = self.hierarchy.infer(evidence, features, noise)
         kl = [ops.mean(_batched(g.posterior.kl(g.prior)), axis=0) for g in latents]
         log_ratio = [g.prior.log_prob(g.z) - g.posterior.log_prob(g.z) for g in latents]
@@ -170,6 +169,10 @@ class ConditionalVAE(keras.Model):
             log_ratio=sum(log_ratio),
             from_prior=self._from_prior(x, features, training),
         )
+
+    def draw_noise(self, batch, training: bool):
+        """What a draw from q(z | x, y) is made of, `(samples, batch, latent_dim)`."""
+        return self.noise.draw((self.objective.num_samples, batch, self.latent_dim), training)
 
     def _from_prior(self, x, features, training):
         """log p(x | z, y) of z ~ p(z | y), `(prior_samples, batch)`; empty if nobody asks."""

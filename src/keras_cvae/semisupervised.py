@@ -7,6 +7,13 @@
     loss         minus their mean, and alpha times the cross-entropy of q(y | x)   (eq. 9)
 
 Both bounds are one: with the label for certain in place of q(y | x), the second is the first.
+
+A picture that is moved a little keeps its class. With such changes, `augment`, the classifier
+learns from changed pictures: the labelled ones, and those of which it is sure (Sohn et al. 2020,
+"FixMatch"), weighed by `consistency`:
+
+    - mean over x without a label, where max_c q(c | x) > confidence, of log q( y* | augment(x) ),
+    y* = argmax_c q(c | x)
 """
 
 from typing import Any, NamedTuple
@@ -108,10 +115,16 @@ class SemiSupervisedCVAE(ConditionalVAE):
             over these. The paper's is this times the number of examples.
         class_prior: p(y) `(classes,)`, uniform by default.
         dropout: Of the classifier's last features.
+        augment: A Keras layer from x to x that leaves the class as it is (`RandomTranslation`, ...,
+            or several in a `Sequential`), called with `training=True`.
+        consistency: Weight of what the classifier learns from its own sure answers; needs
+            `augment`.
+        confidence: How sure it must be.
         **kwargs: As in `ConditionalVAE`.
 
     Raises:
-        ValueError: A condition without classes, and as in `ConditionalVAE`.
+        ValueError: A condition without classes, a weight or a confidence out of range, consistency
+            without `augment`, an `augment` that changes x's shape, and as in `ConditionalVAE`.
 
     Example:
         model = SemiSupervisedCVAE((28, 28, 1), condition=10, latent_dim=32)
@@ -130,6 +143,9 @@ class SemiSupervisedCVAE(ConditionalVAE):
         alpha: float = 1.0,
         class_prior=None,
         dropout: float = 0.0,
+        augment: keras.layers.Layer | None = None,
+        consistency: float = 0.0,
+        confidence: float = 0.95,
         **kwargs,
     ):
         super().__init__(x_shape, condition, latent_dim, **kwargs)
@@ -147,6 +163,24 @@ class SemiSupervisedCVAE(ConditionalVAE):
         else:
             body = classifier or ("conv" if len(self.x_shape) == 3 else "mlp")
             self.classifier = Classifier(self.x_shape, classes, body, dropout)
+        if not consistency >= 0:
+            raise ValueError(f"consistency: received {consistency}, expected 0 or more.")
+        if consistency and augment is None:
+            raise ValueError(
+                "consistency compares x with a changed x; received no augment. Expected a layer, "
+                "like keras.layers.RandomTranslation(0.1, 0.1)."
+            )
+        if not 0 <= confidence < 1:
+            raise ValueError(f"confidence: received {confidence}, expected a number from 0 to 1.")
+        if augment is not None:
+            found = keras.ops.shape(augment(keras.KerasTensor((1, *self.x_shape)), training=True))
+            if tuple(found[1:]) != self.x_shape:
+                raise ValueError(
+                    f"augment makes {tuple(found[1:])} of x. Expected the shape that it had, "
+                    f"{self.x_shape}."
+                )
+        self.augment, self.consistency = augment, float(consistency)
+        self.confidence = float(confidence)
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
 
     # The equation.
@@ -157,13 +191,30 @@ class SemiSupervisedCVAE(ConditionalVAE):
         if self._reconstructs:
             return super().call(inputs, training)
         y, classes = ops.cast(ops.reshape(y, (-1,)), "int32"), self.condition.num_classes
-        log_q = ops.log_softmax(self.classifier.logits(x, training), axis=-1)
+        log_q = self._log_q(x, training)
+        changes = training and self.augment is not None
+        log_q_changed = self._log_q(self.augment(x, training=True), True) if changes else log_q
         known = ops.cast(y >= 0, "float32")
-        right = ops.sum(ops.one_hot(y, classes) * log_q, axis=-1)  # -1 is no class: zeros
+        right = ops.sum(ops.one_hot(y, classes) * log_q_changed, axis=-1)  # -1 is no class: zeros
         self.add_loss(-self.alpha * ops.sum(right) / ops.maximum(ops.sum(known), 1.0))
+        if changes and self.consistency:
+            sure = ops.exp(ops.max(log_q, axis=-1)) > self.confidence
+            counts = (1.0 - known) * ops.cast(sure, "float32")
+            named = ops.one_hot(ops.argmax(log_q, axis=-1), classes)  # has no gradient
+            agree = ops.sum(counts * ops.sum(named * log_q_changed, axis=-1))
+            self.add_loss(-self.consistency * agree / ops.maximum(ops.sum(1.0 - known), 1.0))
         every = ops.tile(ops.arange(classes, dtype="int32"), (ops.shape(x)[0],))
         pairs = {"x": ops.repeat(x, classes, axis=0), "condition": every}
         return AllClasses(super().call(pairs, training), log_q, y)
+
+    def draw_noise(self, batch, training):
+        """The same for all classes of an example: these then differ by more than their draws."""
+        classes = self.condition.num_classes
+        return ops.repeat(super().draw_noise(batch // classes, training), classes, axis=1)
+
+    def _log_q(self, x, training):
+        """log q(y | x), `(batch, classes)`."""
+        return ops.log_softmax(self.classifier.logits(x, training), axis=-1)
 
     def per_example(self, seen, step):
         terms, log_q, y = seen
@@ -254,6 +305,9 @@ class SemiSupervisedCVAE(ConditionalVAE):
             "classifier": serialize(self.classifier),
             "alpha": self.alpha,
             "class_prior": self.class_prior.tolist(),
+            "augment": serialize(self.augment),
+            "consistency": self.consistency,
+            "confidence": self.confidence,
         }
 
 

@@ -208,6 +208,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
         )
         optimizer: Any = keras.optimizers.Adam(
             _rate(config, total),
+            weight_decay=config.weight_decay or None,
             global_clipnorm=config.clip or None,
             use_ema=bool(config.ema),
             ema_momentum=config.ema or 0.99,
