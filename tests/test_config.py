@@ -137,10 +137,12 @@ def test_the_condition_follows_the_data(rng, y, conditional, kind):
 def test_every_part_of_the_model_follows_the_configuration(rng):
     data = from_arrays(rng.random((20, 8, 8)), rng.integers(0, 3, 20))
     settings = {"latent_dim": 3, "backbone": "conv", "filters": (4,), "units": (5,), "beta": 2.0}
-    config = validated(settings | {"prior": "standard", "likelihood": "gaussian", "sigma": 0.3})
+    settings |= {"prior": "standard", "likelihood": "gaussian", "sigma": 0.3}
+    config = validated(settings | {"weight_decay": 0.05, "clip": 7.0})
     model = build_model(config, data)
     written = json.dumps(model.get_config())
     assert model.latent_dim == 3
     for name in ("Conv", "StandardNormal", "Gaussian", "Warmup"):
         assert f'"class_name": "{name}"' in written, name
-    assert model.optimizer.learning_rate is not None
+    assert model.optimizer.weight_decay == 0.05
+    assert model.optimizer.global_clipnorm == 7.0
