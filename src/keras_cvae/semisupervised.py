@@ -163,22 +163,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
         else:
             body = classifier or ("conv" if len(self.x_shape) == 3 else "mlp")
             self.classifier = Classifier(self.x_shape, classes, body, dropout)
-        if not consistency >= 0:
-            raise ValueError(f"consistency: received {consistency}, expected 0 or more.")
-        if consistency and augment is None:
-            raise ValueError(
-                "consistency compares x with a changed x; received no augment. Expected a layer, "
-                "like keras.layers.RandomTranslation(0.1, 0.1)."
-            )
-        if not 0 <= confidence < 1:
-            raise ValueError(f"confidence: received {confidence}, expected a number from 0 to 1.")
-        if augment is not None:
-            found = keras.ops.shape(augment(keras.KerasTensor((1, *self.x_shape)), training=True))
-            if tuple(found[1:]) != self.x_shape:
-                raise ValueError(
-                    f"augment makes {tuple(found[1:])} of x. Expected the shape that it had, "
-                    f"{self.x_shape}."
-                )
+        _check_changes(augment, consistency, confidence, self.x_shape)
         self.augment, self.consistency = augment, float(consistency)
         self.confidence = float(confidence)
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
@@ -192,20 +177,28 @@ class SemiSupervisedCVAE(ConditionalVAE):
             return super().call(inputs, training)
         y, classes = ops.cast(ops.reshape(y, (-1,)), "int32"), self.condition.num_classes
         log_q = self._log_q(x, training)
-        changes = training and self.augment is not None
-        log_q_changed = self._log_q(self.augment(x, training=True), True) if changes else log_q
-        known = ops.cast(y >= 0, "float32")
-        right = ops.sum(ops.one_hot(y, classes) * log_q_changed, axis=-1)  # -1 is no class: zeros
-        self.add_loss(-self.alpha * ops.sum(right) / ops.maximum(ops.sum(known), 1.0))
-        if changes and self.consistency:
-            sure = ops.exp(ops.max(log_q, axis=-1)) > self.confidence
-            counts = (1.0 - known) * ops.cast(sure, "float32")
-            named = ops.one_hot(ops.argmax(log_q, axis=-1), classes)  # has no gradient
-            agree = ops.sum(counts * ops.sum(named * log_q_changed, axis=-1))
-            self.add_loss(-self.consistency * agree / ops.maximum(ops.sum(1.0 - known), 1.0))
+        self.add_loss(self._classification(x, y, log_q, training))
         every = ops.tile(ops.arange(classes, dtype="int32"), (ops.shape(x)[0],))
         pairs = {"x": ops.repeat(x, classes, axis=0), "condition": every}
         return AllClasses(super().call(pairs, training), log_q, y)
+
+    def _classification(self, x, y, log_q, training):
+        """What the classifier is told: labels, and in training its own sure answers; in nats."""
+        changed = log_q
+        if training and self.augment is not None:
+            changed = self._log_q(self.augment(x, training=True), True)
+
+        def cross_entropy(part, label):  # in mean over the part of the batch that may have it
+            named = ops.one_hot(label, self.condition.num_classes)  # -1 is no class: zeros
+            total = ops.sum(ops.cast(part, "float32"))
+            return -ops.sum(named * changed) / ops.maximum(total, 1.0)
+
+        loss = self.alpha * cross_entropy(y >= 0, y)
+        if training and self.consistency:
+            sure = ops.logical_and(y < 0, ops.exp(ops.max(log_q, axis=-1)) > self.confidence)
+            answer = ops.where(sure, ops.argmax(log_q, axis=-1), UNKNOWN)  # has no gradient
+            loss = loss + self.consistency * cross_entropy(y < 0, answer)
+        return loss
 
     def draw_noise(self, batch, training):
         """The same for all classes of an example: these then differ by more than their draws."""
@@ -309,6 +302,24 @@ class SemiSupervisedCVAE(ConditionalVAE):
             "consistency": self.consistency,
             "confidence": self.confidence,
         }
+
+
+def _check_changes(augment, consistency, confidence, x_shape) -> None:
+    if not consistency >= 0:
+        raise ValueError(f"consistency: received {consistency}, expected 0 or more.")
+    if consistency and augment is None:
+        raise ValueError(
+            "consistency compares x with a changed x; received no augment. Expected a layer, like "
+            "keras.layers.RandomTranslation(0.1, 0.1)."
+        )
+    if not 0 <= confidence < 1:
+        raise ValueError(f"confidence: received {confidence}, expected a number from 0 to 1.")
+    if augment is not None:
+        found = tuple(augment(keras.KerasTensor((1, *x_shape)), training=True).shape[1:])
+        if found != x_shape:
+            raise ValueError(
+                f"augment makes {found} of x. Expected the shape that it had, {x_shape}."
+            )
 
 
 class MixedBatches(keras.utils.PyDataset):
