@@ -164,14 +164,16 @@ def table(results, target, quadrants):
 
 
 def picture(options, data, quadrants, target, examples=8, n=10):
-    """Input, truth, the baseline's blur, and ten completions each."""
+    """Input, truth, the baseline's blur, and ten completions each by the strongest row there is."""
     mask = masks.PROTOCOL[quadrants]
     binarize = {"binary": "dynamic", "grey": "none"}[target]
     x = CompletionBatches(data.test, 1000, mask, binarize=binarize)[0][0]
     x = np.concatenate([x[data.test.y[:1000] == c][:1] for c in range(examples)])
     folder = options.out
     blur = keras.saving.load_model(folder / f"{target}-{quadrants}-baseline.keras").predict(x)
-    drawn = kc.load(folder / f"{target}-{quadrants}-cvae.keras").complete(x, n=n, seed=0)
+    paths = [folder / f"{target}-{quadrants}-{row}.keras" for row in ("topdown", "cvae")]
+    strongest = next(path for path in paths if path.is_file())
+    drawn = kc.load(strongest).complete(x, n=n, seed=0, output="sample")
     given = np.where(masks.known(mask, SHAPE), x, 0.5)
     columns = [given[:, None], x[:, None], blur[:, None], drawn.reshape(examples, n, *SHAPE)]
     labels = ["input", "truth", "baseline", *[""] * n]
