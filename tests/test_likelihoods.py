@@ -127,6 +127,12 @@ def test_optimal_variance_maximises_the_likelihood_of_the_batch(rng):
     )
 
 
+def test_the_variance_is_the_best_one_unless_a_sigma_is_given():
+    # At sigma 1, values from 0 to 1 say nothing worth a KL: q(z | x, y) collapses onto the prior.
+    assert [Gaussian().variance, Gaussian(sigma=0.1).variance] == ["optimal", "fixed"]
+    assert LIKELIHOODS.get("gaussian").get_config()["variance"] == "optimal"
+
+
 def test_optimal_variance_is_a_running_average_outside_training(rng):
     likelihood = Gaussian("optimal", sigma=2.0, momentum=0.75)
     batches = rng.normal(size=(6, 2, 16, 5)).astype("float32")

@@ -367,15 +367,17 @@ class Gaussian(Likelihood):
             "predicted": the decoder gives a log-variance for each value. "optimal": the variance
             that maximises the likelihood of the batch, in closed form (sigma-VAE, Rybkin,
             Daniilidis & Levine 2021, eq. 4); outside training its running average, so that p(x|z)
-            is a density.
-        sigma: Standard deviation, fixed or initial.
+            is a density. None: "fixed" where `sigma` is given, else "optimal".
+        sigma: Standard deviation, fixed or initial; None: 1.
         momentum: Of the running average of the optimal variance.
     """
 
     VARIANCES = ("fixed", "learned", "predicted", "optimal")
     least_variance = 1e-8  # where x never changes the likelihood would grow without bound
 
-    def __init__(self, variance="fixed", sigma=1.0, momentum=0.99, **kwargs):
+    def __init__(self, variance=None, sigma=None, momentum=0.99, **kwargs):
+        variance = variance or ("optimal" if sigma is None else "fixed")
+        sigma = 1.0 if sigma is None else sigma
         if variance not in self.VARIANCES:
             raise ValueError(
                 f"Gaussian variance: received {variance!r}, expected one of {self.VARIANCES}."
