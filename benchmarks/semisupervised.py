@@ -124,6 +124,12 @@ def semisupervised(train, known, options, seed, **changes):
     return model.classifier
 
 
+def key(row, options):
+    """What errors are kept under: other settings are other errors."""
+    settings = {k: v for k, v in vars(options).items() if k not in ("data", "rows", "seeds", "out")}
+    return f"{row} {json.dumps(settings, sort_keys=True)}"
+
+
 def trained(row, train, known, options, seed):
     if row == "supervised":
         return supervised(train, known, options, seed)
@@ -155,7 +161,7 @@ def main():
     for seed in range(options.seeds):
         known = hidden(train.y, options.labels, seed)
         for row in options.rows:
-            found = errors.setdefault(row, {})
+            found = errors.setdefault(key(row, options), {})
             if str(seed) in found:
                 continue
             started = time.perf_counter()
@@ -164,7 +170,7 @@ def main():
             print(f"seed {seed}: {row:12}{found[str(seed)]:6.2f} %  ({seconds:.0f} s)", flush=True)
             options.out.write_text(json.dumps(errors, indent=2) + "\n")
     for row in options.rows:
-        found = [errors[row][str(seed)] for seed in range(options.seeds)]
+        found = [errors[key(row, options)][str(seed)] for seed in range(options.seeds)]
         spread = np.std(found, ddof=1) if len(found) > 1 else float("nan")
         print(f"{row:12}{np.mean(found):6.2f} +- {spread:.2f} % over {len(found)} seeds")
 

@@ -144,5 +144,6 @@ def test_every_part_of_the_model_follows_the_configuration(rng):
     assert model.latent_dim == 3
     for name in ("Conv", "StandardNormal", "Gaussian", "Warmup"):
         assert f'"class_name": "{name}"' in written, name
+    assert model.optimizer.learning_rate is not None
     assert model.optimizer.weight_decay == 0.05
     assert model.optimizer.global_clipnorm == 7.0

@@ -69,7 +69,7 @@ class Warmup(Schedule):
 
     def __init__(self, steps: int, final: float = 1.0):
         self.steps = _count("Warmup steps", steps)
-        self.final = _not_negative("Warmup final", final)
+        self.final = not_negative("Warmup final", final)
 
     def __call__(self, step):
         return self.final * ops.minimum(1.0, ops.cast(step, "float32") / self.steps)
@@ -93,7 +93,7 @@ class Cyclical(Schedule):
         if not 0 < ramp <= 1:
             raise ValueError(f"Cyclical ramp: received {ramp}, expected a part of 1, like 0.5.")
         self.ramp = ramp
-        self.final = _not_negative("Cyclical final", final)
+        self.final = not_negative("Cyclical final", final)
 
     def __call__(self, step):
         position = ops.cast(ops.mod(step, self.period), "float32") / self.period
@@ -145,8 +145,8 @@ class ELBO(Objective):
     """
 
     def __init__(self, beta: float | Schedule = 1.0, free_bits: float = 0.0, num_samples: int = 1):
-        self.beta = beta if isinstance(beta, Schedule) else _not_negative("beta", beta)
-        self.free_bits = _not_negative("free_bits", free_bits)
+        self.beta = beta if isinstance(beta, Schedule) else not_negative("beta", beta)
+        self.free_bits = not_negative("free_bits", free_bits)
         self.num_samples = _count("num_samples", num_samples)
 
     def __call__(self, terms, step=None):
@@ -255,7 +255,12 @@ def _count(name: str, value: Any) -> int:
     return int(value)
 
 
-def _not_negative(name: str, value: Any) -> Any:
+def not_negative(name: str, value: Any) -> Any:
+    """The value, if it may be a weight.
+
+    Raises:
+        ValueError: It is below 0, or no number.
+    """
     if not value >= 0:
         raise ValueError(f"{name}: received {value}, expected 0 or more.")
     return value

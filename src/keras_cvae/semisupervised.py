@@ -28,7 +28,7 @@ from keras_cvae.importance import check_class_prior
 from keras_cvae.model import ConditionalVAE
 from keras_cvae.networks import BACKBONES
 from keras_cvae.networks.parts import Part, call_own, serialize
-from keras_cvae.objectives import Terms
+from keras_cvae.objectives import Terms, not_negative
 
 UNKNOWN = -1
 
@@ -154,9 +154,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
                 f"SemiSupervisedCVAE sums over classes; received the condition "
                 f"{type(self.condition).__name__}. Expected classes: a number or their names."
             )
-        if not alpha >= 0:
-            raise ValueError(f"alpha: received {alpha}, expected 0 or more.")
-        self.alpha, classes = float(alpha), self.condition.num_classes
+        self.alpha, classes = float(not_negative("alpha", alpha)), self.condition.num_classes
         self.class_prior = check_class_prior(class_prior, classes)
         if isinstance(classifier, Classifier):
             self.classifier = classifier
@@ -305,9 +303,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
 
 
 def _check_changes(augment, consistency, confidence, x_shape) -> None:
-    if not consistency >= 0:
-        raise ValueError(f"consistency: received {consistency}, expected 0 or more.")
-    if consistency and augment is None:
+    if not_negative("consistency", consistency) and augment is None:
         raise ValueError(
             "consistency compares x with a changed x; received no augment. Expected a layer, like "
             "keras.layers.RandomTranslation(0.1, 0.1)."
