@@ -50,6 +50,10 @@ ROWS = {
         "... IWAE, 5 draws (Burda et al. 2016)",
         GROUPS | {"objective": "iwae", "num_samples": 5, "warmup": 0.0},
     ),
+    "dreg": (
+        "... and its q by DReG (Tucker et al. 2019)",
+        GROUPS | {"objective": "dreg", "num_samples": 5, "warmup": 0.0},
+    ),
     "causal": ("groups, pixels see their neighbours (Gulrajani et al. 2017)", CAUSAL),
     "causal-rate": ("... at 4e-3", CAUSAL | {"learning_rate": 4e-3, "clip": 50.0}),
     "topdown": ("top-down, 6 groups of 6 (Sønderby et al. 2016)", TOPDOWN),

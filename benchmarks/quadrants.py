@@ -83,8 +83,9 @@ def cvae(mask, row, steps, options, guess=None):
 def topdown(mask, target, data, options):
     """The preset `strong`, as `cvae train --task complete --preset strong` builds it."""
     grey = {"likelihood": "bernoulli", "binarize": "none"} if target == "grey" else {}
-    epochs, seed = options.epochs, options.seed
-    config = load_config("strong", task="complete", known=mask, epochs=epochs, seed=seed, **grey)
+    own = dict(setting.split("=") for setting in options.topdown)
+    same = {"epochs": options.epochs, "seed": options.seed}
+    config = load_config("strong", task="complete", known=mask, **same | grey | own)
     return build_model(config, data)
 
 
@@ -192,6 +193,7 @@ def main():
     parser.add_argument("--latent-dim", type=int, default=48)
     parser.add_argument("--groups", type=int, default=8)
     parser.add_argument("--prior-units", type=int, default=256)
+    parser.add_argument("--topdown", nargs="+", default=[], help="its settings: reach=4")
     parser.add_argument("--limit", type=int, default=10_000, help="test images, evenly spread")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("quadrants"))

@@ -166,6 +166,7 @@ CASES = {
     "objective": {
         "elbo": [lambda: {"objective": objectives.ELBO(0.5, free_bits=0.1, num_samples=3)}],
         "iwae": [lambda: {"objective": objectives.IWAE(2)}],
+        "dreg": [lambda: {"objective": objectives.DReG(2), "latent_dim": [2, 1]}],
         "hybrid": [
             lambda: {"objective": objectives.Hybrid(objectives.IWAE(2), 0.3, prior_samples=3)}
         ],

@@ -78,7 +78,7 @@ def test_what_a_run_folder_stores_reads_back(settings):
         ({"validation": 1.5}, ["validation", "1.5", "between 0 and 1", "'test'"]),
         ({"validation": "tset"}, ["validation", "'tset'", "between 0 and 1", "'test'"]),
         ({"objective": "iwae", "beta": 2.0}, ["iwae", "beta", "elbo"]),
-        ({"objective": "iwae", "warmup": 0.1}, ["iwae", "warmup", "elbo"]),
+        ({"objective": "dreg", "warmup": 0.1}, ["dreg", "warmup", "elbo"]),
         ({"binarize": "dynamic", "likelihood": "gaussian"}, ["binarize", "gaussian", "bernoulli"]),
     ],
 )

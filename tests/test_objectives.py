@@ -7,7 +7,19 @@ from keras import ops
 from scipy.special import logsumexp
 
 import harness
-from keras_cvae.objectives import ELBO, GSNN, IWAE, Cyclical, Hybrid, Schedule, Terms, Warmup
+from keras_cvae.distributions import Gaussian
+from keras_cvae.objectives import (
+    ELBO,
+    GSNN,
+    IWAE,
+    Cyclical,
+    DReG,
+    Hybrid,
+    Schedule,
+    Terms,
+    Warmup,
+    doubly_reparameterize,
+)
 from numerics import gradient, numpy, tensor
 
 
@@ -114,6 +126,74 @@ def test_iwae_rises_with_the_number_of_samples(bounds):
     found = [bounds(IWAE(k)) for k in (1, 5, 50)]
     for (low, a), (high, b) in itertools.pairwise(found):
         assert high - low > 3 * np.hypot(a, b)
+
+
+@pytest.fixture
+def iwae_gradients(rng):
+    """Gradients of the IWAE bound in q of x = z + noise, z ~ N(0, 1), over 4,000 examples x = 1.
+
+    Called with q's mean and log-variance: by the bound itself and by DReG, each `(4000, 2)`.
+    """
+    noise = tensor(rng.normal(size=(3, 4000, 1)))
+    prior, likelihood = (Gaussian(tensor([m]), tensor([0.0])) for m in (0.0, 1.0))
+
+    def gradients(mean, log_var):
+        def loss(parameters, doubly):
+            q, zeros = Gaussian(parameters[:, :1], parameters[:, 1:]), 0.0
+            if doubly:
+                q, zeros = doubly_reparameterize(q, 3)
+            z = q.sample(noise)
+            log_q = (q.still() if doubly else q).log_prob(z)
+            terms = Terms(likelihood.log_prob(z), (), prior.log_prob(z) - log_q + zeros)
+            return -ops.mean((DReG if doubly else IWAE)(3)(terms))
+
+        at = np.tile([[mean, log_var]], (4000, 1))
+        return [4000 * gradient(lambda p, d=doubly: loss(p, d), at) for doubly in (False, True)]
+
+    return gradients
+
+
+def test_dreg_is_the_gradient_of_iwae_in_mean_with_less_noise(iwae_gradients):
+    plain, doubly = iwae_gradients(-0.2, 0.6)
+    error = np.hypot(plain.std(axis=0), doubly.std(axis=0)) / np.sqrt(len(plain))
+    assert (np.abs(plain.mean(axis=0) - doubly.mean(axis=0)) < 4 * error).all()
+    assert (np.abs(plain.mean(axis=0)) > 10 * error).all()
+    assert (doubly.std(axis=0) < 0.7 * plain.std(axis=0)).all()
+
+
+def test_dreg_has_no_noise_where_q_is_exact(iwae_gradients):
+    plain, doubly = iwae_gradients(0.5, np.log(0.5))  # p(z | x = 1) = N(1/2, 1/2)
+    np.testing.assert_allclose(doubly, 0.0, atol=1e-5)
+    assert (plain.std(axis=0) > 0.1).all()
+
+
+def test_dreg_leaves_the_bound_and_all_but_the_encoder_as_they_are():
+    found = []
+    for objective in (IWAE(3), DReG(3)):
+        model = harness.build({"objective": objective, "prior": "conditional"})
+        model.compile(keras.optimizers.SGD(1.0))
+        x, y = harness.example(model)
+        parts = [model.encoder, model.prior, model.decoder]
+        before = [harness.weights(part) for part in parts]
+        loss = model.fit(x, y, batch_size=len(x), verbose=0).history["loss"]
+        after = [harness.weights(part) for part in parts]
+        found.append(
+            (loss, [np.subtract(a, b) for a, b in zip(flat(after), flat(before), strict=True)])
+        )
+    (loss, plain), (same, doubly) = found
+    np.testing.assert_allclose(same, loss, rtol=1e-6)
+    assert not np.allclose(doubly[0], plain[0], rtol=0.1)
+    for one, other in zip(doubly[1:], plain[1:], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def flat(parts):
+    return [np.concatenate([array.ravel() for array in arrays]) for arrays in parts]
+
+
+def test_dreg_needs_a_posterior_of_its_own():
+    with pytest.raises(ValueError, match="top-down network shares its weights"):
+        harness.build({"objective": DReG(2), "backbone": "topdown"})
 
 
 def test_config_keeps_a_schedule():

@@ -49,6 +49,7 @@ _EXPORTS = {
     "TopDown": "networks",
     "ELBO": "objectives",
     "IWAE": "objectives",
+    "DReG": "objectives",
     "Hybrid": "objectives",
     "GSNN": "objectives",
     "Warmup": "objectives",

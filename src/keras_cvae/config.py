@@ -102,7 +102,7 @@ class RunConfig(BaseModel):
         "gelu", "Model", "Activation of the hidden layers."
     )
 
-    objective: Literal["elbo", "iwae", "hybrid", "gsnn"] = _setting(
+    objective: Literal["elbo", "iwae", "dreg", "hybrid", "gsnn"] = _setting(
         "elbo", "Objective", "What is maximised."
     )
     alpha: float = _setting(
@@ -163,8 +163,8 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _iwae_has_no_beta(cls, settings):
-        return (_NO_BETA if settings.get("objective") == "iwae" else {}) | settings
+    def _importance_weights_have_no_beta(cls, settings):
+        return (_NO_BETA if settings.get("objective") in _WEIGHTED else {}) | settings
 
     @field_validator("known")
     @classmethod
@@ -205,12 +205,12 @@ class RunConfig(BaseModel):
             widths = getattr(self, name)
             if widths is not None and (not widths or min(widths) < 1):
                 raise ValueError(f"{name}: expected one or more positive widths, like 512")
-        if self.objective == "iwae":
+        if self.objective in _WEIGHTED:
             given = [name for name, neutral in _NO_BETA.items() if getattr(self, name) != neutral]
             if given:
                 raise ValueError(
-                    f"objective=iwae has no weight on the KL; received {', '.join(given)}, which "
-                    "belong to objective=elbo"
+                    f"objective={self.objective} has no weight on the KL; received "
+                    f"{', '.join(given)}, which belong to objective=elbo"
                 )
         if self.binarize == "dynamic" and self.likelihood not in _BINARY:
             raise ValueError(
@@ -221,6 +221,7 @@ class RunConfig(BaseModel):
 
 
 _BINARY = ("bernoulli", "causal_bernoulli", "categorical")
+_WEIGHTED = ("iwae", "dreg")
 _NO_BETA = {"beta": 1.0, "warmup": 0.0, "cycles": 0, "free_bits": 0.0}
 
 

@@ -30,6 +30,10 @@ class Gaussian(NamedTuple):
         shift = ops.square(self.mean - other.mean) * ops.exp(-other.log_var)
         return 0.5 * ops.sum(other.log_var - self.log_var + ratio + shift - 1.0, axis=-1)
 
+    def still(self) -> "Gaussian":
+        """The same, without gradients to its parameters."""
+        return Gaussian(ops.stop_gradient(self.mean), ops.stop_gradient(self.log_var))
+
     def sample(self, noise):
         """Move standard normal `noise` `(..., dim)` to this distribution (reparameterisation)."""
         return self.mean + ops.exp(0.5 * self.log_var) * noise

@@ -18,11 +18,13 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import conditions, importance, masks, sampling
+from keras_cvae.distributions import Gaussian
 from keras_cvae.fastpath import Fused, evaluating, fitting
 from keras_cvae.networks import BACKBONES, TopDown
 from keras_cvae.networks.assembly import assemble
+from keras_cvae.networks.hierarchy import Factored
 from keras_cvae.networks.parts import deserialize, rebuilt, serialize
-from keras_cvae.objectives import OBJECTIVES, Terms
+from keras_cvae.objectives import OBJECTIVES, Terms, doubly_reparameterize
 from keras_cvae.priors import concatenate
 
 EVALUATION_SEED = 0
@@ -81,7 +83,7 @@ class ConditionalVAE(keras.Model):
             `[mean, log_var]`, each `(batch, latent_dim)`.
         decoder: In place of the backbone's, a Keras model from `[z, condition features]` to the
             likelihood's parameters, `(batch, *x_shape)` logits for Bernoulli.
-        objective: "elbo", "iwae", or an `Objective`.
+        objective: "elbo", "iwae", "dreg", or an `Objective`.
         seed: Of the noise drawn in training. None takes a random one.
 
     Attributes:
@@ -131,6 +133,12 @@ class ConditionalVAE(keras.Model):
             encoder,
             decoder,
         )
+        if self.objective.doubly_reparameterized and not isinstance(self.hierarchy, Factored):
+            raise ValueError(
+                "objective: DReG needs q(z | x, y) in a network of its own; a top-down network "
+                "shares its weights with the prior. Expected another objective, like IWAE, or "
+                "another backbone, like MLP."
+            )
         self.likelihood = self.decoder.likelihood
         self.latent_groups = self.prior.latent_groups
         self.latent_dim = sum(self.latent_groups)
@@ -160,15 +168,25 @@ class ConditionalVAE(keras.Model):
             _, parameters = self.hierarchy.infer(evidence, features, still)
             return self.likelihood.mean(parameters)[0]
         noise = self.draw_noise(ops.shape(x)[0], training)
+        evidence, log_ratio = self._reparameterized(evidence)
         latents, parameters = self.hierarchy.infer(evidence, features, noise)
         kl = [ops.mean(_batched(g.posterior.kl(g.prior)), axis=0) for g in latents]
-        log_ratio = [g.prior.log_prob(g.z) - g.posterior.log_prob(g.z) for g in latents]
+        for z, q, p in latents:
+            q = q.still() if self.objective.doubly_reparameterized else q
+            log_ratio = log_ratio + p.log_prob(z) - q.log_prob(z)
         return Terms(
             log_likelihood=self.likelihood.log_prob(x, parameters, training),
             kl=ops.stack(kl, axis=-1),
-            log_ratio=sum(log_ratio),
+            log_ratio=log_ratio,
             from_prior=self._from_prior(x, features, training),
         )
+
+    def _reparameterized(self, evidence):
+        """The evidence as the objective wants it to learn, and what log w starts from."""
+        if not self.objective.doubly_reparameterized:
+            return evidence, 0.0
+        q, zeros = doubly_reparameterize(Gaussian(**evidence), self.objective.num_samples)
+        return q._asdict(), zeros
 
     def draw_noise(self, batch, training: bool):
         """What a draw from q(z | x, y) is made of, `(samples, batch, latent_dim)`."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_cvae.distributions import Gaussian, split_gaussian
 from keras_cvae.registry import Registry
 
 OBJECTIVES = Registry("objective")
@@ -109,10 +110,12 @@ class Objective:
     Attributes:
         num_samples: How many z are drawn from q(z | x, y) per example.
         prior_samples: How many are drawn from p(z | y).
+        doubly_reparameterized: Whether q learns by `doubly_reparameterize`.
     """
 
     num_samples = 1
     prior_samples = 0
+    doubly_reparameterized = False
 
     def __call__(self, terms: Terms, step=None):
         """The objective in nats, `(batch,)`.
@@ -193,6 +196,50 @@ class IWAE(Objective):
         return {"num_samples": self.num_samples}
 
 
+@OBJECTIVES.register("dreg")
+class DReG(IWAE):
+    """The importance-weighted bound, whose q learns by another gradient (Tucker et al. 2019).
+
+        grad_q = sum_k w_k^2  d log( p(x, z_k | y) / q(z_k | x, y) ) / d z_k  d z_k / d q    (eq. 8)
+
+    with w_k the draws' weights over their sum. In mean it is the gradient of `IWAE`, with less
+    noise: it vanishes where q is exact. Prior and decoder learn as from `IWAE`. Not for a top-down
+    network, whose weights belong to q and p alike.
+
+    Args:
+        num_samples: How many z are drawn per example, the paper's K.
+    """
+
+    doubly_reparameterized = True
+
+
+def doubly_reparameterize(q: Gaussian, num_samples: int):
+    """q(z | x, y) for every draw; its gradients are weighed once more by the draw's weight.
+
+    Args:
+        q: With parameters `(batch, n)`.
+        num_samples: How many z are drawn from it.
+
+    Returns:
+        The same q, `(num_samples, batch, n)`, and zeros `(num_samples, batch)` to be added to the
+        draws' log-weights: the gradients that reach these zeros are the weights.
+    """
+
+    @ops.custom_gradient
+    def weigh(packed):
+        def grad(*inputs, upstream=None):
+            upstream = inputs[0] if upstream is None else upstream
+            weight = upstream[..., -1:]
+            total = ops.sum(weight, axis=0, keepdims=True)
+            return upstream * weight / ops.where(total == 0, ops.ones_like(total), total)
+
+        return packed, grad
+
+    packed = ops.concatenate([q.mean, q.log_var, ops.zeros_like(q.mean[..., :1])], axis=-1)
+    packed = weigh(ops.broadcast_to(packed, (num_samples, *ops.shape(packed))))
+    return split_gaussian(packed[..., :-1]), packed[..., -1]
+
+
 @OBJECTIVES.register("hybrid")
 class Hybrid(Objective):
     """Draws from q and from the prior: training sees what sampling does (Sohn 2015, eq. 8).
@@ -214,6 +261,7 @@ class Hybrid(Objective):
             raise ValueError(f"alpha: received {alpha}, expected a number from 0 to 1.")
         self.alpha = alpha
         self.num_samples = self.objective.num_samples
+        self.doubly_reparameterized = self.objective.doubly_reparameterized
         self.prior_samples = _count("prior_samples", prior_samples)
 
     def __call__(self, terms, step=None):
