@@ -422,6 +422,16 @@ def test_training_resumes_bit_for_bit(data, small, tmp_path):
     same_weights(whole, half)
 
 
+def test_fit_goes_on_from_averaged_weights(data, small):
+    model = small(compiled=False)
+    model.compile(keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9))
+    model.fit(*data, **FIT)
+    averages = [np.array(ops.convert_to_numpy(w)) for w in model.trainable_variables]
+    model.fit(*data, **FIT)
+    for average, weight in zip(averages, model.trainable_variables, strict=True):
+        assert not np.allclose(ops.convert_to_numpy(weight), average, atol=1e-5)
+
+
 def test_saving_is_atomic(small, tmp_path, monkeypatch):
     model, path = small(), tmp_path / "model.keras"
     model.save(path)

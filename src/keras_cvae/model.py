@@ -277,7 +277,13 @@ class ConditionalVAE(keras.Model):
         data = {"x": x, "y": y, "sample_weight": sample_weight, "validation_data": validation_data}
         given = kwargs | data | {"batch_size": batch_size, "epochs": epochs}
         with fitting(self._fused, given) as given:
-            return super().fit(**given)
+            history = super().fit(**given)
+        if self.optimizer.use_ema:
+            # Keras ends with the weights as their averages, on JAX in the same buffers, which the
+            # next training could not donate twice.
+            for weight in self.trainable_variables:
+                weight.assign(ops.copy(weight))
+        return history
 
     def evaluate(self, x=None, y=None, **kwargs):
         """As in Keras, with the same noise at every call and schedules at their end.
