@@ -57,7 +57,6 @@ ROWS = {
     "causal": ("groups, pixels see their neighbours (Gulrajani et al. 2017)", CAUSAL),
     "causal-rate": ("... at 4e-3", CAUSAL | {"learning_rate": 4e-3, "clip": 50.0}),
     "topdown": ("top-down, 6 groups of 6 (Sønderby et al. 2016)", TOPDOWN),
-    "both": ("top-down and neighbours", BOTH),
     "both-rate": (
         "... at 3e-3, grown in 3 % of the run",
         BOTH | {"learning_rate": 3e-3, "rate_warmup": 0.03},
