@@ -4,11 +4,11 @@
         [--rows baseline cvae guess gsnn hybrid topdown] [--out quadrants] [--picture]
 
 DATA is `mnist` or an .npz file. Each row is trained on 55,000 training images; 5,000 others choose
-its epoch (the top-down network, the preset `strong`, ends with averaged weights instead); the test
-set is scored once. In nats per image, of the unknown part alone: importance sampling with 100 and
-500 draws from q(z | x, y), the bound (-ELBO), and importance sampling with
-500 draws from the prior, which is what drawing from the model meets. The baseline has no latent,
-and the GSNN no q: they have one exact figure, and one estimate, from the prior.
+its epoch; the test set is scored once. The top-down network is the preset `strong`. In nats per
+image, of the unknown part alone: importance sampling with 100 and 500 draws from q(z | x, y), the
+bound (-ELBO), and importance sampling with 500 draws from the prior, which is what drawing from the
+model meets. The baseline has no latent, and the GSNN no q: they have one exact figure, and one
+estimate, from the prior.
 
 Results are kept in OUT/results.json, one training a row; a row that is there is not trained again,
 and only scored again for another number of images (--limit).
@@ -45,16 +45,20 @@ def compiled(model, steps, rate):
 
 
 def trained(model, batches, held, epochs):
-    """Fit, and keep the epoch that is best on validation, or the average; seconds per epoch."""
-    if model.optimizer.use_ema:
-        best = keras.callbacks.SwapEMAWeights()
-    else:
-        best = keras.callbacks.EarlyStopping("val_loss", patience=epochs, restore_best_weights=True)
+    """Fit, and keep the epoch that is best on validation (of averages, if they are taken)."""
+    best = keras.callbacks.EarlyStopping("val_loss", patience=epochs, restore_best_weights=True)
+    averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] * model.optimizer.use_ema
     started = time.perf_counter()
     batches.epoch = 0
     history = model.fit(
-        batches, validation_data=held, epochs=epochs, shuffle=False, verbose=2, callbacks=[best]
+        batches,
+        validation_data=held,
+        epochs=epochs,
+        shuffle=False,
+        verbose=2,
+        callbacks=[*averages, best],
     ).history
+    model.set_weights(best.best_weights)  # Keras ends with the last average
     return {
         "epochs": epochs,
         "best_epoch": int(np.argmin(history["val_loss"])) + 1,

@@ -210,7 +210,7 @@ class RunConfig(BaseModel):
             if given:
                 raise ValueError(
                     f"objective={self.objective} has no weight on the KL; received "
-                    f"{', '.join(given)}, which belong to objective=elbo"
+                    f"{', '.join(given)}, made for objective=elbo"
                 )
         if self.binarize == "dynamic" and self.likelihood not in _BINARY:
             raise ValueError(
