@@ -187,6 +187,16 @@ def test_resuming_a_complete_run_changes_nothing(whole):
     assert (whole.folder / "model.keras").read_bytes() == before
 
 
+def test_averages_of_a_short_run_forget_where_it_began(tmp_path):
+    ends = []
+    for ema in (0.0, 0.999):  # a memory of 1,000 steps, in a run of 39
+        config = settings(ema=ema, units=(64,), batch_size=128, epochs=3)
+        history = train("digits", config, tmp_path / str(ema)).history()["val_loss"]
+        ends.append(history[-1])
+        assert history[0] - history[-1] > 1.0
+    assert abs(ends[1] - ends[0]) < 0.5
+
+
 def test_an_iwae_run_opens_again(tmp_path):
     config = settings(objective="iwae", num_samples=2, epochs=1)
     run = train("digits", config, tmp_path / "iwae")

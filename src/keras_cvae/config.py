@@ -135,7 +135,7 @@ class RunConfig(BaseModel):
     ema: float = _setting(
         0.0,
         "Training",
-        "Decay of the average of the weights that the run ends with; 0: off.",
+        "Decay of the average of the weights that the run ends with, less in a short run; 0: off.",
         ge=0,
         lt=1,
     )

@@ -211,7 +211,8 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
             weight_decay=config.weight_decay or None,
             global_clipnorm=config.clip or None,
             use_ema=bool(config.ema),
-            ema_momentum=config.ema or 0.99,
+            # In a short run less, so that exp(-5) of the first weights is left of the average.
+            ema_momentum=min(config.ema, max(0.0, 1.0 - 5.0 / total)),
         )
         if config.precision == "mixed_float16":
             # Losses of hundreds of nats overflow at the default, 2^15: the first steps are skipped.
