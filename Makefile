@@ -50,7 +50,7 @@ MORE_TESTS := tests/test_conditions.py tests/test_optional.py tests/test_joint.p
 	tests/test_semisupervised.py
 
 test-slow: $(VENV)/ready  ## Trainings of minutes on the real MNIST.
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(VENV)/bin/python -m pytest -n 2 --dist worksteal -m slow
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: $(VENV)/ready  ## ruff, mypy and the direction of imports.
 	$(VENV)/bin/ruff check .

@@ -7,9 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# Compiling is nine tenths of the time on JAX; many tests compile the same small model. What is
-# compiled runs but a few times: XLA's optimisations take longer than they save.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Compiling is nine tenths of the time on JAX; many tests compile the same small model.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")

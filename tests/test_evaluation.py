@@ -1,6 +1,7 @@
 """Figures on cases whose answer is known."""
 
 import base64
+import dataclasses
 import json
 import math
 import re
@@ -48,6 +49,17 @@ def trained(digits):
 @pytest.fixture(scope="module")
 def metrics(trained, digits):
     return evaluation.evaluate(trained, digits, samples=40, binarize="dynamic", limit=200)
+
+
+def test_a_limit_takes_examples_from_everywhere(trained, digits, monkeypatch):
+    order = np.argsort(digits.test.y, kind="stable")
+    of_a_kind = dataclasses.replace(digits, test=digits.test.take(order))
+    seen = []
+    monkeypatch.setattr(evaluation, "bound", lambda m, x, y, **_: seen.append(y) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluation.evaluate(trained, of_a_kind, limit=40)
+    assert len(seen[0]) == 40
+    assert set(seen[0]) == set(range(10))
 
 
 # The bound and the latent.

@@ -14,21 +14,6 @@ from keras_cvae.likelihoods import Gaussian
 ON_JAX = keras.backend.backend() == "jax"
 needs_jax = pytest.mark.skipif(not ON_JAX, reason="the fast path is JAX's")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def optimised():
-    """What is equal to the last bit must be so as users compile it."""
-    if not ON_JAX:
-        yield
-        return
-    import jax
-
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 N, SHAPE = 70, (4, 5, 1)
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, *SHAPE), np.uint8)
 X = (PIXELS / np.float32(255)).astype("float32")

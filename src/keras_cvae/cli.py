@@ -507,7 +507,9 @@ def plot(
 # Measure.
 
 Samples = Annotated[int, typer.Option(min=1, help="Importance samples per example.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only so many test examples: quicker.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Only so many test examples, evenly spread: quicker.")
+]
 
 
 @app.command()
