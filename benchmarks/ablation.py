@@ -58,7 +58,7 @@ ROWS = {
     "causal-rate": ("... at 4e-3", CAUSAL | {"learning_rate": 4e-3, "clip": 50.0}),
     "topdown": ("top-down, 6 groups of 6 (Sønderby et al. 2016)", TOPDOWN),
     "both-rate": (
-        "... at 3e-3, grown in 3 % of the run",
+        "top-down and neighbours, at 3e-3, grown in 3 % of the run",
         BOTH | {"learning_rate": 3e-3, "rate_warmup": 0.03},
     ),
     "both-ema": (

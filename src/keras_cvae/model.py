@@ -278,11 +278,10 @@ class ConditionalVAE(keras.Model):
         given = kwargs | data | {"batch_size": batch_size, "epochs": epochs}
         with fitting(self._fused, given) as given:
             history = super().fit(**given)
-        if self.optimizer.use_ema:
-            # Keras ends with the weights as their averages, on JAX in the same buffers, which the
-            # next training could not donate twice.
-            for weight in self.trainable_variables:
-                weight.assign(ops.copy(weight))
+        # Where weights are averaged, Keras ends with weights and averages in the same buffers, which
+        # the next training could not donate twice on JAX.
+        for weight in self.trainable_variables:
+            weight.assign(ops.copy(weight))
         return history
 
     def evaluate(self, x=None, y=None, **kwargs):
