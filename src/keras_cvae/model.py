@@ -278,8 +278,8 @@ class ConditionalVAE(keras.Model):
         given = kwargs | data | {"batch_size": batch_size, "epochs": epochs}
         with fitting(self._fused, given) as given:
             history = super().fit(**given)
-        # Where weights are averaged, Keras ends with weights and averages in the same buffers, which
-        # the next training could not donate twice on JAX.
+        # Where weights are averaged, Keras ends with weights and averages in the same buffers, and
+        # JAX could not donate these twice to the next training.
         for weight in self.trainable_variables:
             weight.assign(ops.copy(weight))
         return history
