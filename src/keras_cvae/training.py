@@ -51,7 +51,7 @@ from keras_cvae.model import ConditionalVAE
 from keras_cvae.model import load as load_model
 from keras_cvae.networks import MLP, Backbone, Conv, TopDown
 from keras_cvae.networks.parts import precision
-from keras_cvae.objectives import ELBO, GSNN, IWAE, Cyclical, DReG, Hybrid, Objective, Warmup
+from keras_cvae.objectives import ELBO, OBJECTIVES, Cyclical, Hybrid, Objective, Warmup
 
 CHECKPOINT_SECONDS = 10.0
 STEPS = 19_000  # of a run whose epochs are not given
@@ -264,10 +264,8 @@ def _mask(config: RunConfig) -> str:
 
 
 def _objective(config: RunConfig, steps: int) -> Objective:
-    if config.objective in ("iwae", "dreg"):
-        return {"iwae": IWAE, "dreg": DReG}[config.objective](config.num_samples)
-    if config.objective == "gsnn":
-        return GSNN(config.num_samples)
+    if config.objective not in ("elbo", "hybrid"):
+        return OBJECTIVES.classes[config.objective](config.num_samples)
     beta: Any = config.beta
     if config.cycles:
         beta = Cyclical(max(1, steps // config.cycles), final=config.beta)
