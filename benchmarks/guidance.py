@@ -22,10 +22,6 @@ from keras_cvae.config import load_config
 from keras_cvae.evaluation import Judge
 
 
-def as_bytes(x):
-    return np.rint(x * 255).astype("uint8")
-
-
 def judged(judge, draws, asked, test, real):
     """The figures of one set of draws."""
     seen = judge.features(draws)
@@ -63,7 +59,7 @@ def main():
         nats = model.log_prob(evaluation.prepared(model, few, "dynamic"), few.y, num_samples=200)
         print(f"label dropout {dropout}: -log p(x|y) {-nats.mean:.2f} nats", flush=True)
         for weight in options.weights if dropout else [1.0]:
-            draws = as_bytes(model.generate(asked, 1, seed=0, guidance=weight))
+            draws = evaluation.drawn(model, asked, len(asked), 0, guidance=weight)
             found = judged(judge, draws, asked, data.test, real)
             words = "  ".join(f"{name} {value:.1f}" for name, value in found.items())
             print(f"  guidance {weight:3}:  {words}", flush=True)

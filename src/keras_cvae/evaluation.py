@@ -663,7 +663,7 @@ def known_part(
     return np.concatenate(x), np.concatenate(y)
 
 
-def drawn(model, y, n: int, seed: int, output: str = "mean") -> np.ndarray:
+def drawn(model, y, n: int, seed: int, output: str = "mean", guidance: float = 1.0) -> np.ndarray:
     """n draws, one for each condition if there are any; images as uint8, 0..255.
 
     Args:
@@ -672,13 +672,14 @@ def drawn(model, y, n: int, seed: int, output: str = "mean") -> np.ndarray:
         n: How many.
         seed: Of the draws.
         output: "mean" or "sample".
+        guidance: As in `ConditionalVAE.generate`.
     """
     image, parts = _is_image(model), []
     for start in range(0, n, 5000):
         stop = min(start + 5000, n)
         count = stop - start if y is None else 1
         some = take(y, slice(start, stop))
-        x = model.generate(some, count, seed=seed + start, output=output)
+        x = model.generate(some, count, seed=seed + start, output=output, guidance=guidance)
         parts.append(_as_uint8(model, x) if image else x)
     return np.concatenate(parts)
 
