@@ -89,6 +89,26 @@ def test_bad_settings_are_named(settings, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"reach": 4}, "reach: received 4, which does nothing with likelihood=bernoulli; expected"),
+        ({"sigma": 0.2}, "sigma: received 0.2, which does nothing with variance=optimal"),
+        ({"sigma": 0.2, "variance": "fixed"}, "nothing with likelihood=bernoulli"),
+        ({"alpha": 0.2}, "expected objective=hybrid, or no alpha"),
+        ({"preset": "strong", "prior": "standard"}, "expected backbone=mlp or conv, or no prior"),
+    ],
+)
+def test_settings_that_do_nothing_are_named(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        load_config(**settings)
+
+
+def test_what_a_preset_sets_may_do_nothing():
+    load_config("strong", likelihood="bernoulli")  # brings a reach
+    load_config(likelihood="gaussian", variance="fixed", sigma=0.2)
+
+
 def test_all_problems_are_told_at_once():
     with pytest.raises(ConfigError, match=r"(?s)latent_dim.*beta"):
         validated({"latent_dim": 0, "beta": -1})

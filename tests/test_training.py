@@ -138,6 +138,22 @@ def test_killed_before_the_first_checkpoint(whole, tmp_path):
     assert_same(train("digits", out=out, resume=True), whole)
 
 
+def test_one_process_trains_in_a_folder(tmp_path):
+    config, out = settings(epochs=9999), tmp_path / "run"
+
+    def others_are_refused():
+        if not (out / "run.json").is_file():
+            return False
+        for how in ("resume", "overwrite"):
+            with pytest.raises(RunError, match=r"Another process is training in .*/run'"):
+                train("digits", config, out, **{how: True})
+        return True
+
+    killed("digits", config, out, 0, others_are_refused)
+    run = train("digits", settings(epochs=1), out, overwrite=True)  # what was killed holds nothing
+    assert files(run.folder) == ["history.json", "metrics.json", "model.keras", "run.json"]
+
+
 def test_interrupted_says_how_to_go_on(whole, tmp_path):
     class Interrupt(keras_cvae.model.keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

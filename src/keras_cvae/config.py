@@ -289,7 +289,8 @@ def load_config(
         **settings: Fields of `RunConfig`; None counts as not given.
 
     Raises:
-        ConfigError: An unknown preset or field (with the nearest name), or a value out of range.
+        ConfigError: An unknown preset or field (with the nearest name), a value out of range, or a
+            single setting that does nothing beside the others.
         FileNotFoundError: There is no such file.
     """
     from_file = _read(Path(file)) if file else {}
@@ -304,7 +305,37 @@ def load_config(
             )
         base = known[preset].config
     given = {name: value for name, value in settings.items() if value is not None}
-    return validated(base | from_file | given, where=f" in {file}" if from_file else "")
+    config = validated(base | from_file | given, where=f" in {file}" if from_file else "")
+    idle = [problem for name in given if (problem := _idle(config, name))]
+    if idle:
+        raise ConfigError("\n".join(idle))
+    return config
+
+
+# Settings that do something only beside certain values of another.
+_BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "channels": ("likelihood", ("causal_bernoulli",)),
+    "reach": ("likelihood", ("causal_bernoulli",)),
+    "components": ("likelihood", ("discretized_logistic",)),
+    "variance": ("likelihood", ("gaussian",)),
+    "sigma": ("variance", ("fixed",)),
+    "levels": ("backbone", ("topdown-conv",)),
+    "prior": ("backbone", ("mlp", "conv")),
+    "alpha": ("objective", ("hybrid",)),
+}
+
+
+def _idle(config: RunConfig, name: str) -> str | None:
+    """Why a setting that was asked for does nothing."""
+    if name not in _BESIDE:
+        return None
+    other, values = _BESIDE[name]
+    if (value := getattr(config, other)) in values:
+        return _idle(config, other)
+    return (
+        f"{name}: received {getattr(config, name)!r}, which does nothing with {other}={value}; "
+        f"expected {other}={' or '.join(values)}, or no {name}."
+    )
 
 
 def validated(settings: dict[str, Any], where: str = "") -> RunConfig:

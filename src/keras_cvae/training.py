@@ -8,21 +8,24 @@ A run folder holds
     model.keras         the trained model; its presence means that the run is complete
     metrics.json        the last epoch's metrics and the time it took
     pictures/           what `cvae plot` draws
+    .lock               while a process trains here
 
 Every file is written under a temporary name and renamed.
 """
 
+import contextlib
 import json
 import math
 import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import keras
 import numpy as np
 
@@ -54,6 +57,7 @@ from keras_cvae.networks.parts import precision
 from keras_cvae.objectives import ELBO, OBJECTIVES, Cyclical, Hybrid, Objective, Warmup
 
 CHECKPOINT_SECONDS = 10.0
+LOCK = ".lock"
 STEPS = 19_000  # of a run whose epochs are not given
 
 
@@ -311,7 +315,8 @@ def train(
         The complete run.
 
     Raises:
-        RunError: The folder is in the way, is no run, cannot be written, or cannot be resumed.
+        RunError: The folder is in the way, is no run, cannot be written, cannot be resumed, or
+            another process trains in it.
         ValueError: Data or configuration that do not fit.
         Stopped: On Ctrl-C, after which `resume=True` goes on to the same result.
     """
@@ -337,10 +342,13 @@ def train(
     run = Run(run.folder, run.source, chosen)
     model, epoch = build_model(run.config, data), 0
     try:
-        if resume:
-            model, epoch = _restored(run, model, len(data.train))
-        _create(run, keep=resume)
-        return _fit(run, model, data, epoch, [*callbacks], checkpoint_seconds)
+        with _alone(folder):
+            if resume:
+                model, epoch = _restored(run, model, len(data.train))
+            else:
+                check_folder(folder, overwrite)  # again: another process may have come first
+            _create(run, keep=resume)
+            return _fit(run, model, data, epoch, [*callbacks], checkpoint_seconds)
     except KeyboardInterrupt:
         done = len(run.history().get("loss", []))
         raise Stopped(
@@ -364,7 +372,7 @@ def check_folder(folder: Path, overwrite: bool = False) -> None:
     """
     if folder.exists():
         is_run = (folder / "run.json").is_file()
-        empty = folder.is_dir() and not any(folder.iterdir())
+        empty = folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())
         if not empty and not (overwrite and is_run):
             raise RunError(
                 f"'{folder}' exists already. Use --resume to continue it, --overwrite to replace "
@@ -379,6 +387,28 @@ def check_folder(folder: Path, overwrite: bool = False) -> None:
         raise RunError(f"Cannot write to '{parent}'. Choose another --out.")
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder, which is made."""
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RunError(
+            f"Another process is training in '{folder}'. Wait until it is done, or choose another "
+            "--out."
+        ) from None
+    except OSError as error:
+        raise RunError(f"Cannot write to '{folder}': {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps what is open
+            (folder / LOCK).unlink()
+        lock.release()
+
+
 def _absolute(source: str | Path) -> str:
     path = Path(source).expanduser()
     return str(path.absolute()) if source not in NAMED and path.exists() else str(source)
@@ -390,7 +420,6 @@ def _create(run: Run, keep: bool) -> None:
     if not keep:
         patterns += ["model.keras", "checkpoint.keras", "history.json", "metrics.json", "pictures"]
     try:
-        run.folder.mkdir(parents=True, exist_ok=True)
         for path in (path for pattern in patterns for path in run.folder.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     except OSError as error:
