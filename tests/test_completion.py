@@ -57,7 +57,8 @@ def test_masks_of_every_shape_score_exactly_the_pixels_they_should(x, build, rng
     z = rng.normal(size=(6, 2)).astype("float32")
     for mask in free_masks(rng):
         known = np.broadcast_to(masks.known(mask, SHAPE), x.shape)
-        models = [free] if known.shape == np.shape(mask) else [free, build(mask)]
+        of_each = known.shape == np.shape(mask)
+        models = [free] if of_each or not known.any() else [free, build(mask)]
         for model in models:
             y = model.condition.prepare(masks.holes(x, mask))
             features = model.condition.features(tensor(y))
@@ -183,6 +184,7 @@ def test_on_the_way_between_two_only_what_both_know_is_known(build):
         (None, np.zeros((2, *SHAPE)), "Nothing is unknown"),
         (None, np.full((2, 5, 4, 2), np.nan), r"shape \(2, 5, 4, 2\). Expected \(n, 4, 5, 2\)"),
         (None, np.full((2, *SHAPE), np.inf), "infinity"),
+        (None, np.full((2, *SHAPE), 1e39), "beyond single precision"),
         (None, np.full((2, *SHAPE), "a"), "Expected numbers"),
         (
             "left",
@@ -200,12 +202,26 @@ def test_what_cannot_be_completed_is_refused(mask, y, message):
 def test_masks_and_models_that_do_not_fit_are_refused(x, build, small):
     with pytest.raises(ValueError, match="knows everything"):
         kc.KnownPart(SHAPE, np.ones(SHAPE))
+    with pytest.raises(ValueError, match="knows nothing"):
+        kc.KnownPart(SHAPE, np.zeros(SHAPE))
+    with pytest.raises(ValueError, match="guess: received function, expected a Keras model"):
+        kc.KnownPart(SHAPE, guess=lambda y: y)
+    with pytest.raises(ValueError, match=r"part of examples \(4, 5, 2\). Expected those of x"):
+        kc.ConditionalVAE((6, 5, 2), kc.KnownPart(SHAPE))
     with pytest.raises(ValueError, match="received 6 masks"):
         kc.KnownPart(SHAPE, np.zeros((6, *SHAPE)))
     with pytest.raises(ValueError, match="Expected one built with condition=KnownPart"):
         small().complete(x)
     with pytest.raises(ValueError, match="completes from 'left'"):
         build("left").complete(x, "right")
+    with pytest.raises(ValueError, match="the mask knows more of x"):  # and would draw it anew
+        build("left").complete(x, "all-but-bottom-right")
+    with pytest.raises(ValueError, match="Divide by 255"):
+        build().complete(x * 200, "left")
+    with pytest.raises(ValueError, match=r"x of shape \(2, 5, 4, 2\)"):
+        build().complete(np.zeros((2, 5, 4, 2)), "left")
+    with pytest.raises(ValueError, match=r"x of shape \(\)"):
+        build().complete("a.png", "left")
     with pytest.raises(ValueError, match="cvae complete RUN IMAGE"):
         kc.KnownPart(SHAPE).parse("3")
     with pytest.raises(ValueError, match="DiscretizedLogistic cannot draw some values of x"):

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from keras import ops
 
@@ -40,6 +41,11 @@ def features(condition, y):
         (Categorical([3, 5, 7]), [7, 3], [2, 0]),
         (Categorical([3, 5, 7]), ["7", "3"], [2, 0]),
         (Categorical(2), np.array([True, False]), [1, 0]),
+        (Categorical([2.0, 3.0]), np.array([3.0, 2.0]), [1, 0]),
+        (PETS, np.array([2, 0], object), [2, 0]),
+        (PETS, pd.Series(["owl", "cat"]), [2, 0]),
+        (PETS, pd.Series(["owl", "cat"], dtype="category"), [2, 0]),
+        (DIGITS, pd.Series([3, 0], dtype="Int64"), [3, 0]),
     ],
 )
 def test_classes_become_positions(condition, y, expected):
@@ -88,7 +94,18 @@ def test_one_condition_or_many(y, expected, single):
         (PETS, [[np.nan, 0.5, 0.5]], "sums to nan"),
         (PETS, None, r"conditioned on classes \(cat, dog, owl\)"),
         (Continuous(2), [1.0, 2.0], r"shape \(2,\). Expected \(n, 2\)"),
-        (Continuous(2), [[1.0, np.inf]], "NaN or infinity, first in row 0"),
+        (DIGITS, [1e30], "Unknown class 1000000000000000019884624838656"),
+        (DIGITS, np.array(["2020-01-01"], "M8[D]"), "Received 2020-01-01 as a class"),
+        (DIGITS, np.ma.masked_array([1, 2], [0, 1]), "example 1 is missing.*Optional"),
+        (PETS, ["cat", None], "example 1 is missing.*Optional"),
+        (PETS, np.array(["cat", np.nan], object), "example 1 is missing"),
+        (PETS, [[0, 1, 0], [1]], "differ in length or shape"),
+        (Continuous(2), [[1.0, np.inf]], "infinity or .*, first in row 0"),
+        (Continuous(1), [1e40], "beyond single precision, first in row 0"),
+        (Continuous(1), np.array([1, None], object), "example 1 is missing"),
+        (Continuous(2), [[1, 2], [1, None]], "example 1 is missing"),
+        (Continuous(2), [[1, 2], [1]], "differ in length or shape"),
+        (Continuous(1), np.ma.masked_array([1.0, 2], [0, 1]), "example 1 is missing"),
         (Continuous(1), ["a"], "Expected 1 number"),
         (Continuous(2), None, "conditioned on 2 number"),
         (Unconditional(), [1], "has no condition"),
@@ -171,7 +188,22 @@ def test_continuous_standardises_before_it_rounds():
 
 @pytest.mark.parametrize(
     ("identifier", "cls"),
-    [(None, Unconditional), (3, Categorical), (["a", "b"], Categorical), ("none", Unconditional)],
+    [
+        (None, Unconditional),
+        ("none", Unconditional),
+        *(
+            (classes, Categorical)
+            for classes in (
+                3,
+                np.int64(3),
+                range(3),
+                ["a", "b"],
+                np.unique(["a", "b"]),
+                pd.Series(["a", "b"]).unique(),
+                pd.Index(["a", "b"]),
+            )
+        ),
+    ],
 )
 def test_get(identifier, cls):
     assert type(conditions.get(identifier)) is cls
@@ -208,9 +240,11 @@ TAGS = Tags(["a", "b", "c"])
     ("y", "expected"),
     [
         ([["a"], [], ["c", "a"]], [[1, 0, 0], [0, 0, 0], [1, 0, 1]]),
-        (np.array(["a", "", "a|c"]), [[1, 0, 0], [0, 0, 0], [1, 0, 1]]),
+        (np.array(["a", "", "a | c"]), [[1, 0, 0], [0, 0, 0], [1, 0, 1]]),
         (np.array([[1, 0, 0], [0, 1, 1]], bool), [[1, 0, 0], [0, 1, 1]]),
         ([[1, 0, 0.5]], [[1, 0, 0.5]]),
+        (pd.Series([["a"], ["b", "c"]]), [[1, 0, 0], [0, 1, 1]]),
+        ([frozenset("a"), {"b"}], [[1, 0, 0], [0, 1, 0]]),
     ],
 )
 def test_tags_become_weights(y, expected):
@@ -295,6 +329,14 @@ def maps():
         (lambda: TAGS.parse("a,bb"), "Unknown tag 'bb'.*Did you mean 'b'"),
         (lambda: Tags(0), "Tags: received 0"),
         (lambda: Tags(3, "onehot"), "received 'onehot', expected 'multihot'"),
+        (lambda: TAGS.prepare([[1, 0, 0], None]), "example 1 is missing"),
+        (lambda: TAGS.prepare([[1, 0, 0], [1, 0]]), "differ in length or shape"),
+        (lambda: Categorical(2.5), "received 2.5, expected a positive number"),
+        (lambda: Categorical(True), "received True, expected a positive number"),
+        (lambda: Categorical("cat"), "received 'cat', expected a positive number or a list"),
+        (lambda: Categorical({"a", "b"}), "expected a positive number or a list"),
+        (lambda: Categorical([0.5, 1.0]), r"received \[0.5, 1.0\].*names or whole numbers"),
+        (lambda: Periodic(24).prepare(np.ma.masked_array([1, 2], [0, 1])), "1 is missing"),
         (lambda: Periodic(0), "received 0, expected a positive number"),
         (lambda: Periodic(24, harmonics=0), "received 0, expected a positive whole"),
         (lambda: Periodic(24).prepare([1, np.inf]), r"first in row 1: \[inf\]"),
@@ -302,7 +344,7 @@ def maps():
         (lambda: Encoded(two_inputs()), "one input and one output.*Received one with 2"),
         (lambda: Encoded(maps()), "Expected an input of a known shape, and features"),
         (lambda: Encoded(signal()).prepare(np.zeros((2, 5))), r"encoder expects \(n, 5, 2\)"),
-        (lambda: Encoded(signal()).prepare(np.full((1, 5, 2), np.nan)), "NaN or infinity"),
+        (lambda: Encoded(signal()).prepare(np.full((1, 5, 2), np.nan)), "NaN, infinity"),
         (lambda: Encoded(signal((4,), "int32")).prepare([[0, 1, 2, -3]]), "from -3 to 2"),
         (lambda: Encoded(signal((4,), "int32")).mix([0] * 4, [1] * 4, np.ones(2)), "no way"),
         (lambda: Encoded(signal((2,))).parse("1,2,3"), "Cannot read '1,2,3' as 2 numbers"),

@@ -120,6 +120,8 @@ def test_data_that_are_not_of_their_kind_are_refused(path, specs, message):
         ({"condition": ("a:tags", "a:tags")}, "expected each name once"),
         ({"condition": ("a:tags",), "conditional": False}, "conditional=false leaves conditions"),
         ({"label_dropout": 0.1, "conditional": False}, "received label_dropout"),
+        ({"condition": ("a:tags",), "task": "complete"}, "known part of x alone; .* condition"),
+        ({"label_dropout": 0.1, "task": "complete"}, "received label_dropout, made for"),
         ({"label_dropout": 1.0}, "label_dropout: received 1.0"),
     ],
 )

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from keras import ops
 
@@ -10,17 +11,6 @@ from keras_cvae.conditions import take
 PARTS = {"class": ["cat", "dog"], "age": Continuous(), "tags": Optional(Tags(["a", "b"]))}
 MANY = {"class": ["cat", "dog", "cat"], "age": [1, 2, 3], "tags": [["a"], None, []]}
 CANONICAL = {"class": [0, 1, 0], "age": [[1], [2], [3]], "tags": [[1, 0], [np.nan] * 2, [0, 0]]}
-
-
-class Table:
-    """What is used of a pandas DataFrame."""
-
-    def __init__(self, columns):
-        self.data = {name: np.array(values) for name, values in columns.items()}
-        self.columns = list(columns)
-
-    def __getitem__(self, name):
-        return self.data[name]
 
 
 def check(found, expected):
@@ -37,10 +27,12 @@ def test_a_mapping_rows_or_a_table():
     check(condition.prepare(rows), CANONICAL)
     del rows[1]["tags"]
     check(condition.prepare(rows), CANONICAL)
+    nothing = {"class": ["cat"], "age": [3], "tags": None}
+    assert np.isnan(condition.prepare(nothing)["tags"]).all()
     numbers = Joint({"age": Continuous(), "hour": Periodic(24)})
     columns = {"age": [1.0, 2.0], "hour": [3.0, 25.0], "other": ["x", "y"]}
     expected = {"age": [[1], [2]], "hour": [[3], [1]]}
-    check(numbers.prepare(Table(columns)), expected)
+    check(numbers.prepare(pd.DataFrame(columns)), expected)
     structured = np.array([(1.0, 3.0), (2.0, 25.0)], [("age", float), ("hour", float)])
     check(numbers.prepare(structured), expected)
 
@@ -71,7 +63,7 @@ def test_features_lie_side_by_side():
         (None, "conditioned on class, age, tags.*Received none"),
         (3, "Received int: 3"),
         ({"clas": "cat", "age": 3}, "Unknown condition 'clas'.*Did you mean 'class'"),
-        ({"class": ["cat"]}, "age was not given"),
+        ({"class": ["cat"]}, "Not given: age.$"),
         ({"class": ["cta"], "age": [3]}, "Condition 'class': Unknown class 'cta'.*'cat'"),
         ({"class": [2], "age": [3]}, "Condition 'class': Unknown class 2"),
         ({"class": [0.5], "age": [3]}, "Condition 'class': Received 0.5 as a class.*cat, dog"),
@@ -79,7 +71,10 @@ def test_features_lie_side_by_side():
         ({"class": ["cat"], "age": [3, 4]}, "differ in length: class has 1, age has 2"),
         ({"class": ["cat"], "age": [None]}, "Condition 'age'"),
         ({"class": ["cat"], "age": [3], "tags": [["c"]]}, "Unknown tag 'c'"),
-        (Table({"class": ["cat"], "agee": [3]}), "age, tags was not given. Did you mean 'agee'"),
+        (
+            pd.DataFrame({"class": ["cat"], "agee": [3]}),
+            "Not given: age, tags. Did you mean 'agee'",
+        ),
     ],
 )
 def test_bad_conditions_are_refused(y, message):
@@ -106,7 +101,7 @@ def test_parse(text, expected):
         ("cat", r"Cannot read 'cat' as conditions. Expected, for example, class=...,age="),
         ("clas=cat", "Unknown condition 'clas'.*Did you mean 'class'"),
         ("age=3,clas=cat", "Unknown condition 'clas'.*Did you mean 'class'"),
-        ("class=cat", "age was not given"),
+        ("class=cat", "Not given: age.$"),
         ("class=cat,age=old", "Condition 'age': Cannot read 'old'"),
         ("class=cat,class=dog,age=3", "names a condition twice"),
     ],

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from keras import ops
 
@@ -7,22 +8,6 @@ import keras_cvae
 from keras_cvae import MLP, Categorical, Continuous, Joint, Optional, Tags, evaluation
 
 PETS = ["cat", "dog", "owl"]
-
-
-class Column:
-    """What is used of a pandas Series."""
-
-    def __init__(self, values):
-        self.values = np.array(values, object)
-
-    def __array__(self, dtype=None, copy=None):
-        return self.values
-
-    def __len__(self):
-        return len(self.values)
-
-    def isna(self):
-        return Column([value is None for value in self.values])
 
 
 @pytest.mark.parametrize(
@@ -33,8 +18,13 @@ class Column:
         (PETS, [2, -1, 0], [2, -1, 0]),
         (PETS, np.array([2.0, np.nan, 0.0]), [2, -1, 0]),
         (PETS, np.ma.masked_array([2, 1, 0], [False, True, False]), [2, -1, 0]),
-        (PETS, Column(["owl", None, "cat"]), [2, -1, 0]),
+        (PETS, pd.Series(["owl", None, "cat"]), [2, -1, 0]),
         (PETS, [None, None], [-1, -1]),
+        ([False, True], pd.Series([True, None, False], dtype="boolean"), [1, -1, 0]),
+        (3, pd.Series([2, None, 0], dtype="Int64"), [2, -1, 0]),
+        (PETS, pd.Series(["owl", None, "cat"], dtype="category"), [2, -1, 0]),
+        (Continuous(), pd.Series([1, None, 3], dtype=object), [[1], [np.nan], [3]]),
+        (Tags(["a", "b"]), pd.Series([["a"], None, []]), [[1, 0], [np.nan, np.nan], [0, 0]]),
         ([-1, 0, 1], [1, None, -1], [2, -1, 0]),
         (Continuous(), [1, None, 3], [[1], [np.nan], [3]]),
         (Continuous(), np.array([1, np.nan]), [[1], [np.nan]]),
@@ -121,7 +111,10 @@ def test_parse_mix_and_words():
         (lambda: Optional(PETS).prepare(["dgo", None]), "Did you mean 'dog'"),
         (lambda: Optional(PETS).prepare(None), "no condition was given"),
         (lambda: Categorical(PETS).unknown(), "cannot be missing. Train it with Optional"),
-        (lambda: Categorical(PETS).prepare(["cat", None]), "Unknown class 'None'"),
+        (
+            lambda: Optional(Continuous(2)).prepare(np.array([[1, None], [1, 2]], object)),
+            "example 0 is missing",
+        ),
     ],
 )
 def test_what_is_refused(make, message):

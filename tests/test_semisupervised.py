@@ -139,6 +139,8 @@ def test_a_model_with_changes_is_saved(build, data, tmp_path):
         np.array([0, None, 2, 1], object),
         [0, None, 2, 1],
         np.array(["a", None, "c", "b"], object),
+        np.ma.masked_array([0, 1, 2, 1], [0, 1, 0, 0]),
+        np.array([[0], [-1], [2], [1]]),
     ],
 )
 def test_unknown_labels_are_written_in_many_ways(build, unknown):
@@ -184,12 +186,18 @@ def test_a_classifier_of_ones_own(build, data, tmp_path):
         build(classifier=keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)]))
 
 
+def classifier_of(size):
+    return keras.Sequential([keras.Input((size,)), keras.layers.Dense(3)])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"condition": None}, "received the condition Unconditional. Expected classes"),
         ({"alpha": -1.0}, "alpha: received -1.0"),
-        ({"class_prior": [0.5, 0.5]}, "expected 3 positive weights"),
+        ({"class_prior": [0.5, 0.5]}, "expected 3 weights"),
+        ({"class_prior": [0.5, 0.5, 0.0]}, "received a 0"),
+        ({"classifier": classifier_of(5)}, r"takes inputs of shapes \[\(5,\)\]. Expected x, \(6"),
         ({"consistency": 1.0}, "received no augment. Expected a layer"),
         ({"augment": Mirrored(), "consistency": -1.0}, "consistency: received -1.0"),
         ({"augment": Mirrored(), "confidence": 1.0}, "confidence: received 1.0"),
@@ -207,6 +215,12 @@ def test_labels_that_do_not_fit_are_refused(build, data):
         build().fit(x, y + 1)
     with pytest.raises(ValueError, match="expected a part of 1"):
         build().fit(x, y, labelled=1.5)
+    with pytest.raises(ValueError, match=r"y has the shape \(\d+, 3\). Expected labels"):
+        build().fit(x, np.eye(3)[np.maximum(y, 0)])
+    known = np.where(np.arange(len(y)) % 2, -1, 0)
+    for given in ({"validation_split": 0.5}, {"sample_weight": np.ones(len(y))}):
+        with pytest.raises(ValueError, match="does not go with batches of which a fixed part"):
+            build().fit(x.tolist(), known, **given)
 
 
 def test_batches_hold_a_fixed_part_of_labels_weighted_back(rng):

@@ -170,19 +170,31 @@ def train(
     model = run.model()
     condition = model.condition
     if condition.knows_part:
+        what = ["--known", "left"] if condition.fixed is None else []
+        to = ["-o", "completed.png"]
         _next(
-            ("complete a picture", "complete", run.folder, "IMAGE.png", "-o", "completed.png"),
+            ("complete a picture", "complete", run.folder, "IMAGE.png", *what, *to),
             ("some of its own", "plot", run.folder, "completions"),
             ("how good is it?", "evaluate", run.folder),
         )
         return
-    example = condition.example()
-    ask = ["--condition", example] if example else []
     drawn = "drawn.png" if len(model.x_shape) == 3 else "drawn.npz"
-    _next(
-        ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", drawn),
-        ("all its pictures", "plot", run.folder, "all"),
-    )
+    ask = _how_to_ask(condition)
+    draw = ("draw what you ask for", "generate", run.folder, *(ask or []), "-n", 16, "-o", drawn)
+    pictures = ("all its pictures", "plot", run.folder, "all")
+    _next(*([pictures] if ask is None else [draw, pictures]))
+
+
+def _how_to_ask(condition: Any) -> list[str] | None:
+    """The flags that ask for an example of the condition; None where it takes files."""
+    example = condition.example()
+    if not example:
+        return None if condition.width else []
+    try:
+        condition.parse(example)
+    except ValueError:
+        return None
+    return ["--condition", example]
 
 
 def _train(data: str, config: RunConfig, folder: Path, **options: Any) -> Any:
@@ -372,9 +384,9 @@ def complete(
     known: Annotated[
         str | None,
         typer.Option(
-            help="What is known: bottom-left, left, all-but-bottom-right, ..., or a picture that "
-            "is white there. Default: what the run was trained with.",
-            autocompletion=_starting(masks.NAMES),
+            help="What is known: bottom-left, left, all-but-bottom-right, ..., random, or a "
+            "picture that is white there. Default: what the run was trained with.",
+            autocompletion=_starting((*masks.NAMES, masks.RANDOM)),
         ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many completions.")] = 10,
@@ -413,11 +425,16 @@ def complete(
     mask = model.condition.fixed
     if known is None and mask is None:
         raise UsageError("This run completes from any part. Say which is known with --known.")
-    if known is not None and Path(known).suffix:
+    if known == masks.RANDOM:
+        mask = masks.random(1, model.x_shape, np.random.default_rng(seed))[0]
+    elif known is not None and Path(known).suffix:
         mask = read_image(known, (*model.x_shape[:2], 1)) > 0.5
     elif known is not None:
         mask = masks.known(known, model.x_shape)
+    if mask.all():
+        raise UsageError(f"'{known}' says that all is known. Expected black where it is not.")
     x = read_image(image, model.x_shape)[None]
+    _say_if_stretched(image, model.x_shape)
     x = 1.0 - x if invert else x
     kind = "sample" if sample else "mean"
     drawn = model.complete(x, mask, n, seed, temperature=temperature, output=kind)
@@ -433,6 +450,19 @@ def complete(
         print(json.dumps({"file": str(output), "completions": n}))
     elif output is not None:
         out.print(f"{n} completions, written to {output}")
+
+
+def _say_if_stretched(image: Path, x_shape: tuple[int, ...]) -> None:
+    from PIL import Image
+
+    with Image.open(image) as file:
+        size = file.size
+    if size[0] * x_shape[0] != size[1] * x_shape[1]:
+        err.print(
+            f"'{image}' is {size[0]}x{size[1]}, not of the shape of the run's pictures "
+            f"({x_shape[1]}x{x_shape[0]}): stretched to fit.",
+            soft_wrap=True,
+        )
 
 
 def _read(model: Any, x: Any) -> str:

@@ -175,15 +175,19 @@ class RunConfig(BaseModel):
             return masks.check_name(known)
         except ValueError:
             expected = (masks.RANDOM, *masks.NAMES)
-            hint = nearest(known, expected).rstrip("?") or ""
             raise ValueError(
-                f"expected one of {', '.join(expected)}{hint and ';' + hint}"
+                f"expected one of {', '.join(expected)}.{nearest(known, expected)}"
             ) from None
 
     @model_validator(mode="after")
     def _fits_together(self):
         if self.known is not None and self.task != "complete":
             raise ValueError("known: received without task=complete, to which it belongs")
+        if self.task == "complete" and (self.condition or self.label_dropout):
+            raise ValueError(
+                "task=complete is conditioned on the known part of x alone; received "
+                f"{'condition' if self.condition else 'label_dropout'}, made for task=generate"
+            )
         if isinstance(self.validation, float) and not 0 < self.validation < 1:
             raise ValueError(
                 f"validation: received {self.validation:g}, expected a part between 0 and 1, or "
@@ -245,7 +249,7 @@ def declared(spec: str) -> tuple[str, str, str]:
     if kind not in KINDS:
         raise ValueError(
             f"condition: unknown kind '{kind}' in '{spec}', expected one of {listed(KINDS)}."
-            f"{nearest(kind, KINDS)}".rstrip(".")
+            f"{nearest(kind, KINDS)}"
         )
     if kind == "periodic" and not argument.replace(".", "", 1).isdigit():
         raise ValueError(f"condition: received '{spec}', expected {name}:{kind}:24, with a period")
@@ -363,7 +367,8 @@ def _words(error: Any, where: str) -> str:
     hint = ""
     if error["type"] == "literal_error" and name != "validation":
         hint = nearest(error["input"], typing.get_args(RunConfig.model_fields[name].annotation))
-    return f"{name}: received {error['input']!r}, {message}.{hint}" if name else f"{message}."
+    message = message.rstrip(".") + "." if not message.endswith("?") else message
+    return f"{name}: received {error['input']!r}, {message}{hint}" if name else message
 
 
 def _read(path: Path) -> dict[str, Any]:

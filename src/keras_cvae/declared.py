@@ -71,7 +71,13 @@ def _part(kind: str, argument: str, values: np.ndarray) -> Condition:
         found: list[Any] = np.unique(values).tolist()
         whole = all(isinstance(v, str) or float(v).is_integer() for v in found)
         if not whole:
-            raise ValueError(f"Received {found[0]:g}, which is no class. Expected {kind} values.")
+            wrong = next(v for v in found if not float(v).is_integer())
+            raise ValueError(
+                f"Received {wrong:g}, which is no class. Expected whole numbers or names; numbers "
+                "to interpolate between are continuous."
+            )
+        if values.dtype == bool:
+            found = [str(label) for label in found]
         labels = [label if isinstance(label, str) else int(label) for label in found]
         return Categorical(labels, "embedding" if kind == "embedding" else None)
     if kind == "tags":

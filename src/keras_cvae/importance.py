@@ -93,7 +93,8 @@ class ClassLogProb(NamedTuple):
 
     def joint(self, class_prior=None) -> np.ndarray:
         """log p(y) + log p(x | y), `(n, K)`."""
-        return self.log_prob + np.log(check_class_prior(class_prior, self.log_prob.shape[1]))
+        with np.errstate(divide="ignore"):  # a class that cannot be: log 0
+            return self.log_prob + np.log(check_class_prior(class_prior, self.log_prob.shape[1]))
 
 
 class _Moments:
@@ -310,15 +311,16 @@ def check_class_prior(class_prior: Any, classes: int) -> np.ndarray:
     """Check p(y) `(K,)`; uniform for None.
 
     Raises:
-        ValueError: Another shape, negative weights, or a sum that is not 1.
+        ValueError: Not numbers, another shape, negative weights, or a sum that is not 1.
     """
     if class_prior is None:
         return np.full(classes, 1.0 / classes)
-    prior = np.asarray(class_prior, "float64")
-    if prior.shape != (classes,) or not (prior > 0).all() or abs(prior.sum() - 1.0) > 1e-3:
+    prior = np.asarray(class_prior)
+    numbers = prior.shape == (classes,) and prior.dtype.kind in "iuf"
+    if not numbers or not (prior >= 0).all() or abs(prior.sum() - 1.0) > 1e-3:
         raise ValueError(
             f"class_prior: received {np.array2string(prior, precision=3, threshold=12)}, expected "
-            f"{classes} positive weights that sum to 1."
+            f"{classes} weights of at least 0 that sum to 1."
         )
     return prior / prior.sum()
 

@@ -66,11 +66,13 @@ def known(mask: Any, x_shape: tuple[int, ...]) -> np.ndarray:
             )
         return _named(check_name(mask), x_shape)
     mask = np.asarray(mask)
+    mask = np.array(mask.tolist()) if mask.dtype.kind == "O" else mask
     if mask.dtype != bool:
         if mask.dtype.kind not in "iuf" or not np.isin(mask, (0, 1)).all():
+            hint = " Compare with 128 for a picture of one: mask > 128." if mask.max() > 1 else ""
             raise ValueError(
                 "mask: received values other than 0 and 1. Expected True (or 1) where x is known "
-                "and False (or 0) where it is not."
+                f"and False (or 0) where it is not.{hint}"
             )
         mask = mask.astype(bool)
     plane = x_shape[:-1] if len(x_shape) == 3 else None

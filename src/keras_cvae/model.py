@@ -17,7 +17,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import conditions, importance, masks, sampling
+from keras_cvae import conditions, importance, sampling
+from keras_cvae.conditions.base import as_float32
 from keras_cvae.distributions import Gaussian
 from keras_cvae.fastpath import Fused, evaluating, fitting
 from keras_cvae.networks import BACKBONES, TopDown
@@ -119,6 +120,11 @@ class ConditionalVAE(keras.Model):
         super().__init__(autocast=False, **kwargs)
         self.x_shape = _shape(x_shape)
         self.condition = conditions.get(condition)
+        if self.condition.knows_part and self.condition.shape != self.x_shape:
+            raise ValueError(
+                f"The condition knows a part of examples {self.condition.shape}. Expected those of "
+                f"x, {self.x_shape}."
+            )
         self.objective = OBJECTIVES.get(objective)
         self.seed = seed
 
@@ -304,7 +310,7 @@ class ConditionalVAE(keras.Model):
             condition: With an array: one condition, or one for each x.
             **kwargs: As in Keras.
         """
-        if _is_array(x):
+        if is_array(x):
             x = self._x(x)
             x = self._inputs(x=x, condition=self._conditions(condition, len(x)))
         return super().predict(x, **kwargs)
@@ -456,18 +462,21 @@ class ConditionalVAE(keras.Model):
                 "x. Expected one built with condition=KnownPart(x_shape)."
             )
         if mask is not None:
-            x = masks.holes(np.reshape(x, (-1, *self.x_shape)), mask)
+            x = self.condition.holes(x, mask)
         return self.generate(x, n, seed=seed, **options)
 
     def _noise(self, y, n: int, temperature: float, seed) -> np.ndarray:
         """What p(z | y) makes z of, n times for each canonical condition, if there are any."""
-        if n < 1 or temperature < 0:
+        whole = isinstance(n, int | np.integer) and n >= 1
+        if not whole or not (np.isfinite(temperature) and temperature >= 0):
             raise ValueError(
-                f"Received n={n}, temperature={temperature}. Expected n of at least 1 and a "
-                "temperature of at least 0."
+                f"Received n={n}, temperature={temperature}. Expected a whole n of at least 1 and "
+                "a temperature of at least 0."
             )
         rng = np.random.default_rng(seed)
         total = n if y is None else n * conditions.count(y)
+        if not total:
+            raise ValueError("Received no condition at all. Expected at least one.")
         noise = rng.standard_normal((total, self.latent_dim))
         return (temperature * noise).astype("float32")
 
@@ -721,9 +730,12 @@ class ConditionalVAE(keras.Model):
         return keras.tree.map_structure(each, self.condition.unknown())
 
     def _check(self, x, y, name, sample_weight=None, learn=False):
-        if not _is_array(x):
+        if not is_array(x):
             return x, y
         x, y = self._x(x, name), self._labels([y] if np.isscalar(y) else y)
+        self._check_known_part(y)
+        if sample_weight is not None and not np.isfinite(np.asarray(sample_weight)).all():
+            raise ValueError("sample_weight holds NaN or infinity. Expected finite numbers.")
         for what, other in (("y", y), ("sample_weight", sample_weight)):
             if other is not None and (count := conditions.count(other)) != len(x):
                 raise ValueError(
@@ -741,6 +753,11 @@ class ConditionalVAE(keras.Model):
         return None if y is None and self.condition.forgettable else self.condition.prepare(y)
 
     def _x(self, x, name: str = "x") -> np.ndarray:
+        if np.ma.is_masked(x):
+            raise ValueError(
+                f"A mask hides some of {name}. Expected whole examples; condition=KnownPart(...) "
+                "learns to complete what is missing."
+            )
         x = np.asarray(x)
         if x.shape[1:] != self.x_shape and (*x.shape[1:], 1) == self.x_shape:
             x = x[..., None]
@@ -753,14 +770,15 @@ class ConditionalVAE(keras.Model):
             raise ValueError(f"{name} holds {x.dtype} values. Expected numbers.")
         if not len(x):
             raise ValueError(f"{name} is empty. Expected at least one example.")
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+        single = as_float32(x)
+        if x.dtype.kind == "f" and not np.isfinite(single).all():
+            bad = ~np.isfinite(single.reshape(len(x), -1)).all(axis=1)
             raise ValueError(
-                f"{name} holds NaN or infinity in {bad.sum()} of {len(x)} examples, first in row "
-                f"{int(np.argmax(bad))}. Expected finite numbers."
+                f"{name} holds NaN, infinity or numbers beyond single precision in {bad.sum()} of "
+                f"{len(x)} examples, first in row {int(np.argmax(bad))}. Expected finite numbers."
             )
         self.likelihood.check(x)
-        return x.astype("float32", copy=False)
+        return single
 
     def _conditions(self, condition, n: int) -> Any:
         """One condition for each of `n`."""
@@ -776,9 +794,17 @@ class ConditionalVAE(keras.Model):
 
     def _known(self, condition) -> tuple[Any, bool]:
         y, single = self.condition.prepare_any(condition)
+        self._check_known_part(y)
         if y is not None and int(self.step):
             self.condition.check_trained(y)
         return y, single
+
+    def _check_known_part(self, y) -> None:
+        """Refuse canonical conditions that x itself could not be."""
+        if self.condition.knows_part and y is not None and self.likelihood.view is None:
+            known = np.asarray(y)[~np.isnan(y)]
+            if known.size:
+                self.likelihood.check(known)
 
     @staticmethod
     def _inputs(condition=None, **inputs) -> dict:
@@ -818,7 +844,8 @@ def _batched(value):
     return value if len(value.shape) > 1 else value[None]
 
 
-def _is_array(x: Any) -> bool:
+def is_array(x: Any) -> bool:
+    """Whether x is examples at hand, not a data set that yields them."""
     streams = isinstance(x, keras.utils.PyDataset) or hasattr(x, "__next__")
     return x is not None and not streams and (hasattr(x, "__array__") or isinstance(x, list))
 

@@ -23,9 +23,10 @@ import numpy as np
 from keras import ops
 
 from keras_cvae.conditions import Categorical
+from keras_cvae.conditions.base import is_nothing
 from keras_cvae.data import Batches, Split
 from keras_cvae.importance import check_class_prior
-from keras_cvae.model import ConditionalVAE
+from keras_cvae.model import ConditionalVAE, is_array
 from keras_cvae.networks import BACKBONES
 from keras_cvae.networks.parts import Part, call_own, serialize
 from keras_cvae.objectives import Terms, not_negative
@@ -44,7 +45,7 @@ class Classifier(Part):
         dropout: Of the features in front of the logits; not of a model of one's own.
 
     Raises:
-        ValueError: A model of one's own whose output does not fit.
+        ValueError: A model of one's own whose input or output does not fit.
     """
 
     def __init__(self, x_shape, classes, body="mlp", dropout=0.0, **kwargs):
@@ -54,6 +55,11 @@ class Classifier(Part):
         self.body = body if self.own else BACKBONES.get(body)
         if self.own:
             self.network = body
+            takes = [tuple(one.shape[1:]) for one in getattr(body, "inputs", None) or []]
+            if takes not in ([], [self.x_shape]):
+                raise ValueError(
+                    f"Your classifier takes inputs of shapes {takes}. Expected x, {self.x_shape}."
+                )
             found = [tuple(out.shape[1:]) for out in call_own(body, [keras.Input(self.x_shape)])]
             if found != [(self.classes,)]:
                 raise ValueError(
@@ -156,6 +162,8 @@ class SemiSupervisedCVAE(ConditionalVAE):
             )
         self.alpha, classes = float(not_negative("alpha", alpha)), self.condition.num_classes
         self.class_prior = check_class_prior(class_prior, classes)
+        if not self.class_prior.all():
+            raise ValueError("class_prior: received a 0. Expected weights above 0 to learn with.")
         if isinstance(classifier, Classifier):
             self.classifier = classifier
         else:
@@ -252,10 +260,11 @@ class SemiSupervisedCVAE(ConditionalVAE):
         """
         if labelled is not None and not 0 < labelled < 1:
             raise ValueError(f"labelled: received {labelled}, expected a part of 1, like 0.1.")
-        if isinstance(x, np.ndarray) and labelled is not None:
+        if is_array(x) and labelled is not None:
             x, y = self._check(x, y, "x")
             known = y >= 0
             if known.any() and not known.all():
+                _check_mixed(kwargs)
                 x = MixedBatches(
                     Split(x[known], y[known]),
                     Split(x[~known]),
@@ -278,9 +287,14 @@ class SemiSupervisedCVAE(ConditionalVAE):
         """Positions of classes, -1 where unknown."""
         if y is None:
             return self.condition.prepare(y)
-        y = np.asarray(y)
+        y = np.asarray(np.ma.filled(y, UNKNOWN) if np.ma.is_masked(y) else y)
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        if y.ndim != 1:
+            raise ValueError(
+                f"y has the shape {y.shape}. Expected labels (n,), {UNKNOWN} where one is unknown."
+            )
         if y.dtype.kind == "O":
-            unknown = np.array([one is None or one != one or one == UNKNOWN for one in y], bool)
+            unknown = np.array([is_nothing(one) or one == UNKNOWN for one in y], bool)
         else:
             unknown = np.zeros(len(y), bool) if y.dtype.kind in "US" else (y == UNKNOWN) | (y != y)
         labels = np.full(len(y), UNKNOWN, "int32")
@@ -300,6 +314,18 @@ class SemiSupervisedCVAE(ConditionalVAE):
             "consistency": self.consistency,
             "confidence": self.confidence,
         }
+
+
+def _check_mixed(given: dict) -> None:
+    for name, instead in (
+        ("validation_split", "validation_data=(x, y)"),
+        ("sample_weight", "labelled=None"),
+    ):
+        if given.get(name) is not None and np.any(given[name]):
+            raise ValueError(
+                f"{name} does not go with batches of which a fixed part is labelled. Expected "
+                f"{instead} in its place."
+            )
 
 
 def _check_changes(augment, consistency, confidence, x_shape) -> None:

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.conditions.base import CONDITIONS, Condition
+from keras_cvae.conditions.base import CONDITIONS, Condition, array, entries
 from keras_cvae.errors import listed, nearest
 
+NAMES = list | tuple | set | frozenset  # the tags of one example
 MANY = 10_000  # classes above which a vector each is learned unless one-hot is asked for
 
 
@@ -19,13 +20,19 @@ def named(classes: Any, what: str) -> list:
     Raises:
         ValueError: None, or the same one twice.
     """
-    labels = list(range(classes)) if isinstance(classes, int | np.integer) else list(classes)
-    if not labels or len(set(map(str, labels))) != len(labels):
+    labels: list = []
+    if isinstance(classes, int | np.integer) and not isinstance(classes, bool):
+        labels = list(range(classes))
+    elif np.iterable(classes) and not isinstance(classes, str | Mapping | set | frozenset):
+        labels = [one.item() if isinstance(one, np.generic) else one for one in classes]
+    labels = [int(one) if isinstance(one, float) and one.is_integer() else one for one in labels]
+    different = len(set(map(str, labels))) == len(labels)
+    if not labels or not different or not all(isinstance(one, str | int) for one in labels):
         raise ValueError(
             f"{what}: received {classes!r}, expected a positive number or a list of different "
-            "names."
+            "names or whole numbers."
         )
-    return [label.item() if isinstance(label, np.generic) else label for label in labels]
+    return labels
 
 
 class Labelled(Condition):
@@ -118,14 +125,19 @@ class Categorical(Labelled):
                 f"This model is conditioned on classes ({listed(self.names)}), but no condition "
                 "was given."
             )
-        y = np.asarray(y)
-        if y.dtype.kind in "USO":
+        y = array(y)
+        if y.dtype.kind in "US":
             if y.ndim != 1:
                 raise ValueError(
                     f"Class names: received an array of shape {y.shape}, expected (n,)."
                 )
             names, inverse = np.unique(y.astype(str), return_inverse=True)
             return np.array([self._index(name) for name in names.tolist()], "int32")[inverse]
+        if y.dtype.kind not in "iufb":
+            raise ValueError(
+                f"Received {y.flat[0]!s} as a class. Expected whole numbers, or names "
+                f"({listed(self.names)})."
+            )
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
         if y.ndim == 2:
@@ -137,12 +149,13 @@ class Categorical(Labelled):
             )
         if not np.all(np.isfinite(y)) or not np.array_equal(y, np.round(y)):
             bad = y[~np.isfinite(y) | (y != np.round(y))][0]
+            missing = " What may be missing goes into Optional(...)." if np.isnan(bad) else ""
             raise ValueError(
                 f"Received {bad} as a class. Expected whole numbers, names ({listed(self.names)}), "
-                f"or mixtures (n, {self.num_classes})."
+                f"or mixtures (n, {self.num_classes}).{missing}"
             )
-        numbers, inverse = np.unique(y.astype("int64"), return_inverse=True)
-        return np.array([self._index(number) for number in numbers.tolist()], "int32")[inverse]
+        numbers, inverse = np.unique(y, return_inverse=True)
+        return np.array([self._index(int(n)) for n in numbers.tolist()], "int32")[inverse]
 
     def prepare_any(self, y):
         if isinstance(y, Mapping):
@@ -228,8 +241,8 @@ class Categorical(Labelled):
 class Tags(Labelled):
     """Any number of K tags at once.
 
-    Accepted as y: `(n, K)` arrays of 0 and 1 (or weights in between); a list of lists of names; an
-    array `(n,)` of text, tags separated by `|`. One condition is a list or set of names, a name, or
+    Accepted as y: `(n, K)` arrays of 0 and 1 (or weights in between); a list or a column of lists
+    of names, or of text, tags separated by `|`. One condition is a list or set of names, a name, or
     `(K,)`.
 
     Args:
@@ -256,12 +269,14 @@ class Tags(Labelled):
             raise ValueError(
                 f"This model is conditioned on tags ({listed(self.names)}), but none were given."
             )
-        if isinstance(y, list | tuple) and all(isinstance(row, list | tuple | set) for row in y):
-            names = all(isinstance(tag, str) for row in y for tag in row)
-            y = self._multihot(y) if names else np.asarray(y)
-        y = np.asarray(y)
-        if y.ndim == 1 and y.dtype.kind in "USO":
-            y = self._multihot([[t for t in str(row).split("|") if t] for row in y.tolist()])
+        rows = entries(y)
+        if isinstance(rows, list | tuple) and all(isinstance(row, NAMES) for row in rows):
+            names = all(isinstance(tag, str) for row in rows for tag in row)
+            rows = self._multihot(rows) if names else rows
+        y = array(rows)
+        if y.ndim == 1 and y.dtype.kind in "US":
+            split = ([tag.strip() for tag in row.split("|")] for row in y.astype(str).tolist())
+            y = self._multihot([[tag for tag in row if tag] for row in split])
         if y.dtype.kind not in "iufb" or y.shape[1:] != self.shape:
             raise ValueError(
                 f"The tags have the shape {y.shape} and hold {y.dtype} values. Expected "

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.conditions.base import CONDITIONS, Condition
+from keras_cvae.conditions.base import CONDITIONS, Condition, array, as_float32
 
 
 @CONDITIONS.register("encoded")
@@ -63,7 +63,7 @@ class Encoded(Condition):
             raise ValueError(
                 f"This model is conditioned on arrays {self.shape}, but none was given."
             )
-        y = np.asarray(y)
+        y = array(y)
         if y.dtype.kind not in "iufb":
             raise ValueError(f"The condition holds {y.dtype} values. Expected numbers.")
         if y.shape[1:] != self.shape:
@@ -71,8 +71,11 @@ class Encoded(Condition):
                 f"The condition has the shape {y.shape}. Your encoder expects (n"
                 f"{''.join(f', {n}' for n in self.shape)})."
             )
-        if not np.all(np.isfinite(y)):
-            raise ValueError("The condition holds NaN or infinity. Expected finite numbers.")
+        if not np.all(np.isfinite(as_float32(y))):
+            raise ValueError(
+                "The condition holds NaN, infinity or numbers beyond single precision. Expected "
+                "finite numbers."
+            )
         if self.dtype_in == "int32" and (np.any(y < 0) or not np.array_equal(y, np.round(y))):
             raise ValueError(
                 f"The condition holds values from {y.min():g} to {y.max():g}. Your encoder expects "

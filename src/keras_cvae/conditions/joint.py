@@ -155,9 +155,14 @@ class Joint(Condition):
                 )
             left_out = [name for name in parts if name not in list(given)]
         if left_out:
-            hint = nearest(left_out[0], given)
-            raise ValueError(f"{words}; {listed(left_out)} was not given.{hint}")
-        return {name: y[name] for name in parts if name in list(given)}
+            hint = nearest(left_out[0], [name for name in given if name not in parts])
+            raise ValueError(f"{words}. Not given: {listed(left_out)}.{hint}")
+        found = {name: y[name] for name in parts if name in list(given)}
+        return {  # None as a whole is as good as left out
+            name: value
+            for name, value in found.items()
+            if value is not None or not isinstance(parts[name], Optional)
+        }
 
     @staticmethod
     @contextlib.contextmanager

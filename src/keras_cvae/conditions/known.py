@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import masks
-from keras_cvae.conditions.base import CONDITIONS, Condition
+from keras_cvae.conditions.base import CONDITIONS, Condition, as_float32
 
 
 @CONDITIONS.register("known_part")
@@ -25,6 +25,9 @@ class KnownPart(Condition):
             True where x is known. Then y may be whole examples. None: each y has holes of its own.
         guess: A Keras model from `{"condition": y}` to a guess of x, `(batch, *x_shape)`, such as a
             trained `Baseline`: the recurrent connection of the paper's section 4.1. It is frozen.
+
+    Raises:
+        ValueError: A mask of another shape, or that leaves nothing to do; a guess that is no model.
     """
 
     knows_part = True
@@ -41,6 +44,12 @@ class KnownPart(Condition):
             )
         if self.fixed is not None and self.fixed.all():
             raise ValueError("KnownPart received a mask that knows everything: nothing is left.")
+        if self.fixed is not None and not self.fixed.any():
+            raise ValueError(
+                "KnownPart received a mask that knows nothing. Expected a model with "
+                "condition=None, which draws all of x."
+            )
+        _check_guess(guess)
         self.guess = guess
         self.has_encoder = guess is not None
         if guess is not None:
@@ -98,7 +107,7 @@ class KnownPart(Condition):
                 "This model completes examples, but none was given. Expected y: examples "
                 f"{self.shape} with NaN where they are unknown."
             )
-        y = np.asarray(y)
+        y = np.asarray(np.ma.filled(y.astype("float32"), np.nan) if np.ma.is_masked(y) else y)
         if y.dtype.kind not in "iufb":
             raise ValueError(f"The known part holds {y.dtype} values. Expected numbers.")
         if self.shape[-1] == 1 and y.shape[1:] == self.shape[:-1]:
@@ -108,25 +117,56 @@ class KnownPart(Condition):
                 f"The known part has the shape {y.shape}. Expected (n, "
                 f"{', '.join(map(str, self.shape))}), with NaN where x is unknown."
             )
+        y = as_float32(y)
         if np.isinf(y).any():
-            raise ValueError("The known part holds infinity. Expected finite numbers, or NaN.")
-        y = y.astype("float32", copy=False)
+            raise ValueError(
+                "The known part holds infinity, or numbers beyond single precision. Expected "
+                "finite numbers, or NaN."
+            )
         hole = np.isnan(y)
         if self.fixed is None:
             if y.size and not hole.any():
                 raise ValueError(
                     "Nothing is unknown in the examples to be completed. Expected NaN where x is "
-                    "unknown; see keras_cvae.masks.holes(x, mask)."
+                    "unknown, or a mask that is False there."
                 )
             return y
         if (hole & self.fixed).any():
             row = int(np.argmax((hole & self.fixed).reshape(len(y), -1).any(axis=1)))
-            what = f"'{self.name_of_mask}'" if self.name_of_mask else "the mask it was built with"
             raise ValueError(
-                f"This model completes from {what}, some of which is unknown in example {row}. "
-                "Expected all of it to be known; a model trained with mask=None takes any part."
+                f"This model completes from {self._its_part}, some of which is unknown in example "
+                f"{row}. Expected all of it to be known; a model for any part (mask=None) takes "
+                "this one."
             )
         return np.where(self.fixed, y, np.float32(np.nan))
+
+    def holes(self, x, mask) -> np.ndarray:
+        """x, one or `(n, *x_shape)`, with NaN where the mask does not know it, `(n, *x_shape)`.
+
+        Raises:
+            ValueError: x or a mask of another shape; a mask that knows more than the model's own,
+                which would be drawn anew.
+        """
+        x = np.asarray(x)
+        x = x[None] if x.shape in (self.shape, self.shape[:-1]) else x
+        if self.shape[-1] == 1 and x.shape[1:] == self.shape[:-1]:
+            x = x[..., None]
+        if x.shape[1:] != self.shape or x.dtype.kind not in "iufb":
+            raise ValueError(
+                f"Received x of shape {x.shape} with {x.dtype} values. Expected numbers, "
+                f"{self.shape} for one example or (n, {', '.join(map(str, self.shape))})."
+            )
+        if self.fixed is not None and (masks.known(mask, self.shape) & ~self.fixed).any():
+            raise ValueError(
+                f"This model completes from {self._its_part} alone, and the mask knows more of x. "
+                "Leave the mask out, or use a model for any part (mask=None; cvae train --known "
+                "random)."
+            )
+        return masks.holes(x, mask, self.shape)
+
+    @property
+    def _its_part(self) -> str:
+        return f"'{self.name_of_mask}'" if self.name_of_mask else "the mask it was built with"
 
     def prepare_any(self, y):
         shape = np.shape(y)
@@ -150,4 +190,12 @@ class KnownPart(Condition):
         raise ValueError(
             "What is known of x cannot be left out as a whole. Expected y with NaN where it is "
             "unknown, everywhere if need be, and no guidance."
+        )
+
+
+def _check_guess(guess) -> None:
+    if guess is not None and not isinstance(guess, keras.Model):
+        raise ValueError(
+            f"guess: received {type(guess).__name__}, expected a Keras model from "
+            '{"condition": y} to a guess of x, such as a trained Baseline.'
         )

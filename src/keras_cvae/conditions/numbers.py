@@ -5,7 +5,7 @@ import math
 import numpy as np
 from keras import ops
 
-from keras_cvae.conditions.base import CONDITIONS, Condition
+from keras_cvae.conditions.base import CONDITIONS, Condition, array, as_float32
 from keras_cvae.scaling import Standardised
 
 
@@ -31,7 +31,7 @@ class Numbers(Condition):
             raise ValueError(
                 f"This model is conditioned on {self.dim} number(s), but no condition was given."
             )
-        y = np.asarray(y)
+        y = array(y)
         if y.dtype.kind not in "iufb":
             came = y.flat[0] if y.size else "nothing"
             raise ValueError(f"Received {came!s}. Expected {self.dim} number(s) per example.")
@@ -42,13 +42,15 @@ class Numbers(Condition):
                 f"The condition has shape {y.shape}. Expected (n, {self.dim})"
                 f"{' or (n,)' if self.dim == 1 else ''}."
             )
-        if not np.all(np.isfinite(y)):
-            row = int(np.flatnonzero(~np.isfinite(y).all(axis=1))[0])
+        single = as_float32(y)
+        if not np.all(np.isfinite(single)):
+            row = int(np.flatnonzero(~np.isfinite(single).all(axis=1))[0])
+            missing = " What may be missing goes into Optional(...)." if np.isnan(y).any() else ""
             raise ValueError(
-                f"The condition holds NaN or infinity, first in row {row}: {y[row]}. Expected "
-                "finite numbers."
+                f"The condition holds NaN, infinity or numbers beyond single precision, first in "
+                f"row {row}: {y[row]}. Expected finite numbers.{missing}"
             )
-        return y.astype("float32")
+        return single
 
     def prepare_any(self, y):
         single = np.ndim(y) == 0 or (np.ndim(y) == 1 and self.dim > 1)
@@ -126,9 +128,10 @@ class Periodic(Numbers):
 
     def prepare(self, y):
         # Around the circle in float64: sine and cosine of large numbers lose their digits.
-        if y is not None and np.asarray(y).dtype.kind in "iuf":
+        y = None if y is None else array(y)
+        if y is not None and y.dtype.kind in "iuf":
             with np.errstate(invalid="ignore"):  # infinity is refused next
-                y = np.asarray(y, "float64")
+                y = y.astype("float64")
                 y = np.where(np.isfinite(y), np.mod(y, self.period), y)
         return super().prepare(y)
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.conditions.base import CONDITIONS, Condition, get
+from keras_cvae.conditions.base import CONDITIONS, Condition, get, is_nothing
 from keras_cvae.conditions.categorical import Categorical
 
 
@@ -126,7 +126,7 @@ class Optional(Condition):
             rows = np.empty(len(listed), object)
             for i, row in enumerate(listed):
                 rows[i] = row
-            missing = np.array([_is_nothing(row) for row in listed], bool)
+            missing = np.array([is_nothing(row) for row in listed], bool)
         missing = missing | self._marked(rows)
         by_row = missing.reshape(len(missing), -1) if missing.size else missing[:, None]
         whole = by_row.all(axis=1)
@@ -145,7 +145,8 @@ class Optional(Condition):
         labels = self.part.labels if isinstance(self.part, Categorical) else []
         marks = [mark for mark in (-1, "") if mark not in labels]
         if rows.dtype.kind == "O":
-            return np.array([np.ndim(row) == 0 and row in marks for row in rows], bool)
+            single = (np.ndim(row) == 0 and not is_nothing(row) for row in rows)
+            return np.array([one and row in marks for one, row in zip(single, rows, strict=True)])
         mark = next((m for m in marks if isinstance(m, str) == (rows.dtype.kind == "U")), None)
         return np.zeros(rows.shape, bool) if mark is None else rows == mark
 
@@ -213,16 +214,6 @@ def _along(mask, y):
 
 def _is_numeric(y: Any) -> bool:
     return isinstance(y, np.ndarray) and y.dtype.kind in "iufbU" and y.ndim > 0
-
-
-def _is_nothing(value: Any) -> bool:
-    """None, NaN, or pandas' NA, which compares to nothing."""
-    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    if isinstance(value, str | list | tuple | set | dict):
-        return False
-    array = np.asarray(value)
-    return array.dtype.kind == "f" and array.size > 0 and bool(np.isnan(array).all())
 
 
 def classes_of(condition: Condition) -> Categorical | None:

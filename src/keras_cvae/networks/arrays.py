@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae.conditions import Condition
+from keras_cvae.conditions.base import array, as_float32
 from keras_cvae.networks.backbone import BACKBONES, Backbone
 
 
@@ -77,7 +78,7 @@ class Arrays(Condition):
             raise ValueError(
                 f"This model is conditioned on a {self.noun} {self.shape}, but none was given."
             )
-        y = np.asarray(y)
+        y = array(y)
         if y.dtype.kind not in "iufb":
             raise ValueError(f"The {self.noun} holds {y.dtype} values. Expected numbers.")
         if (*y.shape[1:], 1) == self.shape:
@@ -87,13 +88,14 @@ class Arrays(Condition):
                 f"The {self.noun}s that are the condition have the shape {y.shape}. Expected (n, "
                 f"{', '.join(map(str, self.shape))})."
             )
+        y = as_float32(y)
         self.check(y)
-        return y.astype("float32", copy=False)
+        return y
 
     def prepare_any(self, y):
         if y is None:
             return self.prepare(y), True
-        y = np.asarray(y)
+        y = array(y)
         single = y.shape == self.shape or (*y.shape, 1) == self.shape
         return self.prepare(y[None] if single else y), single
 

@@ -40,6 +40,7 @@ def assemble(
         ValueError: Arguments that do not fit each other.
     """
     backbone, likelihood = BACKBONES.get(backbone), LIKELIHOODS.get(likelihood)
+    likelihood.parameter_shape(x_shape)  # refuses an x that it is not for
     if isinstance(backbone, TopDown):
         own = {"prior": prior, "encoder": encoder, "decoder": decoder}
         given = [name for name, value in own.items() if value is not None]

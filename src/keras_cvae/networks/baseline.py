@@ -40,7 +40,10 @@ class Baseline(Part):
     def __init__(self, x_shape, body="mlp", likelihood="bernoulli", condition=None, **kwargs):
         super().__init__(condition, **kwargs)
         if not self.condition.width:
-            raise ValueError("A Baseline predicts x from its condition. Expected condition=...")
+            raise ValueError(
+                "A Baseline predicts x from its condition. Expected condition=..., by name: the "
+                "second argument is the network's body."
+            )
         self.x_shape = tuple(x_shape)
         self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
         self.body = BACKBONES.get(body)
