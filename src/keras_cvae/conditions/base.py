@@ -157,8 +157,8 @@ def get(identifier: Any) -> Condition:
         return CONDITIONS.classes["joint"](identifier)
     if isinstance(identifier, keras.Model):
         return CONDITIONS.classes["encoded"](identifier)
-    if isinstance(identifier, np.ndarray | np.generic) or hasattr(identifier, "to_numpy"):
-        identifier = identifier.tolist()  # a column's or an index's unique values, a largest class
+    if hasattr(identifier, "tolist"):  # of NumPy or pandas: a number, a column's unique values
+        identifier = identifier.tolist()
     if isinstance(identifier, int | list | tuple | range) and not isinstance(identifier, bool):
         return CONDITIONS.classes["categorical"](identifier)
     return CONDITIONS.get(identifier)
@@ -240,8 +240,8 @@ def is_nothing(value: Any) -> bool:
         return True
     if isinstance(value, str | list | tuple | set | frozenset | dict):
         return False
-    array = np.asarray(value)
-    return array.dtype.kind == "f" and array.size > 0 and bool(np.isnan(array).all())
+    numbers = np.asarray(value)
+    return numbers.dtype.kind == "f" and numbers.size > 0 and bool(np.isnan(numbers).all())
 
 
 def as_float32(y: np.ndarray) -> np.ndarray:

@@ -145,8 +145,7 @@ class Optional(Condition):
         labels = self.part.labels if isinstance(self.part, Categorical) else []
         marks = [mark for mark in (-1, "") if mark not in labels]
         if rows.dtype.kind == "O":
-            single = (np.ndim(row) == 0 and not is_nothing(row) for row in rows)
-            return np.array([one and row in marks for one, row in zip(single, rows, strict=True)])
+            return np.array([_is_one(row) and row in marks for row in rows], bool)
         mark = next((m for m in marks if isinstance(m, str) == (rows.dtype.kind == "U")), None)
         return np.zeros(rows.shape, bool) if mark is None else rows == mark
 
@@ -210,6 +209,11 @@ def check_rate(dropout: float) -> float:
 def _along(mask, y):
     """`(batch,)` shaped to go with `(batch, ...)`."""
     return ops.reshape(mask, (-1, *[1] * (len(y.shape) - 1)))
+
+
+def _is_one(value: Any) -> bool:
+    """A value that can be compared: no list, no NA."""
+    return np.ndim(value) == 0 and not is_nothing(value)
 
 
 def _is_numeric(y: Any) -> bool:
