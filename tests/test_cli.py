@@ -593,6 +593,10 @@ def test_complete_draws_the_rest_and_keeps_what_is_known(cvae, completing, digit
     with Image.open("c.png") as drawn:
         assert drawn.size[0] > 100
     assert "known" in cvae("complete", completing, digit, "--known", "1", "-n", 2).out
+    Image.new("RGBA", (30, 20)).save("wide.png")
+    said = cvae("complete", completing, "wide.png", "--known", "random", "-n", 1, "-o", "r.png")
+    assert "1 completion, written" in said.out, said.err
+    assert "'wide.png' is 30x20, not of the shape of the run's pictures (8x8)" in said.err
 
 
 def test_a_completing_run_is_measured_and_drawn(cvae, completing):
@@ -616,7 +620,10 @@ def test_a_completing_run_is_measured_and_drawn(cvae, completing):
             ("train", "digits", "--task", "complete", "--known", "botom-left"),
             "Did you mean 'bottom-left'",
         ),
+        (("train", "digits", "--task", "complete", "--condition", "a:tags"), "made for task="),
+        (("train", "digits", "--reach", 4), "does nothing with likelihood=bernoulli"),
         (("complete", "RUN", "digit.png"), "Say which is known with --known"),
+        (("complete", "RUN", "digit.png", "--known", "white.png"), "says that all is known"),
         (("complete", "RUN", "digit.png", "--known", "middle"), "Unknown mask 'middle'"),
         (("complete", "RUN", "none.png", "--known", "left"), "There is no image 'none.png'"),
         (("complete", "RUN", "digit.png", "--json"), "Expected -o FILE"),
@@ -624,6 +631,7 @@ def test_a_completing_run_is_measured_and_drawn(cvae, completing):
     ],
 )
 def test_completing_refuses_what_cannot_be_done(cvae, completing, digit, words, message):
+    Image.new("L", (8, 8), 255).save("white.png")
     said = cvae(*(completing if word == "RUN" else word for word in words))
     assert said.code == 1
     assert message in said.err

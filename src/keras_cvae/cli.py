@@ -449,7 +449,7 @@ def complete(
     if as_json:
         print(json.dumps({"file": str(output), "completions": n}))
     elif output is not None:
-        out.print(f"{n} completions, written to {output}")
+        out.print(f"{_counted(n, 'completion')}, written to {output}")
 
 
 def _say_if_stretched(image: Path, x_shape: tuple[int, ...]) -> None:
@@ -825,10 +825,14 @@ def _show(images: Any, labels: list[str] | None = None) -> None:
         )
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
 def _summarise(run: Any) -> None:
     m = run.metrics()
     out.print(
-        f"Trained {m['epochs']} epochs in {m['seconds']:.0f} s. Validation: loss "
+        f"Trained {_counted(m['epochs'], 'epoch')} in {m['seconds']:.0f} s. Validation: loss "
         f"{m['val_loss']:.2f} nats (reconstruction {m['val_reconstruction']:.2f}, KL "
         f"{m['val_kl']:.2f}). The run is in {run.folder}",
         soft_wrap=True,

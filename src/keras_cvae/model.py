@@ -496,7 +496,15 @@ class ConditionalVAE(keras.Model):
             return inputs
         n = conditions.count(inputs)
         free = self.condition.unknown(n)
-        self.condition.check_trained(conditions.take(free, slice(1)))
+        try:
+            self.condition.check_trained(conditions.take(free, slice(1)))
+        except ValueError:
+            raise ValueError(
+                f"guidance={guidance:g} compares with draws without the condition, and in training "
+                "there always was one. Leave guidance out, or train with label dropout: "
+                "Optional(..., dropout=0.1) or Joint(parts, dropout=0.1); cvae train "
+                "--label-dropout 0.1."
+            ) from None
         weight = np.full(n, guidance, "float32")
         return inputs | {"unconditional": free, "guidance": weight}
 
