@@ -59,6 +59,7 @@ def test_vectors_have_arrays_too():
         (np.ones((2, 7, 5, 6, 2)), SHAPE, "Expected"),
         (np.full((5, 6), 0.5), SHAPE, "values other than 0 and 1"),
         (np.full((5, 6), "a"), SHAPE, "values other than 0 and 1"),
+        (np.full((5, 6), 255), SHAPE, "values other than 0 and 1.*mask > 128"),
     ],
 )
 def test_what_is_no_mask_is_refused(mask, shape, message):

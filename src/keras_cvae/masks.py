@@ -68,8 +68,10 @@ def known(mask: Any, x_shape: tuple[int, ...]) -> np.ndarray:
     mask = np.asarray(mask)
     mask = np.array(mask.tolist()) if mask.dtype.kind == "O" else mask
     if mask.dtype != bool:
-        if mask.dtype.kind not in "iuf" or not np.isin(mask, (0, 1)).all():
-            hint = " Compare with 128 for a picture of one: mask > 128." if mask.max() > 1 else ""
+        numbers = mask.dtype.kind in "iuf"
+        if not numbers or not np.isin(mask, (0, 1)).all():
+            picture = numbers and mask.max() > 1
+            hint = " Of a picture that is white where x is known: mask > 128." if picture else ""
             raise ValueError(
                 "mask: received values other than 0 and 1. Expected True (or 1) where x is known "
                 f"and False (or 0) where it is not.{hint}"
