@@ -110,8 +110,7 @@ class KnownPart(Condition):
         y = np.asarray(np.ma.filled(y.astype("float32"), np.nan) if np.ma.is_masked(y) else y)
         if y.dtype.kind not in "iufb":
             raise ValueError(f"The known part holds {y.dtype} values. Expected numbers.")
-        if self.shape[-1] == 1 and y.shape[1:] == self.shape[:-1]:
-            y = y[..., None]
+        y = self._with_channel(y)
         if y.shape[1:] != self.shape:
             raise ValueError(
                 f"The known part has the shape {y.shape}. Expected (n, "
@@ -148,9 +147,7 @@ class KnownPart(Condition):
                 which would be drawn anew.
         """
         x = np.asarray(x)
-        x = x[None] if x.shape in (self.shape, self.shape[:-1]) else x
-        if self.shape[-1] == 1 and x.shape[1:] == self.shape[:-1]:
-            x = x[..., None]
+        x = self._with_channel(x[None] if self._is_one(x.shape) else x)
         if x.shape[1:] != self.shape or x.dtype.kind not in "iufb":
             raise ValueError(
                 f"Received x of shape {x.shape} with {x.dtype} values. Expected numbers, "
@@ -164,13 +161,19 @@ class KnownPart(Condition):
             )
         return masks.holes(x, mask, self.shape)
 
+    def _is_one(self, shape: tuple[int, ...]) -> bool:
+        return self.shape in (shape, (*shape, 1))
+
+    def _with_channel(self, x: np.ndarray) -> np.ndarray:
+        """Examples `(n, ...)` with the last axis that a single channel may go without."""
+        return x[..., None] if (*x.shape[1:], 1) == self.shape else x
+
     @property
     def _its_part(self) -> str:
         return f"'{self.name_of_mask}'" if self.name_of_mask else "the mask it was built with"
 
     def prepare_any(self, y):
-        shape = np.shape(y)
-        single = shape == self.shape or (*shape, 1) == self.shape
+        single = self._is_one(np.shape(y))
         return self.prepare(np.asarray(y)[None] if single else y), single
 
     def parse(self, text):
