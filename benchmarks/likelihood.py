@@ -44,7 +44,7 @@ def ours(images, samples):
     estimated = seconds(lambda: model.log_prob(x, num_samples=samples))
 
     rng = np.random.default_rng(0)
-    rows = importance.default_batch_size(model)
+    rows = importance.decoded_at_once(model)
     shapes = ((rows, LATENT), (LATENT, HIDDEN), (HIDDEN, PIXELS))
     z, first, second = (rng.standard_normal(shape, "float32") for shape in shapes)
     product = jax.jit(lambda z, first, second: (z @ first) @ second)

@@ -42,7 +42,7 @@ def ours(images):
     def predict(n=images):
         return model.decoder.predict({"z": z[:n]}, batch_size=256, verbose=0)
 
-    rng, rows = np.random.default_rng(0), importance.default_batch_size(model)
+    rng, rows = np.random.default_rng(0), importance.decoded_at_once(model)
     shapes = ((rows, LATENT), (LATENT, HIDDEN), (HIDDEN, PIXELS))
     parts = [jax.device_put(rng.standard_normal(shape, "float32")) for shape in shapes]
     product = jax.jit(lambda z, first, second: (z @ first) @ second)

@@ -113,6 +113,14 @@ def test_completions_keep_what_is_known_and_draw_the_rest(x, build, rng):
     np.testing.assert_array_equal(
         model.complete(x[0], "left", 3, seed=1), model.complete(x[:1], "left", 3, seed=1)
     )
+    hidden = np.ma.masked_array(x, ~known)  # a NumPy mask says the same, of one or of many
+    for given, drawn in ((y, hidden), (y[0], hidden[0])):
+        np.testing.assert_array_equal(
+            model.complete(given, n=2, seed=1), model.complete(drawn, n=2, seed=1)
+        )
+    np.testing.assert_array_equal(
+        model.complete(hidden[0], np.ones(SHAPE, bool), seed=1), model.complete(y[:1], seed=1)
+    )
     reconstructed = model.reconstruct(x, y)
     np.testing.assert_array_equal(reconstructed[known], x[known])
     np.testing.assert_array_equal(model.predict(x, y, verbose=0)[known], x[known])

@@ -338,7 +338,7 @@ def maps():
         (lambda: Categorical([0.5, 1.0]), r"received \[0.5, 1.0\].*names or whole numbers"),
         (lambda: Periodic(24).prepare(np.ma.masked_array([1, 2], [0, 1])), "1 is missing"),
         (lambda: Periodic(0), "received 0, expected a positive number"),
-        (lambda: Periodic(24, harmonics=0), "received 0, expected a positive whole"),
+        (lambda: Periodic(24, harmonics=0), "received 0, expected a whole number"),
         (lambda: Periodic(24).prepare([1, np.inf]), r"first in row 1: \[inf\]"),
         (lambda: Periodic(24).prepare(["noon"]), "Received noon. Expected 1 number"),
         (lambda: Encoded(two_inputs()), "one input and one output.*Received one with 2"),

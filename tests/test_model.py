@@ -511,6 +511,9 @@ def spoiled(value):
         (X, Y + 5, {}, "Unknown class 5"),
         (X, None, {}, "no condition was given"),
         (X, np.full((4, 3), 0.5), {}, "sums to 1.5"),
+        (X, Y, {"validation_split": 2.0}, "validation_split: received 2.0"),
+        (X, Y, {"batch_size": 0}, "batch_size: received 0"),
+        (X, Y, {"epochs": 1.5}, "epochs: received 1.5"),
     ],
 )
 def test_fit_refuses(x, y, kwargs, message, small):
@@ -527,10 +530,17 @@ def test_fit_refuses(x, y, kwargs, message, small):
         (lambda m: m.encode(X[0], 0), r"shape \(6,\)"),
         (lambda m: m.generate("x"), "Unknown class 'x'"),
         (lambda m: m.generate(), "no condition was given"),
-        (lambda m: m.generate(0, 0), "n=0"),
-        (lambda m: m.generate(0, temperature=-1), "temperature=-1"),
+        (lambda m: m.generate(0, 0), "n: received 0, expected a whole number of at least 1"),
+        (lambda m: m.generate(0, temperature=-1), "temperature: received -1"),
+        (lambda m: m.generate(0, temperature=None), "temperature: received None"),
+        (lambda m: m.generate(0, guidance="2"), "guidance: received '2'"),
+        (lambda m: m.generate(0, seed=-1), "seed: received -1"),
+        (lambda m: m.log_prob(X, 0, 5, seed=None), "seed: received None"),
+        (lambda m: m.log_prob(X, 0, 5, batch_size=0), "batch_size: received 0"),
+        (lambda m: m.log_prob(X, 0, np.nan), "num_samples: received nan"),
+        (lambda m: m.classify(X, 5, candidates=[]), "candidates: received none"),
         (lambda m: m.generate(0, output="draw"), "received 'draw'"),
-        (lambda m: m.interpolate(condition=0, steps=1), "steps=1"),
+        (lambda m: m.interpolate(condition=0, steps=1), "steps: received 1,"),
         (lambda m: m.interpolate(None, [0, 0], condition=0), "to_z without z"),
         (lambda m: m.compile(loss="mse"), "received loss, but a ConditionalVAE has its own"),
         (lambda m: m.compile(metrics=["mse"]), "received metrics"),
@@ -557,6 +567,7 @@ def test_fit_needs_compile(small):
         ({"prior": "standart"}, "Did you mean 'standard'"),
         ({"objective": "vae"}, "Unknown objective"),
         ({"backbone": "resnet"}, "Unknown backbone"),
+        ({"seed": -1}, "seed: received -1"),
     ],
 )
 def test_the_constructor_refuses(kwargs, message, small):

@@ -209,7 +209,7 @@ def test_config_keeps_a_schedule():
         (lambda: ELBO(beta=-1), "beta: received -1"),
         (lambda: ELBO(free_bits=float("nan")), "free_bits: received nan"),
         (lambda: ELBO(num_samples=0), "num_samples: received 0"),
-        (lambda: IWAE(2.5), "positive whole number"),
+        (lambda: IWAE(2.5), "received 2.5, expected a whole number"),
         (lambda: Warmup(0), "Warmup steps: received 0"),
         (lambda: Cyclical(4, ramp=1.5), "Cyclical ramp: received 1.5"),
     ],

@@ -1,7 +1,9 @@
-"""What error messages share."""
+"""What error messages share, and the checks of numbers that many arguments need."""
 
 import difflib
+import math
 from collections.abc import Iterable
+from typing import Any
 
 
 def nearest(name: object, known: Iterable[object]) -> str:
@@ -15,3 +17,34 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     names = list(names)
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(str(name) for name in names[:most]) + more
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """The value as an int.
+
+    Raises:
+        ValueError: It is no whole number, or below `least`.
+    """
+    if not _real(value) >= least or _real(value) % 1:
+        raise ValueError(
+            f"{name}: received {value!r}, expected a whole number of at least {least}."
+        )
+    return int(value)
+
+
+def number(name: str, value: Any, least: float = 0.0) -> float:
+    """The value as a float.
+
+    Raises:
+        ValueError: It is no finite number, or below `least`.
+    """
+    if not least <= _real(value) < math.inf:
+        raise ValueError(f"{name}: received {value!r}, expected a number of at least {least:g}.")
+    return float(value)
+
+
+def _real(value: Any) -> float:
+    try:
+        return float(value) if hasattr(value, "__float__") else math.nan
+    except TypeError:  # an array
+        return math.nan

@@ -281,7 +281,8 @@ def fitting(fused: Fused, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     given = _held_out(given)
     batch_size, validation = given.get("batch_size"), given.get("validation_data")
     steps = given.get("steps_per_epoch")
-    plain = steps or given.get("class_weight") is not None or _slow_in_a_loop(model)
+    plain = steps or given.get("class_weight") is not None or given.get("validation_split")
+    plain = plain or _slow_in_a_loop(model)
     train = None if plain else _stored(given, True)
     test, rest = None, given.get("validation_batch_size") or batch_size
     if validation is not None and not given.get("validation_steps"):

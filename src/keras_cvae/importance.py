@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_cvae import errors
 from keras_cvae.conditions import enumerated, take
 
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
@@ -212,6 +213,7 @@ def log_prob(
     """
     if proposal not in PROPOSALS:
         raise ValueError(f"proposal: received {proposal!r}, expected one of {tuple(PROPOSALS)}.")
+    num_samples, seed = errors.whole("num_samples", num_samples), errors.whole("seed", seed, 0)
     moments, index = _Moments(len(x)), np.arange(len(x))
     step = compiled(model, PROPOSALS[proposal])
     _weigh(model, moments, x, y, index, num_samples, [seed], batch_size, progress, step=step)
@@ -251,6 +253,7 @@ def class_log_prob(
     Raises:
         ValueError: No candidates, and the condition is not `Categorical`.
     """
+    num_samples, seed = errors.whole("num_samples", num_samples), errors.whole("seed", seed, 0)
     n, pilot = len(x), min(num_samples, PILOT)
     classes, condition_of = enumerated(model.condition, candidates, given, n)
     index, which = np.divmod(np.arange(n * classes), classes)
@@ -329,13 +332,9 @@ def _weigh(
     model, moments, x, y, index, num_samples, seed, batch_size, progress=None, rows=None, step=None
 ) -> None:
     """Draw, decode and weigh: add log w of `x[index]` under `y` to the rows of `moments`."""
-    if int(num_samples) != num_samples or num_samples < 1:
-        raise ValueError(
-            f"num_samples: received {num_samples}, expected a whole number of at least 1."
-        )
     step = step or compiled(model, LogWeights)
     examples = min(EXAMPLES, 2 ** math.ceil(math.log2(max(len(index), 1))))
-    at_once = _even(num_samples, max(1, (batch_size or default_batch_size(model)) // examples))
+    at_once = _even(num_samples, max(1, decoded_at_once(model, batch_size) // examples))
     chunk = (at_once, examples, model.latent_dim)
     chunks = _even(math.ceil(num_samples / at_once), max(1, NOISE // math.prod(chunk)))
     noise = np.zeros((chunks * at_once, *chunk[1:]), "float32")
@@ -366,8 +365,10 @@ def _even(n: int, at_most: int) -> int:
     return min(range(at_most, at_most // 2, -1), key=lambda size: -n % size)
 
 
-def default_batch_size(model: Any) -> int:
-    """How many z to decode at once: enough for fast matrix products, few enough for the caches."""
+def decoded_at_once(model: Any, batch_size: int | None = None) -> int:
+    """How many z to decode at once; by default enough for fast products, few enough for caches."""
+    if batch_size is not None:
+        return errors.whole("batch_size", batch_size)
     size = math.prod(model.likelihood.parameter_shape(model.x_shape))
     return int(np.clip(2**21 // size, EXAMPLES, 1024))
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_cvae import errors
 from keras_cvae.distributions import LOG_2PI
 from keras_cvae.registry import Registry
 from keras_cvae.scaling import Bijection
@@ -515,10 +516,8 @@ class CategoricalValues(Likelihood):
     discrete = True
 
     def __init__(self, levels=256, low=0.0, high=None, **kwargs):
-        if int(levels) != levels or levels < 2:
-            raise ValueError(f"levels: received {levels}, expected a whole number of at least 2.")
         super().__init__(**kwargs)
-        self.levels = self.units = int(levels)
+        self.levels = self.units = errors.whole("levels", levels, 2)
         self.low, self.high = float(low), float(low + levels - 1 if high is None else high)
         if not self.high > self.low:
             raise ValueError(f"high: received {high}, expected more than low={low}.")

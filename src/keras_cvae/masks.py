@@ -131,6 +131,11 @@ def random(n: int, x_shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
     return np.broadcast_to(mask[..., None], (n, *x_shape))
 
 
+def bare(x: Any) -> np.ndarray:
+    """x as an array, with NaN where a NumPy mask of its own hides it."""
+    return np.ma.filled(x.astype("float32"), np.nan) if np.ma.is_masked(x) else np.asarray(x)
+
+
 def holes(x: Any, mask: Any, x_shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Pictures with holes: x with NaN where `mask` says that it is unknown, `(n, *x_shape)`.
 
@@ -142,7 +147,7 @@ def holes(x: Any, mask: Any, x_shape: tuple[int, ...] | None = None) -> np.ndarr
     Raises:
         ValueError: A mask that does not fit x.
     """
-    x = np.asarray(x, "float32")
+    x = bare(x).astype("float32", copy=False)
     mask = known(mask, x.shape[1:] if x_shape is None else x_shape)
     if mask.ndim == x.ndim and len(mask) not in (1, len(x)):
         raise ValueError(

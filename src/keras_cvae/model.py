@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import conditions, importance, sampling
+from keras_cvae import conditions, errors, importance, sampling
 from keras_cvae.conditions.base import as_float32
 from keras_cvae.distributions import Gaussian
 from keras_cvae.fastpath import Fused, evaluating, fitting
@@ -126,7 +126,7 @@ class ConditionalVAE(keras.Model):
                 f"x, {self.x_shape}."
             )
         self.objective = OBJECTIVES.get(objective)
-        self.seed = seed
+        self.seed = None if seed is None else errors.whole("seed", seed, 0)
 
         self.backbone, self.channels = BACKBONES.get(backbone), _groups(latent_dim)
         self.encoder, self.prior, self.decoder, self.hierarchy = assemble(
@@ -148,7 +148,7 @@ class ConditionalVAE(keras.Model):
         self.likelihood = self.decoder.likelihood
         self.latent_groups = self.prior.latent_groups
         self.latent_dim = sum(self.latent_groups)
-        self.noise = Noise(seed)
+        self.noise = Noise(self.seed)
         self.step = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="step"
         )
@@ -273,8 +273,13 @@ class ConditionalVAE(keras.Model):
         0 .. K - 1.
 
         Raises:
-            ValueError: Arrays that do not fit each other or the model.
+            ValueError: Arrays that do not fit each other or the model, or sizes that cannot be.
         """
+        errors.whole("epochs", epochs, 0)
+        if batch_size is not None:
+            errors.whole("batch_size", batch_size)
+        if not errors.number("validation_split", split := kwargs.get("validation_split", 0)) < 1:
+            raise ValueError(f"validation_split: received {split}, expected a part of 1, like 0.1.")
         x, y = self._check(x, y, "x", sample_weight, learn=True)
         if isinstance(validation_data, tuple | list):
             vx, *rest = validation_data
@@ -347,7 +352,7 @@ class ConditionalVAE(keras.Model):
         inputs = self._inputs(x=x, condition=self._conditions(condition, len(x)))
         if not sample:
             return self.encoder.apply(inputs, self._at_once(batch_size))["mean"]
-        drawn, size, rng = [], self._at_once(batch_size), np.random.default_rng(seed)
+        drawn, size, rng = [], self._at_once(batch_size), _generator(seed)
         for start in range(0, len(x), size):
             part = conditions.take(inputs, slice(start, start + size))
             noise = rng.standard_normal((1, len(part["x"]), self.latent_dim), "float32")
@@ -421,8 +426,7 @@ class ConditionalVAE(keras.Model):
         """
         if output not in ("mean", "sample"):
             raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
-        if not (np.isfinite(guidance) and guidance >= 0):
-            raise ValueError(f"guidance: received {guidance}, expected a number of at least 0.")
+        guidance = errors.number("guidance", guidance)
         y = self._known(condition)[0]
         inputs = {"noise": self._noise(y, n, temperature, seed)}
         if n > 1 and self.condition.has_encoder:  # once for all draws of a condition
@@ -467,13 +471,8 @@ class ConditionalVAE(keras.Model):
 
     def _noise(self, y, n: int, temperature: float, seed) -> np.ndarray:
         """What p(z | y) makes z of, n times for each canonical condition, if there are any."""
-        whole = isinstance(n, int | np.integer) and n >= 1
-        if not whole or not (np.isfinite(temperature) and temperature >= 0):
-            raise ValueError(
-                f"Received n={n}, temperature={temperature}. Expected a whole n of at least 1 and "
-                "a temperature of at least 0."
-            )
-        rng = np.random.default_rng(seed)
+        n, temperature = errors.whole("n", n), errors.number("temperature", temperature)
+        rng = _generator(seed)
         total = n if y is None else n * conditions.count(y)
         if not total:
             raise ValueError("Received no condition at all. Expected at least one.")
@@ -556,8 +555,7 @@ class ConditionalVAE(keras.Model):
         Returns:
             Array `(steps, *x_shape)`.
         """
-        if steps < 2:
-            raise ValueError(f"interpolate: received steps={steps}, expected at least 2.")
+        steps = errors.whole("steps", steps, 2)
         if z is None and to_z is not None:
             raise ValueError("interpolate: received to_z without z. Expected both, or z alone.")
         way = np.linspace(0.0, 1.0, steps, dtype="float32")
@@ -711,7 +709,7 @@ class ConditionalVAE(keras.Model):
     # What the verbs share.
 
     def _at_once(self, batch_size: int | None) -> int:
-        return batch_size or importance.default_batch_size(self)
+        return importance.decoded_at_once(self, batch_size)
 
     def _repack(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -856,6 +854,10 @@ def is_array(x: Any) -> bool:
     """Whether x is examples at hand, not a data set that yields them."""
     streams = isinstance(x, keras.utils.PyDataset) or hasattr(x, "__next__")
     return x is not None and not streams and (hasattr(x, "__array__") or isinstance(x, list))
+
+
+def _generator(seed: int | None) -> np.random.Generator:
+    return np.random.default_rng(None if seed is None else errors.whole("seed", seed, 0))
 
 
 def _shape(x_shape) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_cvae import errors
 from keras_cvae.distributions import Gaussian, split_gaussian
 from keras_cvae.registry import Registry
 
@@ -69,8 +70,8 @@ class Warmup(Schedule):
     """Beta grows from 0 to `final` over `steps` steps, then stays (Bowman et al. 2016)."""
 
     def __init__(self, steps: int, final: float = 1.0):
-        self.steps = _count("Warmup steps", steps)
-        self.final = not_negative("Warmup final", final)
+        self.steps = errors.whole("Warmup steps", steps)
+        self.final = errors.number("Warmup final", final)
 
     def __call__(self, step):
         return self.final * ops.minimum(1.0, ops.cast(step, "float32") / self.steps)
@@ -90,11 +91,11 @@ class Cyclical(Schedule):
     """
 
     def __init__(self, period: int, ramp: float = 0.5, final: float = 1.0):
-        self.period = _count("Cyclical period", period)
+        self.period = errors.whole("Cyclical period", period)
         if not 0 < ramp <= 1:
             raise ValueError(f"Cyclical ramp: received {ramp}, expected a part of 1, like 0.5.")
         self.ramp = ramp
-        self.final = not_negative("Cyclical final", final)
+        self.final = errors.number("Cyclical final", final)
 
     def __call__(self, step):
         position = ops.cast(ops.mod(step, self.period), "float32") / self.period
@@ -148,9 +149,9 @@ class ELBO(Objective):
     """
 
     def __init__(self, beta: float | Schedule = 1.0, free_bits: float = 0.0, num_samples: int = 1):
-        self.beta = beta if isinstance(beta, Schedule) else not_negative("beta", beta)
-        self.free_bits = not_negative("free_bits", free_bits)
-        self.num_samples = _count("num_samples", num_samples)
+        self.beta = beta if isinstance(beta, Schedule) else errors.number("beta", beta)
+        self.free_bits = errors.number("free_bits", free_bits)
+        self.num_samples = errors.whole("num_samples", num_samples)
 
     def __call__(self, terms, step=None):
         return -terms.reconstruction - self._beta(step) * ops.sum(self._free(terms.kl), axis=-1)
@@ -186,7 +187,7 @@ class IWAE(Objective):
     """
 
     def __init__(self, num_samples: int = 5):
-        self.num_samples = _count("num_samples", num_samples)
+        self.num_samples = errors.whole("num_samples", num_samples)
 
     def __call__(self, terms, step=None):
         log_weights = terms.log_likelihood + terms.log_ratio  # (samples, batch)
@@ -262,7 +263,7 @@ class Hybrid(Objective):
         self.alpha = alpha
         self.num_samples = self.objective.num_samples
         self.doubly_reparameterized = self.objective.doubly_reparameterized
-        self.prior_samples = _count("prior_samples", prior_samples)
+        self.prior_samples = errors.whole("prior_samples", prior_samples)
 
     def __call__(self, terms, step=None):
         gsnn = ops.mean(terms.from_prior, axis=0)
@@ -295,20 +296,3 @@ class GSNN(Hybrid):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
-
-
-def _count(name: str, value: Any) -> int:
-    if int(value) != value or value < 1:
-        raise ValueError(f"{name}: received {value}, expected a positive whole number.")
-    return int(value)
-
-
-def not_negative(name: str, value: Any) -> Any:
-    """The value, if it may be a weight.
-
-    Raises:
-        ValueError: It is below 0, or no number.
-    """
-    if not value >= 0:
-        raise ValueError(f"{name}: received {value}, expected 0 or more.")
-    return value

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_cvae import errors
 from keras_cvae.conditions import Categorical
 from keras_cvae.conditions.base import is_nothing
 from keras_cvae.data import Batches, Split
@@ -29,7 +30,7 @@ from keras_cvae.importance import check_class_prior
 from keras_cvae.model import ConditionalVAE, is_array
 from keras_cvae.networks import BACKBONES
 from keras_cvae.networks.parts import Part, call_own, serialize
-from keras_cvae.objectives import Terms, not_negative
+from keras_cvae.objectives import Terms
 
 UNKNOWN = -1
 
@@ -160,7 +161,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
                 f"SemiSupervisedCVAE sums over classes; received the condition "
                 f"{type(self.condition).__name__}. Expected classes: a number or their names."
             )
-        self.alpha, classes = float(not_negative("alpha", alpha)), self.condition.num_classes
+        self.alpha, classes = errors.number("alpha", alpha), self.condition.num_classes
         self.class_prior = check_class_prior(class_prior, classes)
         if not self.class_prior.all():
             raise ValueError("class_prior: received a 0. Expected weights above 0 to learn with.")
@@ -329,12 +330,12 @@ def _check_mixed(given: dict) -> None:
 
 
 def _check_changes(augment, consistency, confidence, x_shape) -> None:
-    if not_negative("consistency", consistency) and augment is None:
+    if errors.number("consistency", consistency) and augment is None:
         raise ValueError(
             "consistency compares x with a changed x; received no augment. Expected a layer, like "
             "keras.layers.RandomTranslation(0.1, 0.1)."
         )
-    if not 0 <= confidence < 1:
+    if not errors.number("confidence", confidence) < 1:
         raise ValueError(f"confidence: received {confidence}, expected a number from 0 to 1.")
     if augment is not None:
         found = tuple(augment(keras.KerasTensor((1, *x_shape)), training=True).shape[1:])

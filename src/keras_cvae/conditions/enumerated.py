@@ -42,6 +42,8 @@ def enumerated(
             )
         return classes.num_classes, lambda _, which: which.astype("int32")
     y, _ = condition.prepare_any(candidates)
+    if not count(y):
+        raise ValueError("candidates: received none, expected the conditions that y may be.")
     return count(y), lambda _, which: take(y, which)
 
 

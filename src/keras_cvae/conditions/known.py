@@ -107,7 +107,7 @@ class KnownPart(Condition):
                 "This model completes examples, but none was given. Expected y: examples "
                 f"{self.shape} with NaN where they are unknown."
             )
-        y = np.asarray(np.ma.filled(y.astype("float32"), np.nan) if np.ma.is_masked(y) else y)
+        y = masks.bare(y)
         if y.dtype.kind not in "iufb":
             raise ValueError(f"The known part holds {y.dtype} values. Expected numbers.")
         y = self._with_channel(y)
@@ -146,7 +146,7 @@ class KnownPart(Condition):
             ValueError: x or a mask of another shape; a mask that knows more than the model's own,
                 which would be drawn anew.
         """
-        x = np.asarray(x)
+        x = masks.bare(x)
         x = self._with_channel(x[None] if self._is_one(x.shape) else x)
         if x.shape[1:] != self.shape or x.dtype.kind not in "iufb":
             raise ValueError(
@@ -174,7 +174,7 @@ class KnownPart(Condition):
 
     def prepare_any(self, y):
         single = self._is_one(np.shape(y))
-        return self.prepare(np.asarray(y)[None] if single else y), single
+        return self.prepare(masks.bare(y)[None] if single else y), single
 
     def parse(self, text):
         """Refuse: a picture is no word.

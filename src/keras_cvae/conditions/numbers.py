@@ -5,6 +5,7 @@ import math
 import numpy as np
 from keras import ops
 
+from keras_cvae import errors
 from keras_cvae.conditions.base import CONDITIONS, Condition, array, as_float32
 from keras_cvae.scaling import Standardised
 
@@ -17,10 +18,9 @@ class Numbers(Condition):
     """
 
     def __init__(self, dim=1, **kwargs):
-        if int(dim) != dim or dim < 1:
-            raise ValueError(f"dim: received {dim}, expected a positive whole number.")
+        dim = errors.whole("dim", dim)
         super().__init__(autocast=False, **kwargs)  # a year has more digits than bfloat16
-        self.dim = int(dim)
+        self.dim = dim
         self.shape = (self.dim,)
 
     def get_config(self):
@@ -116,11 +116,8 @@ class Periodic(Numbers):
         super().__init__(dim, **kwargs)
         if not (np.isfinite(period) and period > 0):
             raise ValueError(f"Periodic period: received {period}, expected a positive number.")
-        if int(harmonics) != harmonics or harmonics < 1:
-            raise ValueError(
-                f"Periodic harmonics: received {harmonics}, expected a positive whole number."
-            )
-        self.period, self.harmonics = float(period), int(harmonics)
+        self.period = float(period)
+        self.harmonics = errors.whole("Periodic harmonics", harmonics)
         self.width = 2 * self.dim * self.harmonics
 
     def get_config(self):
