@@ -4,11 +4,11 @@
         [--rows baseline cvae guess gsnn hybrid topdown] [--out quadrants] [--picture]
 
 DATA is `mnist` or an .npz file. Each row is trained on 55,000 training images; 5,000 others choose
-its epoch; the test set is scored once. The top-down network is the preset `strong`. In nats per
-image, of the unknown part alone: importance sampling with 100 and 500 draws from q(z | x, y), the
-bound (-ELBO), and importance sampling with 500 draws from the prior, which is what drawing from the
-model meets. The baseline has no latent, and the GSNN no q: they have one exact figure, and one
-estimate, from the prior.
+its epoch (--validation takes another part); the test set is scored once. The top-down network is
+the preset `strong`. In nats per image, of the unknown part alone: importance sampling with 100 and
+500 draws from q(z | x, y), the bound (-ELBO), and importance sampling with 500 draws from the
+prior, which is what drawing from the model meets. The baseline has no latent, and the GSNN no q:
+they have one exact figure, and one estimate, from the prior.
 
 Results are kept in OUT/results.json, one training a row; a row that is there is not trained again,
 and only scored again for another number of images (--limit).
@@ -137,11 +137,9 @@ def run(quadrants, target, options, data, results, keep):
                 keep(name, told | scores(keras.saving.load_model(path), row, x, options.seed))
             continue
         keras.utils.set_random_seed(options.seed)
-        epochs = options.epochs
         if row == "baseline":
-            epochs = min(epochs, 30)
             model = kc.Baseline(SHAPE, kc.MLP(UNITS, "gelu"), condition=kc.KnownPart(SHAPE, mask))
-            compiled(model, epochs * len(train), 5e-4)
+            compiled(model, steps, 2e-3)
         elif row == "topdown":
             model = topdown(mask, target, data, options)
         else:
@@ -149,7 +147,7 @@ def run(quadrants, target, options, data, results, keep):
             if row == "guess":
                 guess = keras.saving.load_model(folder / f"{target}-{quadrants}-baseline.keras")
             model = cvae(mask, row, steps, options, guess)
-        told = trained(model, train, held, epochs)
+        told = trained(model, train, held, options.epochs)
         model.save(path)
         keep(name, told | {"weights": model.count_params()} | scores(model, row, x, options.seed))
 
@@ -198,6 +196,7 @@ def main():
     parser.add_argument("--groups", type=int, default=8)
     parser.add_argument("--prior-units", type=int, default=256)
     parser.add_argument("--topdown", nargs="+", default=[], help="its settings: reach=4")
+    parser.add_argument("--validation", type=float, default=1 / 12, help="part of the training set")
     parser.add_argument("--limit", type=int, default=10_000, help="test images, evenly spread")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("quadrants"))
@@ -207,7 +206,7 @@ def main():
         parser.error("--rows guess needs baseline: its guess is the baseline's.")
     options.rows.sort(key=ROWS.index)
 
-    data = load(options.data, validation=1 / 12)
+    data = load(options.data, validation=options.validation)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.json"
     results = json.loads(path.read_text()) if path.is_file() else {}

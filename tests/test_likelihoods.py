@@ -205,8 +205,34 @@ def test_causal_bernoulli_sums_to_one_and_draws_what_it_says(rng):
     assert np.all(np.abs(frequency - p) < 5.0 * np.sqrt(p * (1.0 - p) / n) + 1e-12)
 
 
-def test_causal_bernoulli_draws_what_is_unknown_given_what_is_known(rng):
-    likelihood = Masked(causal(rng, channels=4, reach=1, near=1))
+def test_causal_bernoulli_sees_what_is_known_on_all_sides(rng):
+    likelihood = causal(rng, channels=5, reach=2, near=1, surround=True)
+    n, height, width = CausalBernoulli.chunk, 4, 5
+    x, known = rng.integers(0, 2, (2, n, height, width))
+    logits = rng.normal(size=(n, height, width))
+    a, b, c, v, d = (numpy(w) for w in likelihood.trainable_variables)
+    expected = np.zeros(n)
+    for m, i, j in zip(*np.nonzero(1 - known), strict=True):
+        hidden, signs = c[:, 0].copy(), 2.0 * x[m] - 1.0
+        for p, q in np.ndindex(height, width):
+            di, dj = p - i, q - j
+            if (di, dj) in likelihood.before:
+                hidden += a[:, likelihood.before.index((di, dj))] * signs[p, q]
+            if (di, dj) in likelihood.after and known[m, p, q]:
+                hidden += d[:, likelihood.after.index((di, dj))] * signs[p, q]
+            if (di, dj) in likelihood.around:
+                hidden += b[:, likelihood.around.index((di, dj))] * logits[m, p, q]
+        logit = logits[m, i, j] + v[0] @ np.maximum(hidden, 0.0)
+        expected[m] += x[m, i, j] * logit - np.log1p(np.exp(logit))
+    parts = (tensor(part[..., None]) for part in (logits, x))
+    parameters = Given(*parts, ops.convert_to_tensor(known[..., None] == 1))
+    found = Masked(likelihood).log_prob(tensor(x[..., None]), parameters)
+    np.testing.assert_allclose(numpy(found), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("surround", [False, True])
+def test_causal_bernoulli_draws_what_is_unknown_given_what_is_known(surround, rng):
+    likelihood = Masked(causal(rng, channels=4, reach=1, near=1, surround=surround))
     known = np.array([[1, 0, 0], [0, 1, 1]], bool).reshape(1, 2, 3, 1)
     values = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "float32").reshape(1, 2, 3, 1)
     logits = rng.normal(size=(1, 2, 3, 1)).astype("float32")

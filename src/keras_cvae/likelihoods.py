@@ -68,6 +68,12 @@ class Likelihood(keras.layers.Layer):
             density = ops.where(scored, density, 0.0)
         return ops.sum(density, axis=tuple(range(1 - len(x.shape), 0)))
 
+    def log_prob_given(self, x, parameters, known, training: bool = False, scored=None):
+        """Log p of the values that are not known, given those that are: booleans like `scored`."""
+        unknown = ops.logical_not(known)
+        scored = unknown if scored is None else ops.logical_and(unknown, scored)
+        return self.log_prob(x, parameters, training, scored)
+
     def log_density(self, x, parameters, training: bool = False, scored=None):
         """Log-density of each value, `(..., batch, *x_shape)`.
 
@@ -90,6 +96,10 @@ class Likelihood(keras.layers.Layer):
     def sample_given(self, parameters, values, known, rng: np.random.Generator) -> np.ndarray:
         """Draw the values that are not known, in NumPy."""
         return np.where(known, values, self.sample(parameters, rng)).astype("float32")
+
+    def completing(self) -> "Likelihood":
+        """This likelihood as it is built where a part of x is known."""
+        return self
 
     def check(self, x: np.ndarray) -> None:
         """Refuse data outside the support.
@@ -157,10 +167,12 @@ class CausalBernoulli(Bernoulli):
     """Bernoulli pixels that also see their neighbours: those above and to the left, as drawn.
 
         logit_i = l_i + v . relu(a x_<i + b l_near + c)
+        logit_i = l_i + v . relu(a x_<i + d x_K>i + b l_near + c)        with `surround`
 
-    with l the decoder's output, x_<i the pixels before i within `reach`, coded -1 and 1, and l_near
-    those of l within `near`. A PixelVAE (Gulrajani et al. 2017) with one masked convolution: z is
-    left with what cannot be seen nearby. Drawing goes pixel by pixel.
+    with l the decoder's output, x_<i the pixels before i within `reach`, coded -1 and 1, x_K>i those
+    after it that are known, 0 where they are not, and l_near those of l within `near`. A PixelVAE
+    (Gulrajani et al. 2017) with one masked convolution: z is left with what cannot be seen nearby.
+    Drawing goes pixel by pixel.
 
     The mean of x has no closed form; `mean` goes through the pixels once, each seeing the means of
     those before it.
@@ -169,11 +181,13 @@ class CausalBernoulli(Bernoulli):
         channels: Length of a, b, c and v: hidden units at each pixel.
         reach: Pixels seen on each side and above.
         near: Neighbourhood of the decoder's output, likewise, on all sides.
+        surround: Whether pixels see what is known on their other sides too; models that complete
+            pictures set it by themselves.
     """
 
     chunk = 40  # pictures at once: what stays in the caches is worth more than parallel work
 
-    def __init__(self, channels=16, reach=3, near=1, **kwargs):
+    def __init__(self, channels=16, reach=3, near=1, surround=False, **kwargs):
         super().__init__(**kwargs)
         if channels < 1 or reach < 1 or near < 0:
             raise ValueError(
@@ -191,10 +205,16 @@ class CausalBernoulli(Bernoulli):
         self.b = self.add_weight((self.channels, len(self.around)), he, name="b", **kept)
         self.c = self.add_weight((self.channels, 1), "zeros", name="c", **kept)
         self.v = self.add_weight((1, self.channels), "zeros", name="v", **kept)
+        self.surround, self.after = bool(surround), [(-i, -j) for i, j in self.before]
+        if self.surround:
+            self.d = self.add_weight((self.channels, len(self.after)), he, name="d", **kept)
 
     def get_config(self):
         own = {"channels": self.channels, "reach": self.reach, "near": self.near}
-        return super().get_config() | own
+        return super().get_config() | own | {"surround": self.surround}
+
+    def completing(self):
+        return self if self.surround else type(self)(**self.get_config() | {"surround": True})
 
     def parameter_shape(self, x_shape):
         if len(x_shape) != 3 or x_shape[-1] != 1:
@@ -205,6 +225,15 @@ class CausalBernoulli(Bernoulli):
         return tuple(x_shape)
 
     def log_prob(self, x, parameters, training=False, scored=None):
+        return self._log_prob(x, parameters, {"scored": scored})
+
+    def log_prob_given(self, x, parameters, known, training=False, scored=None):
+        unknown = ops.logical_not(known)
+        scored = unknown if scored is None else ops.logical_and(unknown, scored)
+        ahead = ops.where(known, 2.0 * x - 1.0, 0.0) if self.surround else None
+        return self._log_prob(x, parameters, {"scored": scored, "ahead": ahead})
+
+    def _log_prob(self, x, parameters, pictures: dict):
         batch, height, width, _ = x.shape
         lead, n = ops.shape(parameters)[:-3], ops.shape(x)[0]
         samples = math.prod(size or 1 for size in parameters.shape[:-4])
@@ -213,36 +242,42 @@ class CausalBernoulli(Bernoulli):
         some = n if some * samples < 4 else some  # no even parts: all at once
         logits = ops.reshape(parameters, (-1, n // some, some, height, width, 1))
         logits = ops.swapaxes(logits, 0, 1)  # (parts, samples, some, height, width, 1)
-        parts = [ops.reshape(x, (-1, some, height, width, 1)), logits]
-        if scored is not None:
-            scored = ops.broadcast_to(scored, ops.shape(x))
-            parts.append(ops.reshape(scored, (-1, some, height * width)))
+        pictures = {"x": x} | {k: part for k, part in pictures.items() if part is not None}
+        parts = {
+            name: ops.reshape(ops.broadcast_to(part, ops.shape(x)), (-1, some, height, width))
+            for name, part in pictures.items()
+        }
         shifted = keras.remat(self._given_neighbours)  # its hidden units would not fit the caches
         weights = self._weights()
 
         def of(part):
-            x, logits, *scored = part
-            logits = ops.reshape(shifted(x, logits, *weights), (-1, some, height * width))
-            density = Bernoulli.log_density(self, ops.reshape(x, (some, -1)), logits)
-            return ops.sum(ops.where(scored[0], density, 0.0) if scored else density, axis=-1)
+            ahead = [part["ahead"], weights[-1]] if "ahead" in part else []
+            logits = shifted(part["x"], part["logits"], *weights[:4], *ahead)
+            x, logits = (ops.reshape(p, (-1, some, height * width)) for p in (part["x"], logits))
+            density = Bernoulli.log_density(self, x, logits)
+            if "scored" in part:
+                density = ops.where(ops.reshape(part["scored"], (some, -1)), density, 0.0)
+            return ops.sum(density, axis=-1)
 
-        each = ops.map(of, tuple(parts))
+        each = ops.map(of, parts | {"logits": logits})
         return ops.reshape(ops.swapaxes(each, 0, 1), lead)
 
     def log_density(self, x, parameters, training=False, scored=None):
-        logits = self._given_neighbours(x, parameters, *self._weights())
+        logits = self._given_neighbours(x, parameters, *self._weights()[:4])
         return super().log_density(x, logits, training)
 
     def _weights(self) -> list:
         # As tensors: TensorFlow's recomputed gradients reach arguments, not variables in a loop.
-        return [ops.convert_to_tensor(weight) for weight in (self.a, self.b, self.c, self.v)]
+        return [ops.convert_to_tensor(weight) for weight in self.trainable_variables]
 
-    def _given_neighbours(self, x, parameters, a, b, c, v):
+    def _given_neighbours(self, x, parameters, a, b, c, v, ahead=None, d=None):
         """The logits `(..., batch, height, width, 1)` of p(x_i | x_<i, z, y)."""
         height, width = x.shape[1:3]
         signs = ops.reshape(2.0 * x - 1.0, (-1, height, width))
         logits = ops.reshape(parameters, (-1, height, width))
         seen = a @ _windows(signs, self.before, self.reach) + c
+        if ahead is not None:
+            seen = seen + d @ _windows(ahead, self.after, self.reach)
         near = b @ _windows(logits, self.around, self.near)
         near = ops.reshape(near, (self.channels, -1, seen.shape[-1] or ops.shape(seen)[-1]))
         hidden = ops.relu(seen[:, None] + near)  # (channels, samples, batch * height * width)
@@ -260,7 +295,7 @@ class CausalBernoulli(Bernoulli):
             for part in (2.0 * values - 1.0, known)
         )
         n, reach = ops.shape(logits)[0], self.reach
-        near = self.b @ _windows(logits, self.around, self.near) + self.c
+        near = self._near(logits, ops.where(certain, given, 0.0))
         near = ops.reshape(near, (self.channels, -1, height, width))
         taps = self._taps()
         canvas = ops.zeros((n, height + reach, width + 2 * reach), "float32")
@@ -294,7 +329,7 @@ class CausalBernoulli(Bernoulli):
             for part in (2.0 * values - 1.0, known)
         )
         u, reach = rng.random(logits.shape), self.reach
-        near = ops.convert_to_numpy(self.b @ _windows(logits, self.around, self.near) + self.c)
+        near = ops.convert_to_numpy(self._near(logits, np.where(certain, given, np.float32(0.0))))
         near = np.ascontiguousarray(near.reshape(self.channels, len(logits), -1).transpose(2, 1, 0))
         taps, v = ops.convert_to_numpy(self._taps()), ops.convert_to_numpy(self.v)[0]
         canvas = np.zeros((len(logits), height + reach, width + 2 * reach), "float32")
@@ -306,6 +341,11 @@ class CausalBernoulli(Bernoulli):
             canvas[:, row + reach, column + reach] = value
         x = 0.5 * (canvas[:, reach:, reach : reach + width] + 1.0)
         return np.where(known, values, x.reshape(*lead, height, width, 1)).astype("float32")
+
+    def _near(self, logits, ahead):
+        """What each pixel may see before any is drawn, `(channels, n * height * width)`."""
+        near = self.b @ _windows(logits, self.around, self.near) + self.c
+        return near + self.d @ _windows(ahead, self.after, self.reach) if self.surround else near
 
     def _taps(self):
         """a on the whole window around and above a pixel: `(rows * columns, channels)`."""
@@ -725,11 +765,10 @@ class Masked(Likelihood):
         return self.likelihood.parameter_shape(x_shape)
 
     def log_prob(self, x, parameters, training=False, scored=None):
-        if isinstance(parameters, Given):
-            unknown = ops.logical_not(parameters.known)
-            scored = unknown if scored is None else ops.logical_and(unknown, scored)
-            parameters = parameters.parameters
-        return self.likelihood.log_prob(x, parameters, training, scored)
+        if not isinstance(parameters, Given):
+            return self.likelihood.log_prob(x, parameters, training, scored)
+        parameters, _, known = parameters
+        return self.likelihood.log_prob_given(x, parameters, known, training, scored)
 
     def log_density(self, x, parameters, training=False, scored=None):
         if isinstance(parameters, Given):
@@ -753,4 +792,5 @@ class Masked(Likelihood):
 def for_condition(likelihood: Any, knows_part: bool) -> Likelihood:
     """The likelihood, masked if the condition knows a part of x."""
     likelihood = LIKELIHOODS.get(likelihood)
-    return Masked(likelihood) if knows_part and not isinstance(likelihood, Masked) else likelihood
+    masked = isinstance(likelihood, Masked)
+    return Masked(likelihood.completing()) if knows_part and not masked else likelihood
