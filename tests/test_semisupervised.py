@@ -182,12 +182,12 @@ def test_a_classifier_of_ones_own(build, data, tmp_path):
     model.save(tmp_path / "model.keras")
     again = kc.load(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.recognise(x), model.recognise(x))
-    with pytest.raises(ValueError, match=r"outputs of shapes \[\(4,\)\]. Expected logits"):
+    with pytest.raises(ValueError, match=r"outputs of shapes \(batch, 4\). Expected logits"):
         build(classifier=keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)]))
 
 
-def classifier_of(size):
-    return keras.Sequential([keras.Input((size,)), keras.layers.Dense(3)])
+def classifier_of(size, activation=None):
+    return keras.Sequential([keras.Input((size,)), keras.layers.Dense(3, activation)])
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,14 @@ def classifier_of(size):
         ({"alpha": -1.0}, "alpha: received -1.0"),
         ({"class_prior": [0.5, 0.5]}, "expected 3 weights"),
         ({"class_prior": [0.5, 0.5, 0.0]}, "received a 0"),
-        ({"classifier": classifier_of(5)}, r"takes inputs of shapes \[\(5,\)\]. Expected x, \(6"),
+        (
+            {"classifier": classifier_of(5)},
+            r"shapes \(batch, 5\). Expected x of shape \(batch, 6\)",
+        ),
+        (
+            {"classifier": classifier_of(6, "softmax")},
+            "ends in a softmax, but the loss takes logits",
+        ),
         ({"consistency": 1.0}, "received no augment. Expected a layer"),
         ({"augment": Mirrored(), "consistency": -1.0}, "consistency: received -1.0"),
         ({"augment": Mirrored(), "confidence": 1.0}, "confidence: received 1.0"),

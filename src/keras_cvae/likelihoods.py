@@ -169,8 +169,8 @@ class CausalBernoulli(Bernoulli):
         logit_i = l_i + v . relu(a x_<i + b l_near + c)
         logit_i = l_i + v . relu(a x_<i + d x_K>i + b l_near + c)        with `surround`
 
-    with l the decoder's output, x_<i the pixels before i within `reach`, coded -1 and 1, x_K>i those
-    after it that are known, 0 where they are not, and l_near those of l within `near`. A PixelVAE
+    with l the decoder's output, x_<i the pixels before i within `reach`, coded -1 and 1, x_K>i the
+    known ones after it, 0 where nothing is known, and l_near those of l within `near`. A PixelVAE
     (Gulrajani et al. 2017) with one masked convolution: z is left with what cannot be seen nearby.
     Drawing goes pixel by pixel.
 

@@ -29,7 +29,7 @@ from keras_cvae.data import Batches, Split
 from keras_cvae.importance import check_class_prior
 from keras_cvae.model import ConditionalVAE, is_array
 from keras_cvae.networks import BACKBONES
-from keras_cvae.networks.parts import Part, call_own, serialize
+from keras_cvae.networks.parts import Part, check_linear, check_own_model, serialize
 from keras_cvae.objectives import Terms
 
 UNKNOWN = -1
@@ -56,17 +56,8 @@ class Classifier(Part):
         self.body = body if self.own else BACKBONES.get(body)
         if self.own:
             self.network = body
-            takes = [tuple(one.shape[1:]) for one in getattr(body, "inputs", None) or []]
-            if takes not in ([], [self.x_shape]):
-                raise ValueError(
-                    f"Your classifier takes inputs of shapes {takes}. Expected x, {self.x_shape}."
-                )
-            found = [tuple(out.shape[1:]) for out in call_own(body, [keras.Input(self.x_shape)])]
-            if found != [(self.classes,)]:
-                raise ValueError(
-                    f"Your classifier gives outputs of shapes {found}. Expected logits of shape "
-                    f"(batch, {self.classes})."
-                )
+            check_own_model("classifier", body, "x", self.x_shape, 0, [(self.classes,)])
+            check_linear("classifier", body, "loss")
         else:
             self.network = self.body.encoder(self.x_shape)
             self.drop = keras.layers.Dropout(self.dropout)

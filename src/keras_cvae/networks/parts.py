@@ -233,7 +233,8 @@ class GenerationNetwork(Part):
         if self.own:
             width = self.condition.width
             check_own_model("decoder", body, "z", (self.latent_dim,), width, [shape_out])
-            check_linear(body, self.likelihood)
+            if self.likelihood.link:
+                check_linear("decoder", body, f"{type(self.likelihood).__name__} likelihood")
             self.network = body
         else:
             self.network = self.body.decoder(shape_out)
@@ -300,28 +301,31 @@ def check_own_model(role, model, name, shape, features, outputs) -> None:
     symbols = [keras.KerasTensor((None, *want)) for _, want in wanted]
     found = [tuple(out.shape[1:]) for out in call_own(model, symbols)]
     if found != [tuple(out) for out in outputs]:
-        what = "[mean, log_var] of q(z|x,y)" if role == "encoder" else "the likelihood's parameters"
+        what = {
+            "encoder": "[mean, log_var] of q(z|x,y)",
+            "decoder": "the likelihood's parameters",
+            "classifier": "logits of q(y|x)",
+        }[role]
         raise ValueError(
             f"Your {role} gives outputs of shapes {_shapes(found)}. Expected {what}: "
             f"{_shapes(outputs)}."
         )
 
 
-def check_linear(decoder: keras.Model, likelihood: Likelihood) -> None:
-    """Refuse a decoder that squashes what must be logits.
+def check_linear(role: str, model: keras.Model, taker: str) -> None:
+    """Refuse a model that squashes what must be logits for the taker.
 
     Raises:
         ValueError: The last layer (but for reshaping) has a sigmoid or softmax activation.
     """
     moves = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Cropping2D)
-    shapers = (layer for layer in reversed(decoder.layers) if not isinstance(layer, moves))
+    shapers = (layer for layer in reversed(model.layers) if not isinstance(layer, moves))
     last = next(shapers, None)
     activation = getattr(getattr(last, "activation", None), "__name__", "linear")
-    if last and likelihood.link and activation in ("sigmoid", "softmax"):
+    if last and activation in ("sigmoid", "softmax"):
         raise ValueError(
-            f"Your decoder ends in a {activation}, but the {type(likelihood).__name__} likelihood "
-            f"takes logits and applies the {likelihood.link} itself. Give the layer '{last.name}' "
-            "activation=None."
+            f"Your {role} ends in a {activation}, but the {taker} takes logits. Give the layer "
+            f"'{last.name}' activation=None."
         )
 
 
