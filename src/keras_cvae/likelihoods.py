@@ -70,9 +70,7 @@ class Likelihood(keras.layers.Layer):
 
     def log_prob_given(self, x, parameters, known, training: bool = False, scored=None):
         """Log p of the values that are not known, given those that are: booleans like `scored`."""
-        unknown = ops.logical_not(known)
-        scored = unknown if scored is None else ops.logical_and(unknown, scored)
-        return self.log_prob(x, parameters, training, scored)
+        return self.log_prob(x, parameters, training, _unknown(known, scored))
 
     def log_density(self, x, parameters, training: bool = False, scored=None):
         """Log-density of each value, `(..., batch, *x_shape)`.
@@ -114,6 +112,12 @@ class Likelihood(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] // self.units)
+
+
+def _unknown(known, scored):
+    """What is to be scored where some values are known."""
+    unknown = ops.logical_not(known)
+    return unknown if scored is None else ops.logical_and(unknown, scored)
 
 
 def _mean(values, scored):
@@ -224,16 +228,11 @@ class CausalBernoulli(Bernoulli):
             )
         return tuple(x_shape)
 
-    def log_prob(self, x, parameters, training=False, scored=None):
-        return self._log_prob(x, parameters, {"scored": scored})
-
     def log_prob_given(self, x, parameters, known, training=False, scored=None):
-        unknown = ops.logical_not(known)
-        scored = unknown if scored is None else ops.logical_and(unknown, scored)
         ahead = ops.where(known, 2.0 * x - 1.0, 0.0) if self.surround else None
-        return self._log_prob(x, parameters, {"scored": scored, "ahead": ahead})
+        return self.log_prob(x, parameters, training, _unknown(known, scored), ahead)
 
-    def _log_prob(self, x, parameters, pictures: dict):
+    def log_prob(self, x, parameters, training=False, scored=None, ahead=None):
         batch, height, width, _ = x.shape
         lead, n = ops.shape(parameters)[:-3], ops.shape(x)[0]
         samples = math.prod(size or 1 for size in parameters.shape[:-4])
@@ -242,17 +241,17 @@ class CausalBernoulli(Bernoulli):
         some = n if some * samples < 4 else some  # no even parts: all at once
         logits = ops.reshape(parameters, (-1, n // some, some, height, width, 1))
         logits = ops.swapaxes(logits, 0, 1)  # (parts, samples, some, height, width, 1)
-        pictures = {"x": x} | {k: part for k, part in pictures.items() if part is not None}
         parts = {
             name: ops.reshape(ops.broadcast_to(part, ops.shape(x)), (-1, some, height, width))
-            for name, part in pictures.items()
+            for name, part in {"x": x, "scored": scored, "ahead": ahead}.items()
+            if part is not None
         }
         shifted = keras.remat(self._given_neighbours)  # its hidden units would not fit the caches
         weights = self._weights()
 
         def of(part):
-            ahead = [part["ahead"], weights[-1]] if "ahead" in part else []
-            logits = shifted(part["x"], part["logits"], *weights[:4], *ahead)
+            ahead = [part["ahead"]] if "ahead" in part else []
+            logits = shifted(part["x"], part["logits"], *weights, *ahead)
             x, logits = (ops.reshape(p, (-1, some, height * width)) for p in (part["x"], logits))
             density = Bernoulli.log_density(self, x, logits)
             if "scored" in part:
@@ -263,14 +262,15 @@ class CausalBernoulli(Bernoulli):
         return ops.reshape(ops.swapaxes(each, 0, 1), lead)
 
     def log_density(self, x, parameters, training=False, scored=None):
-        logits = self._given_neighbours(x, parameters, *self._weights()[:4])
+        logits = self._given_neighbours(x, parameters, *self._weights())
         return super().log_density(x, logits, training)
 
     def _weights(self) -> list:
         # As tensors: TensorFlow's recomputed gradients reach arguments, not variables in a loop.
-        return [ops.convert_to_tensor(weight) for weight in self.trainable_variables]
+        weights = [self.a, self.b, self.c, self.v, *([self.d] if self.surround else [])]
+        return [ops.convert_to_tensor(weight) for weight in weights]
 
-    def _given_neighbours(self, x, parameters, a, b, c, v, ahead=None, d=None):
+    def _given_neighbours(self, x, parameters, a, b, c, v, d=None, ahead=None):
         """The logits `(..., batch, height, width, 1)` of p(x_i | x_<i, z, y)."""
         height, width = x.shape[1:3]
         signs = ops.reshape(2.0 * x - 1.0, (-1, height, width))
