@@ -28,7 +28,7 @@ def model(**kwargs):
 
 
 def batches(n=N, **kwargs):
-    return Batches(Split(PIXELS[:n], Y[:n]), 16, **kwargs)
+    return Batches(Split(np.resize(PIXELS, (n, *SHAPE)), np.resize(Y, n)), 16, **kwargs)
 
 
 def ways(monkeypatch, run):
@@ -94,6 +94,27 @@ def test_batches_train_to_the_same_bits(monkeypatch):
         return history, trained
 
     assert_same_fit(monkeypatch, run)
+
+
+@needs_jax
+@pytest.mark.parametrize("steps", [2, 128])
+def test_an_accelerator_trains_to_the_same_bits(monkeypatch, steps):
+    """There a call has as many steps as it was compiled for."""
+    monkeypatch.setattr(fastpath, "accelerated", lambda: True)
+    monkeypatch.setattr(fastpath, "STEPS", steps)
+    order = {"shuffle": True, "seed": 5, "binarize": "dynamic"}
+
+    def run():
+        trained = model(prior="conditional")
+        data = {"validation_data": batches(40), "epochs": 3, "shuffle": False, "verbose": 0}
+        return trained.fit(batches(86, **order), **data), trained  # 5 steps, and a smaller one
+
+    assert_same_fit(monkeypatch, run)
+
+
+def test_calls_of_an_accelerator_leave_no_rest_where_they_can():
+    parts = [fastpath._even_part(n, 128) for n in (1, 100, 240, 245, 294, 293)]
+    assert parts == [1, 100, 120, 49, 98, 128]
 
 
 @needs_jax

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 
 SECONDS = 0.4  # of training between two looks at the clock, the callbacks and Ctrl-C
+STEPS = 128  # likewise, on an accelerator: at most
 MEMORY = 0.5  # of what is free on the device, for data
 
 
@@ -157,16 +158,18 @@ class Fused:
             import jax
 
             run = partial(_run, self.model, getattr(self.model, f"{kind}_step"))
+            # A GPU stops at every step to ask the host whether it was the last, unless it knows.
+            fixed = ("count",) if accelerated() else ()
             self._programs[kind] = jax.jit(
-                run, static_argnames=("batch_size", "size", "shape"), donate_argnums=0
+                run, static_argnames=("batch_size", "size", "shape", *fixed), donate_argnums=0
             )
         return self._programs[kind]
 
 
 def _run(
-    model, step, state, data, known, order, key, first, last, *, batch_size: int, size: int, shape
+    model, step, state, data, known, order, key, first, *, count, batch_size: int, size: int, shape
 ):
-    """Steps `first` to `last` of an epoch, each of `size` rows; the state after, and the logs."""
+    """`count` steps of an epoch from `first`, of `size` rows each; the state after, and the logs."""
     import jax
     from jax import lax
 
@@ -179,7 +182,7 @@ def _run(
         return jax.tree.map(take, arrays)
 
     def body(i, state):
-        start = i * batch_size
+        start = (first + i) * batch_size
         rows = None if order is None else lax.dynamic_slice_in_dim(order, start, size)
         x, y, weight = taken(data, start, rows)
         if key is not None:
@@ -193,7 +196,7 @@ def _run(
         _, state = step(*lax.optimization_barrier((state, (x, y, weight))))
         return state
 
-    state = lax.fori_loop(first, last, body, state)
+    state = lax.fori_loop(0, count, body, state)
     with keras.StatelessScope(zip(model.metrics_variables, state[-1], strict=True)):
         return state, model.get_metrics_result()
 
@@ -232,8 +235,8 @@ class _Function:
         batch_size, n = self.stored.batch_size, len(self.stored.x)
         whole, first = n // batch_size, self.done
         size = batch_size if first < whole else n % batch_size
-        ahead = self.fused.ahead[self.kind]
-        self.done = min(first + ahead, whole) if first < whole else first + 1
+        count = self._count(first, whole)
+        self.done = first + count
         began = time.perf_counter()
         state, logs = self.program(
             state,
@@ -242,7 +245,7 @@ class _Function:
             self.order,
             self.key,
             first,
-            self.done,
+            count=count,
             batch_size=batch_size,
             size=size,
             shape=self.stored.x.shape[1:],
@@ -250,10 +253,24 @@ class _Function:
         self.logs = {name: float(value) for name, value in logs.items()}  # waits for the steps
         if size == batch_size:
             if self.compiled:
-                rate = (self.done - first) / (time.perf_counter() - began)
-                self.fused.ahead[self.kind] = max(1, min(4 * ahead, int(SECONDS * rate)))
+                rate = count / (time.perf_counter() - began)
+                ahead = min(4 * self.fused.ahead[self.kind], int(SECONDS * rate))
+                self.fused.ahead[self.kind] = max(1, ahead)
             self.compiled = True
         return state
+
+    def _count(self, first: int, whole: int) -> int:
+        """How many steps the next call runs, of an epoch with so many whole batches."""
+        if first >= whole:
+            return 1  # the smaller last batch
+        most = _even_part(whole, STEPS) if accelerated() else self.fused.ahead[self.kind]
+        return min(most, whole - first)
+
+
+def _even_part(n: int, most: int) -> int:
+    """The largest part of n, of at most `most`, that leaves no rest; `most` if all are small."""
+    whole = max(part for part in range(1, min(n, most) + 1) if n % part == 0)
+    return whole if 4 * whole >= min(n, most) else most
 
 
 def flush_denormals() -> None:
@@ -265,6 +282,23 @@ def flush_denormals() -> None:
         import torch
 
         torch.set_flush_denormal(True)
+
+
+# ---------------------------------------------------------------------------------------------
+# The device
+
+
+def accelerated() -> bool:
+    """Whether the backend computes on a GPU or TPU: few large kernels there, caches on a CPU."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return False
 
 
 # ---------------------------------------------------------------------------------------------
@@ -347,10 +381,8 @@ def _slow_in_a_loop(model: keras.Model) -> bool:
     """Whether a step is faster alone: on CPUs XLA computes the gradients of convolutions ten times
     slower within a loop (github.com/jax-ml/jax/issues/12868).
     """
-    import jax
-
     layers = model._flatten_layers()
-    return jax.default_backend() == "cpu" and any(isinstance(x, _CONVOLUTIONS) for x in layers)
+    return not accelerated() and any(isinstance(x, _CONVOLUTIONS) for x in layers)
 
 
 def _needs_each_batch(callbacks) -> bool:
