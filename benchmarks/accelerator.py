@@ -16,8 +16,6 @@ import statistics
 import time
 from pathlib import Path
 
-import numpy as np
-
 from keras_cvae.config import load_config
 from keras_cvae.data import Batches, Split, load
 from keras_cvae.training import build_model

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from keras_cvae import MLP, ConditionalVAE, Conv, KnownPart, fastpath
-from keras_cvae.data import Batches, CompletionBatches, Split
-from keras_cvae.fastpath import _unit, binarized
+from keras_cvae.data import Batches, CompletionBatches, DataError, Split
+from keras_cvae.fastpath import _unit, binarized, moved
 from keras_cvae.likelihoods import Gaussian
 
 ON_JAX = keras.backend.backend() == "jax"
@@ -84,7 +84,7 @@ def test_batches_train_to_the_same_bits(monkeypatch):
     def run():
         trained = model(prior="conditional")
         history = trained.fit(
-            batches(shuffle=True, seed=5, epoch=2, binarize="dynamic"),
+            batches(shuffle=True, seed=5, epoch=2, binarize="dynamic", shift=1, shift_epochs=4),
             validation_data=batches(40, binarize="dynamic"),
             initial_epoch=2,
             epochs=5,
@@ -162,6 +162,66 @@ def test_a_second_fit_compiles_nothing_and_many_steps_run_at_once(monkeypatch):
     assert sorted(heard.steps) == sorted(4 * [0, 1, 2, 3])
     assert np.isfinite(heard.losses).all()
     assert trained.step == 16
+
+
+# Pictures that are moved ------------------------------------------------------------------------
+
+
+def test_pictures_move_by_whole_pixels_as_far_and_as_often_as_they_should(rng):
+    n, shape = 6_000, (5, 4, 2)
+    x = rng.integers(1, 256, (n, *shape), np.uint8)
+    found = moved(x, np.arange(n), np.array([7, 11, 2, 2**15], np.uint32))
+    places = [(i, j) for i in range(-2, 3) for j in range(-2, 3)]
+    counts = dict.fromkeys(places, 0)
+    for before, after in zip(x, found, strict=True):
+        wide = np.zeros((9, 8, 2), np.uint8)
+        wide[2:7, 2:6] = before
+        cuts = {(i, j): wide[2 - i : 7 - i, 2 - j : 6 - j] for i, j in places}
+        fits = [place for place, cut in cuts.items() if np.array_equal(after, cut)]
+        assert len(fits) == 1
+        counts[fits[0]] += 1
+    expected = dict.fromkeys(places, n / 50) | {(0, 0): n / 2 + n / 50}
+    for place, count in counts.items():  # within five standard errors
+        assert abs(count - expected[place]) < 5 * np.sqrt(expected[place]), place
+
+
+def test_where_a_picture_moves_depends_on_its_row_and_the_key_alone(rng):
+    x, rows = rng.integers(0, 256, (50, 4, 4, 1), np.uint8), np.arange(50)
+    how = np.array([1, 2, 1, 2**16], np.uint32)
+    order = rng.permutation(50)
+    np.testing.assert_array_equal(moved(x, rows, how)[order], moved(x[order], order, how))
+    other = moved(x, rows, how + np.array([1, 0, 0, 0], np.uint32))
+    assert (other != moved(x, rows, how)).any()
+
+
+@needs_jax
+def test_jax_moves_pictures_as_numpy_does(rng):
+    import jax
+
+    x, rows = rng.integers(0, 256, (50, 6, 5, 3), np.uint8), rng.permutation(50)
+    how = np.array([2**32 - 1, 2, 2, 40_000], np.uint32)
+    run = jax.jit(lambda *given: moved(*given, jax.numpy))
+    np.testing.assert_array_equal(run(x, rows, how), moved(x, rows, how))
+
+
+def test_ever_fewer_pictures_move():
+    x = np.random.default_rng(0).integers(1, 256, (4000, 4, 5, 1), np.uint8)
+    held = Batches(Split(x), 4000, shuffle=True, shift=1, shift_epochs=4)
+    shares = []
+    for held.epoch in range(6):
+        same = held[0][0] == _unit(x[held._permutation(held.epoch)])
+        shares.append(float(1 - same.all(axis=(1, 2, 3)).mean()))
+    np.testing.assert_allclose(shares, np.array([1, 0.75, 0.5, 0.25, 0, 0]) * 8 / 9, atol=0.04)
+    assert shares[4:] == [0, 0]
+
+
+def test_what_cannot_be_moved_is_refused():
+    with pytest.raises(DataError, match=r"shift moves pictures .* received x of shape \(6,\)"):
+        Batches(Split(np.zeros((4, 6))), 2, shuffle=True, shift=1)
+    with pytest.raises(ValueError, match="shift is for training"):
+        batches(shift=1)
+    with pytest.raises(ValueError, match="shift: received -1"):
+        batches(shuffle=True, shift=-1)
 
 
 # Ordinary callbacks ------------------------------------------------------------------------------

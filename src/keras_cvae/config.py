@@ -155,6 +155,13 @@ class RunConfig(BaseModel):
     binarize: Literal["none", "dynamic"] = _setting(
         "none", "Data", "Draw x ~ Bernoulli(pixel): anew every epoch, fixed for validation."
     )
+    shift: int = _setting(
+        0,
+        "Data",
+        "Pixels, at most, that training pictures are moved by: all at first, ever fewer, none in "
+        "the last fifth of the run.",
+        ge=0,
+    )
     validation: float | Literal["test"] = _setting(
         0.1, "Data", "Part of the training data held out, or 'test' for the test set."
     )

@@ -20,10 +20,10 @@ import keras
 import numpy as np
 from PIL import Image, ImageOps
 
-from keras_cvae import masks
+from keras_cvae import errors, masks
 from keras_cvae.conditions import take
 from keras_cvae.errors import nearest
-from keras_cvae.fastpath import Stored, binarized
+from keras_cvae.fastpath import Stored, binarized, moved
 
 __all__ = [
     "Batches",
@@ -939,12 +939,16 @@ class Batches(keras.utils.PyDataset):
         binarize: `dynamic` draws x ~ Bernoulli(x), x within 0..1: anew in each epoch if `shuffle`,
             otherwise one fixed draw that depends only on `seed` and an example's index in the
             split, not on the batch size. `none` leaves x alone.
+        shift: With `shuffle`, pixels, at most, by which pictures are moved along each axis before
+            binarisation, anew in each epoch: a model has less to learn by heart.
+        shift_epochs: The share of pictures that are moved falls from all to none over so many
+            epochs, so that the model ends with x as it is.
         **kwargs: `workers` (default 2 for `ImageFiles`, otherwise 1), `use_multiprocessing`,
             `max_queue_size`.
 
     Raises:
-        DataError: Binarisation of values outside 0..1.
-        ValueError: An unusable batch size or way to binarise.
+        DataError: Binarisation of values outside 0..1, or a shift of what are no pictures.
+        ValueError: An unusable batch size, way to binarise or shift.
     """
 
     def __init__(
@@ -956,6 +960,8 @@ class Batches(keras.utils.PyDataset):
         seed: int = 0,
         epoch: int = 0,
         binarize: Literal["none", "dynamic"] = "none",
+        shift: int = 0,
+        shift_epochs: int = 1,
         **kwargs: Any,
     ):
         super().__init__(**{"workers": 2 if isinstance(split.x, ImageFiles) else 1} | kwargs)
@@ -972,6 +978,12 @@ class Batches(keras.utils.PyDataset):
                 )
         self.split, self.batch_size, self.shuffle = split, batch_size, shuffle
         self.seed, self.epoch, self.binarize = seed, epoch, binarize
+        self.shift = errors.whole("shift", shift, 0)
+        self.shift_epochs = errors.whole("shift_epochs", shift_epochs)
+        if shift:
+            check_shift(tuple(split.x.shape[1:]))
+            if not shuffle:
+                raise ValueError("shift is for training. Expected shuffle=True, or no shift.")
         self._order: tuple[int, np.ndarray] | None = None  # (epoch, permutation)
         self._was_reset = self._in_epoch = False
 
@@ -986,15 +998,13 @@ class Batches(keras.utils.PyDataset):
         start = index * self.batch_size
         stop = min(start + self.batch_size, len(self.split))
         rows = self._permutation(epoch)[start:stop] if self.shuffle else slice(start, stop)
-        if self.binarize == "none":
-            x = self.split.floats(rows)
-        else:
-            pixels = self.split.x[rows]
-            if self.shuffle:
-                x = binarized(pixels, rows, self._key(epoch))
-            else:
-                noise = self._fixed_noise(start, stop, pixels.dtype)
-                x = np.less(noise, pixels).astype(np.float32)
+        x = self.split.floats(rows) if self.binarize == "none" else self.split.x[rows]
+        if self.shift:
+            x = moved(x, rows, self._move(epoch))
+        if self.binarize != "none" and self.shuffle:
+            x = binarized(x, rows, self._key(epoch))
+        elif self.binarize != "none":
+            x = np.less(self._fixed_noise(start, stop, x.dtype), x).astype(np.float32)
         return (x,) if self.split.y is None else (x, take(self.split.y, rows))
 
     # Keras 3.15 calls on_epoch_end once before the first epoch of every fit (with an on_epoch_begin
@@ -1020,6 +1030,10 @@ class Batches(keras.utils.PyDataset):
         # + 1: a trailing 0 would give the very entropy that ordered the epoch.
         return np.random.SeedSequence([self.seed, epoch, 1]).generate_state(2)
 
+    def _move(self, epoch: int) -> np.ndarray:
+        share = round(2**16 * max(0.0, 1.0 - epoch / self.shift_epochs))
+        return np.array([*self._key(epoch), self.shift, share], np.uint32)
+
     def stored(self) -> Stored | None:
         """Returns what JAX's fast path needs; None if the batches must be made here one by one."""
         made_otherwise = type(self).__getitem__ is not Batches.__getitem__
@@ -1037,6 +1051,7 @@ class Batches(keras.utils.PyDataset):
             self.split.y,
             order=lambda: self._permutation(self.epoch).astype(np.int32) if self.shuffle else None,
             key=lambda: self._key(self.epoch) if dynamic and self.shuffle else None,
+            move=lambda: self._move(self.epoch) if self.shift else None,
             begin=self.on_epoch_begin,
             end=self.on_epoch_end,
         )
@@ -1049,6 +1064,19 @@ class Batches(keras.utils.PyDataset):
             for block in range(first, last)
         ]
         return np.concatenate(blocks)[start - first * _NOISE_ROWS : stop - first * _NOISE_ROWS]
+
+
+def check_shift(x_shape: tuple[int, ...]) -> None:
+    """Refuse to move what are no pictures.
+
+    Raises:
+        DataError: Saying what came.
+    """
+    if len(x_shape) != 3:
+        raise DataError(
+            f"shift moves pictures (height, width, channels); received x of shape {x_shape}. "
+            "Leave it out."
+        )
 
 
 class CompletionBatches(Batches):

@@ -57,6 +57,32 @@ def binarized(x, rows, key, xp: Any = np):
     return below.astype(np.float32).reshape(x.shape)
 
 
+def moved(x, rows, how, xp: Any = np):
+    """Pictures moved by whole pixels; what leaves the frame is lost, what enters it is 0.
+
+    Counter-based like `binarized`: where a picture goes is a function of `how` and its row alone.
+
+    Args:
+        x: `(m, height, width, channels)`.
+        rows: Numbers of these pictures in their data set, `(m,)`.
+        how: Four uint32: a key of two, the pixels at most along each axis, and the share of the
+            pictures that are moved, times 2^16.
+        xp: NumPy, or what looks like it.
+    """
+    reach, share = how[2], how[3]
+    word = _mixed(_mixed(rows.astype(np.uint32) ^ how[1]) + how[0])
+    stays, side = word >> np.uint32(16) >= share, 2 * reach + np.uint32(1)
+    word = _mixed(word + _GOLDEN)
+    inside = xp.ones((len(x), 1, 1, 1), bool)
+    for axis, draw in ((1, word & np.uint32(0xFFFF)), (2, word >> np.uint32(16))):
+        by = xp.where(stays, 0, (draw % side).astype(np.int32) - reach.astype(np.int32))
+        n, others = x.shape[axis], tuple({1, 2, 3} - {axis})
+        place = xp.expand_dims(xp.arange(n, dtype=np.int32) - by[:, None], others)
+        inside = inside & (place >= 0) & (place < n)
+        x = xp.take_along_axis(x, xp.clip(place, 0, n - 1), axis)
+    return xp.where(inside, x, xp.zeros((), x.dtype))
+
+
 _GOLDEN = np.uint32(0x9E3779B9)
 
 
@@ -99,6 +125,7 @@ class Stored:
         order: Called once an epoch: the rows in the order of this epoch, `(n,)`, or None as they
             lie.
         key: Called once an epoch: the key of `binarized`, or None where x is taken as it is.
+        move: Called once an epoch: how x is `moved`, or None where it is not.
         begin: Called before an epoch, as `keras.utils.PyDataset.on_epoch_begin` is.
         end: Likewise, after it.
     """
@@ -110,6 +137,7 @@ class Stored:
     known: np.ndarray | None = None
     order: Callable[[], np.ndarray | None] = _nothing
     key: Callable[[], np.ndarray | None] = _nothing
+    move: Callable[[], np.ndarray | None] = _nothing
     begin: Callable[[], None] = _nothing
     end: Callable[[], None] = _nothing
 
@@ -167,9 +195,9 @@ class Fused:
 
 
 def _run(
-    model, step, state, data, known, order, key, first, *, count, batch_size: int, size: int, shape
+    model, step, state, data, known, order, key, move, first, *, count, batch_size, size, shape
 ):
-    """`count` steps of an epoch from `first`, of `size` rows each; the state after, and the logs."""
+    """`count` steps of an epoch from `first`, of `size` rows each; the state after, and logs."""
     import jax
     from jax import lax
 
@@ -185,8 +213,10 @@ def _run(
         start = (first + i) * batch_size
         rows = None if order is None else lax.dynamic_slice_in_dim(order, start, size)
         x, y, weight = taken(data, start, rows)
+        numbers = start + jax.numpy.arange(size) if rows is None else rows
+        if move is not None:
+            x = moved(x.reshape((size, *shape)), numbers, move, jax.numpy).reshape(x.shape)
         if key is not None:
-            numbers = start + jax.numpy.arange(size) if rows is None else rows
             x = binarized(x, numbers, key, jax.numpy)
         elif x.dtype == np.uint8:
             x = _unit(x)
@@ -225,7 +255,7 @@ class _Function:
     def __call__(self, state, iterator):
         if iterator is not self.iterator:  # Keras makes one for each epoch
             self.iterator, self.called, self.done = iterator, 0, 0
-            self.order, self.key = self.stored.order(), self.stored.key()
+            self.of_epoch = self.stored.order(), self.stored.key(), self.stored.move()
         self.called += self.per_call
         while self.done < min(self.called, self.steps):
             state = self._advance(state)
@@ -242,8 +272,7 @@ class _Function:
             state,
             self.data,
             self.known,
-            self.order,
-            self.key,
+            *self.of_epoch,
             first,
             count=count,
             batch_size=batch_size,

@@ -41,7 +41,7 @@ from keras_cvae.conditions import (
 )
 from keras_cvae.config import ConfigError, RunConfig, load_config, validated
 from keras_cvae.config import declared as parsed
-from keras_cvae.data import NAMED, Batches, CompletionBatches, Data, Split, load
+from keras_cvae.data import NAMED, Batches, CompletionBatches, Data, Split, check_shift, load
 from keras_cvae.likelihoods import (
     Bernoulli,
     CategoricalValues,
@@ -58,6 +58,7 @@ from keras_cvae.objectives import ELBO, OBJECTIVES, Cyclical, Hybrid, Objective,
 
 CHECKPOINT_SECONDS = 10.0
 LOCK = ".lock"
+SHIFTED = 0.8  # part of a run in which training pictures are moved
 STEPS = 19_000  # of a run whose epochs are not given
 
 
@@ -181,6 +182,8 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
     Raises:
         ValueError: The data does not fit the likelihood or the backbone.
     """
+    if config.shift:
+        check_shift(data.x_shape)
     likelihood = {
         "bernoulli": Bernoulli,
         "causal_bernoulli": lambda: CausalBernoulli(config.channels, config.reach),
@@ -456,6 +459,7 @@ def _resumed(run: Run, config: RunConfig) -> Run:
             ("cycles", 0),
             ("ema", 0),
             ("rate_warmup", 0),
+            ("shift", 0),
         )
         if getattr(run.config, name) != unplanned
     ]
@@ -527,11 +531,12 @@ def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: floa
         split = Split(split.x, model.condition.prepare(split.y) if labelled else None)
         return Batches(split, config.batch_size, **order)
 
+    shift = {"shift": config.shift, "shift_epochs": max(1, round(SHIFTED * total))}
     recorder = _Recorder(run, history, seconds)
     if config.ema:  # validate what the run will end with
         callbacks = [keras.callbacks.SwapEMAWeights(), *callbacks]
     model.fit(
-        batches(data.train, shuffle=True, seed=config.seed, epoch=epoch),
+        batches(data.train, shuffle=True, seed=config.seed, epoch=epoch, **shift),
         validation_data=batches(data.validation),
         epochs=total,
         initial_epoch=epoch,
