@@ -6,6 +6,7 @@ spread      labels along that graph (Zhou et al. 2004), as many of each class
 Training    whole epochs in one compiled program: a GPU waits for nothing
 """
 
+import time
 from functools import partial
 
 import jax
@@ -88,6 +89,24 @@ def over(step):
     return one_by_one
 
 
+class Inked(layers.Layer):
+    """Half of the pictures thinner, half thicker, each by up to a pixel."""
+
+    def __init__(self, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.seed, self.random = seed, keras.random.SeedGenerator(seed)
+
+    def call(self, x, training=False):
+        if not training:
+            return x
+        u = keras.random.uniform((ops.shape(x)[0], 1, 1, 1), -1.0, 1.0, seed=self.random)
+        thick, thin = (sign * ops.max_pool(sign * x, 2, 1, padding="same") for sign in (1, -1))
+        return x + ops.relu(u) * (thick - x) + ops.relu(-u) * (thin - x)
+
+    def get_config(self):
+        return super().get_config() | {"seed": self.seed}
+
+
 class Twice(layers.Layer):
     """Each picture changed, and once more, below all others."""
 
@@ -114,7 +133,9 @@ def pretrained(x, change, widths, depth, epochs, batch_size, rate):
     inputs = keras.Input(x.shape[1:])
     h = layers.Dense(128, "relu")(network(Twice(change)(inputs)))
     model = keras.Model(inputs, layers.Dense(64)(h))
-    Training(model, nt_xent, epochs, len(x) // batch_size, batch_size, rate)(x)
+    started = time.perf_counter()
+    loss = Training(model, nt_xent, epochs, len(x) // batch_size, batch_size, rate)(x)
+    print(f"features: loss {loss:.3f} ({time.perf_counter() - started:.0f} s)", flush=True)
     return network
 
 

@@ -136,13 +136,14 @@ class Contrastive:
 
         keras.utils.set_random_seed(0)
         self.train, self.spread = train, contrastive.spread
+        change = keras.Sequential([keras.Input(SHAPE), Moved(), contrastive.Inked()])
         body = contrastive.pretrained(
-            train.x, Moved(), options.widths, options.depth, options.pretraining,
+            train.x, change, options.widths, options.depth, options.pretraining,
             options.pretraining_batch, 2e-3,
         )  # fmt: skip
         self.graph = contrastive.graph(body.predict(train.floats(), 1000, verbose=0))
         self.model = keras.Sequential(
-            [keras.Input(SHAPE), Moved(), body, keras.layers.Dense(10, name="logits")]
+            [keras.Input(SHAPE), change, body, keras.layers.Dense(10, name="logits")]
         )
         self.start = self.model.get_weights()
         steps = len(train) // options.batch_size
@@ -151,9 +152,10 @@ class Contrastive:
         )
 
     def classifier(self, known, seed):
-        p = self.spread(self.graph, known).astype("float32")
+        p = self.spread(self.graph, known).astype("float32") ** 3  # spread, all are unsure
+        p = p / p.sum(axis=1, keepdims=True)
         wrong = 100 * np.mean(np.argmax(p, axis=1) != self.train.y)  # looked at, not learned from
-        print(f"seed {seed}: {wrong:.2f} % of the training images got another label")
+        print(f"seed {seed}: {wrong:.2f} % of the training images got another label", flush=True)
         self.model.set_weights(self.start)
         self.training(self.train.x, p, seed=seed)
         return Classifier(SHAPE, 10, self.model)
