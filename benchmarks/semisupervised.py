@@ -145,7 +145,7 @@ class Contrastive:
         self.model = keras.Sequential(
             [keras.Input(SHAPE), change, body, keras.layers.Dense(10, name="logits")]
         )
-        self.start = self.model.get_weights()
+        self.q, self.start = Classifier(SHAPE, 10, self.model), self.model.get_weights()
         steps = len(train) // options.batch_size
         self.training = contrastive.Training(
             self.model, sure_cross_entropy, options.epochs, steps, options.batch_size, 1e-3
@@ -158,7 +158,7 @@ class Contrastive:
         print(f"seed {seed}: {wrong:.2f} % of the training images got another label", flush=True)
         self.model.set_weights(self.start)
         self.training(self.train.x, p, seed=seed)
-        return Classifier(SHAPE, 10, self.model)
+        return self.q
 
 
 def sure_cross_entropy(logits, p):
