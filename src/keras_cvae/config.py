@@ -158,8 +158,7 @@ class RunConfig(BaseModel):
     shift: int = _setting(
         0,
         "Data",
-        "Pixels, at most, that training pictures are moved by: all at first, ever fewer, none in "
-        "the last fifth of the run.",
+        "Pixels, at most, that training pictures are moved by: all of them at first, none at last.",
         ge=0,
     )
     validation: float | Literal["test"] = _setting(

@@ -168,6 +168,19 @@ class _Steps(keras.utils.PyDataset):
 # The program
 
 
+class UntrackedState:
+    """A mixin for models whose steps are short: one attribute of theirs holds no layers.
+
+    On JAX, Keras keeps the state of training here at every step, and would search all of it.
+    """
+
+    def __setattr__(self, name, value):
+        if name == "_jax_state":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+
 class Fused:
     """The compiled programs of one model; `compile` makes a new one.
 

@@ -18,6 +18,7 @@ from keras import ops
 
 from keras_cvae import errors
 from keras_cvae.conditions import enumerated, take
+from keras_cvae.fastpath import UntrackedState
 
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
 NOISE = 2**21  # numbers of noise that one compiled call takes at most: 8 MiB
@@ -125,7 +126,7 @@ class _Moments:
         return self.peak + np.log(self.first / self.count), error, effective
 
 
-class Step(keras.Model):
+class Step(UntrackedState, keras.Model):
     """A compiled step on the parts of a model; holds their weights, but not the model itself."""
 
     def __init__(self, model: Any):

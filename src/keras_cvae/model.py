@@ -20,7 +20,7 @@ from keras import ops
 from keras_cvae import conditions, errors, importance, sampling
 from keras_cvae.conditions.base import as_float32
 from keras_cvae.distributions import Gaussian
-from keras_cvae.fastpath import Fused, evaluating, fitting
+from keras_cvae.fastpath import Fused, UntrackedState, evaluating, fitting
 from keras_cvae.networks import BACKBONES, TopDown
 from keras_cvae.networks.assembly import assemble
 from keras_cvae.networks.hierarchy import Factored
@@ -66,7 +66,7 @@ class Noise(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_cvae")
-class ConditionalVAE(keras.Model):
+class ConditionalVAE(UntrackedState, keras.Model):
     """A conditional variational autoencoder (Sohn, Lee & Yan 2015); with `condition=None`, a VAE.
 
     Args:

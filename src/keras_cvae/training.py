@@ -58,7 +58,6 @@ from keras_cvae.objectives import ELBO, OBJECTIVES, Cyclical, Hybrid, Objective,
 
 CHECKPOINT_SECONDS = 10.0
 LOCK = ".lock"
-SHIFTED = 0.8  # part of a run in which training pictures are moved
 STEPS = 19_000  # of a run whose epochs are not given
 
 
@@ -531,7 +530,7 @@ def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: floa
         split = Split(split.x, model.condition.prepare(split.y) if labelled else None)
         return Batches(split, config.batch_size, **order)
 
-    shift = {"shift": config.shift, "shift_epochs": max(1, round(SHIFTED * total))}
+    shift = {"shift": config.shift, "shift_epochs": total}
     recorder = _Recorder(run, history, seconds)
     if config.ema:  # validate what the run will end with
         callbacks = [keras.callbacks.SwapEMAWeights(), *callbacks]
