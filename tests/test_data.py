@@ -564,8 +564,9 @@ def test_order_is_a_function_of_seed_and_epoch():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match="at least 1"):
-        Batches(Split(IMAGES), 0)
+    for size in (0, 2.5):
+        with pytest.raises(ValueError, match=f"batch_size: received {size}, .* at least 1"):
+            Batches(Split(IMAGES), size)
     with pytest.raises(ValueError, match="'none' or 'dynamic'"):
         Batches(Split(IMAGES), 4, binarize="always")
     with pytest.raises(DataError, match=r"within 0\.\.1\. Received: 0\.\.22"):

@@ -562,7 +562,9 @@ def test_fit_needs_compile(small):
     [
         ({"x_shape": (0,)}, r"x_shape: received \(0,\)"),
         ({"latent_dim": 0}, "latent_dim: received 0"),
-        ({"latent_dim": 2.5}, "latent_dim: received 2.5"),
+        ({"latent_dim": [3, 2.5]}, "latent_dim: received 2.5"),
+        ({"latent_dim": "two"}, "latent_dim: received 'two'"),
+        ({"latent_dim": []}, r"latent_dim: received \[\], .* several groups"),
         ({"likelihood": "bernouli"}, "Did you mean 'bernoulli'"),
         ({"prior": "standart"}, "Did you mean 'standard'"),
         ({"objective": "vae"}, "Unknown objective"),

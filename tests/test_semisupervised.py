@@ -228,6 +228,8 @@ def test_labels_that_do_not_fit_are_refused(build, data):
     for given in ({"validation_split": 0.5}, {"sample_weight": np.ones(len(y))}):
         with pytest.raises(ValueError, match="does not go with batches of which a fixed part"):
             build().fit(x.tolist(), known, **given)
+    with pytest.raises(ValueError, match="batch_size: received 0"):
+        build().fit(x, known, batch_size=0)
 
 
 def test_batches_hold_a_fixed_part_of_labels_weighted_back(rng):

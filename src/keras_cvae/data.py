@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 
 from keras_cvae import masks
 from keras_cvae.conditions import take
-from keras_cvae.errors import nearest
+from keras_cvae.errors import nearest, whole
 from keras_cvae.fastpath import Stored, binarized
 
 __all__ = [
@@ -959,8 +959,6 @@ class Batches(keras.utils.PyDataset):
         **kwargs: Any,
     ):
         super().__init__(**{"workers": 2 if isinstance(split.x, ImageFiles) else 1} | kwargs)
-        if batch_size < 1:
-            raise ValueError(f"Expected a batch size of at least 1. Received: {batch_size}")
         if binarize not in ("none", "dynamic"):
             raise ValueError(f"Expected binarize 'none' or 'dynamic'. Received: {binarize!r}")
         if binarize == "dynamic" and isinstance(split.x, np.ndarray) and split.x.dtype != np.uint8:
@@ -970,8 +968,8 @@ class Batches(keras.utils.PyDataset):
                     f"Dynamic binarisation needs values within 0..1. Received: {low:g}..{high:g}. "
                     "Rescale x, or train without binarisation."
                 )
-        self.split, self.batch_size, self.shuffle = split, batch_size, shuffle
-        self.seed, self.epoch, self.binarize = seed, epoch, binarize
+        self.split, self.shuffle, self.binarize = split, shuffle, binarize
+        self.batch_size, self.seed, self.epoch = whole("batch_size", batch_size), seed, epoch
         self._order: tuple[int, np.ndarray] | None = None  # (epoch, permutation)
         self._was_reset = self._in_epoch = False
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import importance, masks
+from keras_cvae import errors, importance, masks
 from keras_cvae.conditions import Joint, Unconditional, classes_of, take
 from keras_cvae.data import Batches, CompletionBatches, Data, Split
 from keras_cvae.distributions import Gaussian
@@ -519,9 +519,7 @@ def calibration(model, x, y, *, draws: int = 199, seed: int = 0) -> Calibration:
         draws: From p(x | y), for each y. Equal values, of discrete x, are ordered at random.
         seed: Of the draws.
     """
-    x, y = np.asarray(x), model.condition.prepare(y)
-    if draws < 1:
-        raise ValueError(f"draws: received {draws}, expected at least 1.")
+    x, y, draws = np.asarray(x), model.condition.prepare(y), errors.whole("draws", draws)
     at_once = max(1, 2**22 // (draws * math.prod(model.x_shape)))
     rng, ranks = np.random.default_rng([seed, 1]), []
     for start in range(0, len(x), at_once):

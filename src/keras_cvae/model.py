@@ -870,10 +870,10 @@ def _shape(x_shape) -> tuple[int, ...]:
 
 
 def _groups(latent_dim) -> tuple[int, ...]:
-    groups = tuple(np.atleast_1d(latent_dim).tolist())
-    if not groups or any(int(n) != n or n < 1 for n in groups):
+    groups = tuple(errors.whole("latent_dim", n) for n in np.atleast_1d(latent_dim).tolist())
+    if not groups:
         raise ValueError(
-            f"latent_dim: received {latent_dim}, expected a positive whole number, or a list of "
-            "them for several groups."
+            f"latent_dim: received {latent_dim}, expected a whole number, or a list of them for "
+            "several groups."
         )
-    return tuple(int(n) for n in groups)
+    return groups

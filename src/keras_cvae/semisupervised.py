@@ -260,7 +260,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
                 x = MixedBatches(
                     Split(x[known], y[known]),
                     Split(x[~known]),
-                    batch_size or 32,
+                    32 if batch_size is None else batch_size,
                     labelled,
                     seed=seed,
                     binarize=binarize,
@@ -355,6 +355,7 @@ class MixedBatches(keras.utils.PyDataset):
         self, known: Split, unknown: Split, batch_size, share=0.1, seed=0, binarize="none"
     ):
         super().__init__()
+        batch_size = errors.whole("batch_size", batch_size)
         few = min(max(1, round(share * batch_size)), len(known), max(1, batch_size - 1))
         order: dict[str, Any] = {"shuffle": True, "seed": seed, "binarize": binarize}
         self.known = Batches(known, few, **order)
