@@ -372,7 +372,10 @@ def test_own_networks_train_and_are_saved(alone, data, small, tmp_path):
             {"decoder": network([(2,), (3,)], [6]), "likelihood": Gaussian("predicted")},
             r"Expected the likelihood's parameters: \(batch, 12\)",
         ),
-        ({"decoder": network([(2,)], [6], "sigmoid")}, "ends in a sigmoid, but the Bernoulli"),
+        (
+            {"decoder": network([(2,)], [6], "sigmoid")},
+            "ends in a sigmoid, but the Bernoulli .* takes logits and applies the sigmoid itself",
+        ),
         ({"decoder": network([(2,)], [6], "sigmoid", (6,))}, "activation=None"),
     ],
 )

@@ -203,7 +203,7 @@ def classifier_of(size, activation=None):
         ),
         (
             {"classifier": classifier_of(6, "softmax")},
-            "ends in a softmax, but the loss takes logits",
+            "ends in a softmax, but the loss takes logits and applies the softmax itself",
         ),
         ({"consistency": 1.0}, "received no augment. Expected a layer"),
         ({"augment": Mirrored(), "consistency": -1.0}, "consistency: received -1.0"),

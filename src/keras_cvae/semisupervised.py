@@ -57,7 +57,7 @@ class Classifier(Part):
         if self.own:
             self.network = body
             check_own_model("classifier", body, "x", self.x_shape, 0, [(self.classes,)])
-            check_linear("classifier", body, "loss")
+            check_linear("classifier", body, "loss", "softmax")
         else:
             self.network = self.body.encoder(self.x_shape)
             self.drop = keras.layers.Dropout(self.dropout)
