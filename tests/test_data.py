@@ -324,6 +324,13 @@ def test_take_and_floats():
     assert len(split.take(LABELS == 0)) == 10
 
 
+def test_a_few_examples_are_spread_over_the_split():
+    split = Split(np.arange(10.0), np.arange(10))
+    np.testing.assert_array_equal(split.spread(4).y, [0, 2, 5, 7])
+    assert split.spread(10) is split
+    assert split.spread(99) is split
+
+
 def test_validation_is_stratified_and_disjoint():
     y = np.repeat([0, 1, 2], [100, 20, 1])
     x = np.arange(121, dtype=np.float32)[:, None]

@@ -112,6 +112,11 @@ class Split:
         x = self.x.take(indices) if isinstance(self.x, ImageFiles) else self.x[indices]
         return Split(x, take(self.y, indices))
 
+    def spread(self, most: int) -> Split:
+        """Returns so many of its examples, evenly spread, as the first may be alike; or all."""
+        n = len(self)
+        return self if most >= n else self.take(np.arange(most) * n // most)
+
     def floats(self, indices=slice(None)) -> np.ndarray:
         """Returns x as float32, `(m, h, w, c)` or `(m, d)`; uint8 is divided by 255."""
         return _floats(self.x[indices])

@@ -589,8 +589,7 @@ def evaluate(
         - `seconds`: of each part
     """
     test, name = (data.validation, "validation") if data.test is None else (data.test, "test")
-    if limit is not None and limit < len(test):
-        test = test.take(np.arange(limit) * len(test) // limit)
+    test = test if limit is None else test.spread(limit)
     x = prepared(model, test, binarize)
     y = None if isinstance(model.condition, Unconditional) else test.y
     if model.condition.knows_part:
