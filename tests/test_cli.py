@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -412,6 +413,20 @@ def test_other_labels_are_what_they_seem(data, labels, capsys):
     condition = keras_cvae.Categorical(list(map(str, labels)))
     cli._say_if_unknown_is_a_class(data, SimpleNamespace(condition=condition))
     assert capsys.readouterr().err == ""
+
+
+def test_a_class_that_was_never_in_training_is_told(cvae, tmp_path, rng):
+    x, names = rng.integers(0, 2, (60, 4, 4)), ["cat", "dog", "owl"]
+    npz(tmp_path / "x.npz", x=x, y=np.arange(60) % 2, class_names=names)
+    assert cvae("train", "x.npz", *QUICK, "--out", "run").code == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        said = cvae("generate", "run", "-n", 1)
+    assert said.code == 0
+    assert "owl:" in said.out
+    assert said.err.split("\n")[0].startswith(
+        "Warning: In training there was no example of the cla"
+    )
 
 
 # Bad input: what came, what was expected; nothing trained, nothing written.

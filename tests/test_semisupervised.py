@@ -232,6 +232,16 @@ def test_labels_that_do_not_fit_are_refused(build, data):
         build().fit(x, known, batch_size=0)
 
 
+@pytest.mark.parametrize("labelled", [0.1, None])
+def test_a_class_without_a_label_is_told_where_it_is_asked_for(build, data, labelled):
+    x, y = data
+    model = build()
+    model.fit(x, np.where((y == 2) | (np.arange(len(y)) % 2 == 0), -1, y), 8, labelled=labelled)
+    model.generate([0, 1])
+    with pytest.warns(UserWarning, match="no example of the class 2"):
+        model.generate(2)
+
+
 def test_batches_hold_a_fixed_part_of_labels_weighted_back(rng):
     known = Split(np.arange(10, dtype="float32")[:, None] / 100, np.arange(10, dtype="int32"))
     unknown = Split(np.arange(100, 190, dtype="float32")[:, None] / 1000)

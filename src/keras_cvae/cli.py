@@ -11,6 +11,7 @@ import sys
 import time
 import types
 import typing
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -877,9 +878,15 @@ def _words(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Say what Python would say with a line of code."""
+    err.print(Text.assemble(("Warning: ", "bold yellow"), str(message)), soft_wrap=True)
+
+
 def main() -> None:
     """Run the command; an error of the user's is one message, not a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.showwarning = _warn
     try:
         choose_backend()
         prepare_command()

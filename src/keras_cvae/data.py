@@ -975,6 +975,7 @@ class Batches(keras.utils.PyDataset):
                 )
         self.split, self.shuffle, self.binarize = split, shuffle, binarize
         self.batch_size, self.seed, self.epoch = whole("batch_size", batch_size), seed, epoch
+        self.all_conditions = split.y  # for `fit`, which looks for them in what yields batches
         self._order: tuple[int, np.ndarray] | None = None  # (epoch, permutation)
         self._was_reset = self._in_epoch = False
 

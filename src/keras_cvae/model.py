@@ -7,6 +7,7 @@ generation  p(x | z, y)     model.decoder
 elbo(x | y) = E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z | y) )
 """
 
+import math
 import os
 import zipfile
 from collections.abc import Sequence
@@ -281,6 +282,7 @@ class ConditionalVAE(keras.Model):
         if not errors.number("validation_split", split := kwargs.get("validation_split", 0)) < 1:
             raise ValueError(f"validation_split: received {split}, expected a part of 1, like 0.1.")
         x, y = self._check(x, y, "x", sample_weight, learn=True)
+        self._see(x, y, split if validation_data is None else 0)
         if isinstance(validation_data, tuple | list):
             vx, *rest = validation_data
             vx, vy = self._check(vx, rest[0] if rest else None, "validation x")
@@ -753,6 +755,16 @@ class ConditionalVAE(keras.Model):
         if learn and y is not None:
             self.condition.settle(y, again=False)
         return x, y
+
+    def _see(self, x, y, held_out: float) -> None:
+        """Tell the condition what is trained on, as far as arrays, or what has them, say so.
+
+        Keras holds out the last part of arrays.
+        """
+        if not is_array(x):
+            self.condition.see(getattr(x, "all_conditions", None))
+        elif y is not None:
+            self.condition.see(conditions.take(y, slice(math.floor(len(x) * (1 - held_out)))))
 
     def _labels(self, y) -> Any:
         """The canonical conditions of training examples; None where all may be missing, and is."""

@@ -360,6 +360,7 @@ class MixedBatches(keras.utils.PyDataset):
         order: dict[str, Any] = {"shuffle": True, "seed": seed, "binarize": binarize}
         self.known = Batches(known, few, **order)
         self.unknown = Batches(Split(unknown.x), max(1, batch_size - few), **order)
+        self.all_conditions = known.y
         self.part = len(known) / (len(known) + len(unknown))
 
     def __len__(self) -> int:
