@@ -3,9 +3,9 @@
     python benchmarks/ablation.py DATA [--epochs 10] [--images 1000] [--rows NAME ...]
 
 DATA is `mnist` or a path to Keras' mnist.npz. Each row trains on dynamically binarised digits from
-the same seed for as many epochs, and is scored by -log p(x|y) of the first test images with 200
-importance samples. Rows end up in `ablation.json` under --out as they finish, so a run can be cut
-short and taken up again. Expected on two cores: about one minute a row.
+the same seed for as many epochs, and is scored by -log p(x|y) of test images, evenly spread, with
+200 importance samples. Rows end up in `ablation.json` under --out as they finish, so a run can be
+cut short and taken up again. Expected on two cores: about one minute a row.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def score(data, settings, epochs, images, folder) -> dict:
     start = time.monotonic()
     model = keras_cvae.train(loaded, config, folder, overwrite=True).model()
     seconds = time.monotonic() - start
-    test = loaded.test.take(slice(0, images))
+    test = loaded.test.spread(images)
     x = evaluation.prepared(model, test, "dynamic")
     estimate = model.log_prob(x, test.y, num_samples=200)
     elbo = evaluation.bound(model, x, test.y)
@@ -102,7 +102,7 @@ def main():
     print(f"{'':62}{'-log p(x|y)':>12}{'-ELBO':>8}{'KL':>7}{'ESS':>6}{'time':>8}")
     for name in options.rows:
         what, settings = ROWS[name]
-        key = f"{name}, {options.epochs} epochs, {options.images} images"
+        key = f"{name}, {options.epochs} epochs, {options.images} spread images"
         if key not in known:
             known[key] = score(
                 options.data, settings, options.epochs, options.images, options.out / name

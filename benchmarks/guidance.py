@@ -42,7 +42,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--weights", type=float, nargs="+", default=[1.0, 1.5, 2.0, 3.0])
-    parser.add_argument("--images", type=int, default=1000, help="for the likelihood")
+    parser.add_argument("--images", type=int, default=1000, help="test images, spread")
     options = parser.parse_args()
 
     asked = np.arange(10_000) % 10
@@ -55,7 +55,7 @@ def main():
             real = judge.features(data.test.x)
         with tempfile.TemporaryDirectory() as folder:
             model = keras_cvae.train(data, config, Path(folder) / "run").model()
-        few = data.test.take(slice(0, options.images))
+        few = data.test.spread(options.images)
         nats = model.log_prob(evaluation.prepared(model, few, "dynamic"), few.y, num_samples=200)
         print(f"label dropout {dropout}: -log p(x|y) {-nats.mean:.2f} nats", flush=True)
         for weight in options.weights if dropout else [1.0]:

@@ -35,6 +35,7 @@ import keras
 
 ROWS = ("baseline", "cvae", "guess", "gsnn", "hybrid", "topdown")
 SHAPE, UNITS, ALPHA = (28, 28, 1), (500, 500), 0.5
+BINARY = ("channels", "reach")  # settings of the likelihood of binary targets
 COLUMNS = ("is_100", "is_500", "bound", "prior_500")
 
 
@@ -86,10 +87,12 @@ def cvae(mask, row, steps, options, guess=None):
 
 def topdown(mask, target, data, options):
     """The preset `strong`, as `cvae train --task complete --preset strong` builds it."""
-    grey = {"likelihood": "bernoulli", "binarize": "none"} if target == "grey" else {}
     own = dict(setting.split("=") for setting in options.topdown)
+    if target == "grey":
+        own = {name: value for name, value in own.items() if name not in BINARY}
+        own = {"likelihood": "bernoulli", "binarize": "none"} | own
     same = {"epochs": options.epochs, "seed": options.seed}
-    config = load_config("strong", task="complete", known=mask, **same | grey | own)
+    config = load_config("strong", task="complete", known=mask, **same | own)
     return build_model(config, data)
 
 

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -382,6 +384,49 @@ def test_own_pictures_by_class_name(cvae, tmp_path):
         assert totals[:, place].mean() > 2.0 * np.delete(totals, place, axis=1).mean()
     message = cvae("generate", "run", "-c", "squar").err
     assert "circle, square, triangle. Did you mean 'square'?" in message
+
+
+def test_a_label_of_minus_one_is_a_class_and_said_to_be(cvae, tmp_path, rng):
+    x = rng.integers(0, 2, (60, 4, 4))
+    npz(tmp_path / "x.npz", x_train=x, y_train=np.arange(60) % 3 - 1)
+    said = cvae("train", "x.npz", *QUICK)
+    assert Run.open("runs/x-run").model().condition.names == ("-1", "0", "1")
+    assert "-1 is taken as a class of its own, beside 0 to 1" in said.err
+    assert "--condition y:categorical" in said.err
+    said = cvae("train", "x.npz", *QUICK, "--condition", "y:categorical", "--out", "unknown")
+    assert Run.open("unknown").model().condition.parts["y"].part.names == ("0", "1")
+    assert "of its own" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("data", "labels"),
+    [
+        ("x.npz", [-1, 1]),
+        ("x.npz", [-1, 0]),
+        ("x.npz", [0, 1, 2]),
+        ("x.npz", [-1, 1, 2]),
+        ("x.npz", [-2, -1, 0, 1]),
+        ("a folder", [-1, 0, 1]),
+    ],
+)
+def test_other_labels_are_what_they_seem(data, labels, capsys):
+    condition = keras_cvae.Categorical(list(map(str, labels)))
+    cli._say_if_unknown_is_a_class(data, SimpleNamespace(condition=condition))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_class_that_was_never_in_training_is_told(cvae, tmp_path, rng):
+    x, names = rng.integers(0, 2, (60, 4, 4)), ["cat", "dog", "owl"]
+    npz(tmp_path / "x.npz", x=x, y=np.arange(60) % 2, class_names=names)
+    assert cvae("train", "x.npz", *QUICK, "--out", "run").code == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        said = cvae("generate", "run", "-n", 1)
+    assert said.code == 0
+    assert "owl:" in said.out
+    assert said.err.split("\n")[0].startswith(
+        "Warning: In training there was no example of the cla"
+    )
 
 
 # Bad input: what came, what was expected; nothing trained, nothing written.

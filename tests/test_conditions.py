@@ -10,6 +10,8 @@ from keras_cvae.conditions import (
     Categorical,
     Continuous,
     Encoded,
+    Joint,
+    Optional,
     Periodic,
     Tags,
     Unconditional,
@@ -463,6 +465,35 @@ def test_enumerated_candidates():
     k, of = enumerated(joint, {"age": [1, 2, 3]}, {"class": "b"}, n=2)
     assert k == 3
     np.testing.assert_array_equal(of(index, which)["class"], [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("condition", "trained", "fine", "new"),
+    [
+        (Categorical(["cat", "dog", "owl"]), ["dog", "cat"], ["cat"], ["cat", "owl"]),
+        (Categorical(["cat", "dog", "owl"]), [[0.5, 0.5, 0]], [1, 0], [[0.9, 0, 0.1]]),
+        (Categorical([*range(19_999), "owl"]), range(19_999), [7, 0], ["owl"]),
+        (Optional(["cat", "dog", "owl"]), [0, None, 1], [None, 1], [None, "owl"]),
+        (Optional(["cat", "dog", "owl"]), np.array([[0, 1, 0], [np.nan] * 3]), [1], [2]),
+        (
+            Joint({"pet": Optional(["cat", "dog", "owl"]), "age": "continuous"}, 0.1),
+            {"pet": [0, None], "age": [1.0, 2.0]},
+            [{"age": 7.0}, {"pet": "cat"}],
+            [{"age": 7.0, "pet": "owl"}],
+        ),
+    ],
+)
+def test_a_class_that_training_never_had_is_told(condition, trained, fine, new):
+    trained, fine, new = map(condition.prepare, (trained, fine, new))
+    condition.drop(trained, lambda shape: ops.zeros(shape))  # says that some are missing
+    condition.check_trained(new)  # nobody counted: trained step by step
+    condition.see(trained)
+    condition.see(fine)
+    condition.check_trained(fine)
+    with pytest.warns(UserWarning, match="there was no example of the class owl, so"):
+        condition.check_trained(new)
+    condition.see(None)  # a stream, that may have all
+    condition.check_trained(new)
 
 
 @pytest.mark.parametrize(

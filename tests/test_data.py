@@ -324,6 +324,13 @@ def test_take_and_floats():
     assert len(split.take(LABELS == 0)) == 10
 
 
+def test_a_few_examples_are_spread_over_the_split():
+    split = Split(np.arange(10.0), np.arange(10))
+    np.testing.assert_array_equal(split.spread(4).y, [0, 2, 5, 7])
+    assert split.spread(10) is split
+    assert split.spread(99) is split
+
+
 def test_validation_is_stratified_and_disjoint():
     y = np.repeat([0, 1, 2], [100, 20, 1])
     x = np.arange(121, dtype=np.float32)[:, None]
@@ -564,8 +571,9 @@ def test_order_is_a_function_of_seed_and_epoch():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match="at least 1"):
-        Batches(Split(IMAGES), 0)
+    for size in (0, 2.5):
+        with pytest.raises(ValueError, match=f"batch_size: received {size}, .* at least 1"):
+            Batches(Split(IMAGES), size)
     with pytest.raises(ValueError, match="'none' or 'dynamic'"):
         Batches(Split(IMAGES), 4, binarize="always")
     with pytest.raises(DataError, match=r"within 0\.\.1\. Received: 0\.\.22"):

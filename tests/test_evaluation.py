@@ -142,8 +142,9 @@ def test_calibration_tells_right_from_wrong_spread(rng, spread, right):
     found = evaluation.calibration(_Prior(spread), x, y, draws=99)
     assert (found.chi_square() > 0.05).all() == right
     assert ((found.coverage((0.8,)) > 0.8) == (spread > 1)).all() or right
-    with pytest.raises(ValueError, match="draws: received 0"):
-        evaluation.calibration(_Prior(spread), x, y, draws=0)
+    for draws in (0, 9.5):
+        with pytest.raises(ValueError, match=f"draws: received {draws}"):
+            evaluation.calibration(_Prior(spread), x, y, draws=draws)
 
 
 # Likelihood and classification.

@@ -11,7 +11,8 @@ from scipy import stats
 
 import keras_cvae
 from conftest import ROOT
-from keras_cvae import ELBO, IWAE, ConditionalVAE, Gaussian
+from keras_cvae import ELBO, IWAE, Categorical, ConditionalVAE, Gaussian, load
+from keras_cvae.data import Batches, Split
 from keras_cvae.networks.parts import precision
 
 FIT = {"epochs": 2, "batch_size": 16, "shuffle": False, "verbose": 0}  # 40 rows: 16, 16, 8
@@ -372,7 +373,10 @@ def test_own_networks_train_and_are_saved(alone, data, small, tmp_path):
             {"decoder": network([(2,), (3,)], [6]), "likelihood": Gaussian("predicted")},
             r"Expected the likelihood's parameters: \(batch, 12\)",
         ),
-        ({"decoder": network([(2,)], [6], "sigmoid")}, "ends in a sigmoid, but the Bernoulli"),
+        (
+            {"decoder": network([(2,)], [6], "sigmoid")},
+            "ends in a sigmoid, but the Bernoulli .* takes logits and applies the sigmoid itself",
+        ),
         ({"decoder": network([(2,)], [6], "sigmoid", (6,))}, "activation=None"),
     ],
 )
@@ -562,7 +566,9 @@ def test_fit_needs_compile(small):
     [
         ({"x_shape": (0,)}, r"x_shape: received \(0,\)"),
         ({"latent_dim": 0}, "latent_dim: received 0"),
-        ({"latent_dim": 2.5}, "latent_dim: received 2.5"),
+        ({"latent_dim": [3, 2.5]}, "latent_dim: received 2.5"),
+        ({"latent_dim": "two"}, "latent_dim: received 'two'"),
+        ({"latent_dim": []}, r"latent_dim: received \[\], .* several groups"),
         ({"likelihood": "bernouli"}, "Did you mean 'bernoulli'"),
         ({"prior": "standart"}, "Did you mean 'standard'"),
         ({"objective": "vae"}, "Unknown objective"),
@@ -587,3 +593,59 @@ def test_classes_that_are_numbers_keep_their_names(small, data):
     way = {"condition": 3, "to_condition": 7, "steps": 3}
     plainly = plain.interpolate(condition=0, to_condition=2, steps=3)
     np.testing.assert_array_equal(model.interpolate(**way), plainly)
+
+
+NEVER = "In training there was no example of the class 2"
+
+
+def test_a_class_that_was_never_in_training_is_told_where_it_is_asked_for(small, data, tmp_path):
+    (x, y), model = data, small()
+    some = y < 2
+    model.generate(2)  # untrained: nobody expects anything
+    model.fit(x[some], y[some], verbose=0)
+    model.save(tmp_path / "model.keras")
+    for one in (model, load(tmp_path / "model.keras")):
+        one.generate([0, 1])
+        for asked in (2, [0, 2], {1: 0.5, 2: 0.5}):
+            with pytest.warns(UserWarning, match=NEVER):
+                one.generate(asked)
+        with pytest.warns(UserWarning, match=NEVER):
+            one.log_prob(x[:2], 2, 3)
+    one.fit(x[~some], y[~some], verbose=0)
+    one.generate([0, 1, 2])
+
+
+def test_classes_are_seen_in_what_was_trained_on(small, data):
+    x, y = data
+    order = np.argsort(y)
+    with pytest.warns(UserWarning, match=NEVER):  # all twos are held out
+        fitted(small(), x[order], y[order], validation_split=0.4).generate(2)
+    with pytest.warns(UserWarning, match=NEVER):
+        fitted(small(), Batches(Split(x[y < 2], y[y < 2]), 8)).generate(2)
+    stream = ((x[:8], y[:8] % 2) for _ in range(9))
+    model = fitted(small(), stream, steps_per_epoch=2, shuffle=False)
+    model.generate(2)  # a stream is not looked into
+    assert keras.ops.convert_to_numpy(model.condition.seen).tolist() == [1, 1, 1]
+
+
+def fitted(model, *data, **options):
+    model.fit(*data, verbose=0, **options)
+    return model
+
+
+@pytest.mark.parametrize("encoding", ["onehot", "embedding"])
+def test_a_file_from_before_classes_were_marked_is_loaded(
+    encoding, small, data, tmp_path, monkeypatch
+):
+    model = fitted(small(condition=Categorical(3, encoding)), *data)
+
+    def save_own_variables(self, store):
+        if encoding == "embedding":
+            store["0"] = keras.ops.convert_to_numpy(self.table)
+
+    with monkeypatch.context() as before:
+        before.setattr(Categorical, "save_own_variables", save_own_variables)
+        model.save(tmp_path / "old.keras")
+    old = load(tmp_path / "old.keras")
+    np.testing.assert_array_equal(old.generate(2, seed=0), model.generate(2, seed=0))
+    assert keras.ops.convert_to_numpy(old.condition.seen).tolist() == [1, 1, 1]

@@ -203,7 +203,7 @@ def classifier_of(size, activation=None):
         ),
         (
             {"classifier": classifier_of(6, "softmax")},
-            "ends in a softmax, but the loss takes logits",
+            "ends in a softmax, but the loss takes logits and applies the softmax itself",
         ),
         ({"consistency": 1.0}, "received no augment. Expected a layer"),
         ({"augment": Mirrored(), "consistency": -1.0}, "consistency: received -1.0"),
@@ -228,6 +228,18 @@ def test_labels_that_do_not_fit_are_refused(build, data):
     for given in ({"validation_split": 0.5}, {"sample_weight": np.ones(len(y))}):
         with pytest.raises(ValueError, match="does not go with batches of which a fixed part"):
             build().fit(x.tolist(), known, **given)
+    with pytest.raises(ValueError, match="batch_size: received 0"):
+        build().fit(x, known, batch_size=0)
+
+
+@pytest.mark.parametrize("labelled", [0.1, None])
+def test_a_class_without_a_label_is_told_where_it_is_asked_for(build, data, labelled):
+    x, y = data
+    model = build()
+    model.fit(x, np.where((y == 2) | (np.arange(len(y)) % 2 == 0), -1, y), 8, labelled=labelled)
+    model.generate([0, 1])
+    with pytest.warns(UserWarning, match="no example of the class 2"):
+        model.generate(2)
 
 
 def test_batches_hold_a_fixed_part_of_labels_weighted_back(rng):

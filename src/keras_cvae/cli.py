@@ -11,6 +11,7 @@ import sys
 import time
 import types
 import typing
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -198,22 +199,40 @@ def _how_to_ask(condition: Any) -> list[str] | None:
 
 
 def _train(data: str, config: RunConfig, folder: Path, **options: Any) -> Any:
-    from keras_cvae import training
-
     # Keras callbacks can only be defined once Keras is there.
+    from keras.callbacks import LambdaCallback
+
+    from keras_cvae import training
     from keras_cvae.fastpath import flush_denormals
     from keras_cvae.progress import EpochBar
 
     flush_denormals()
     bar = EpochBar(err)
+    say = LambdaCallback(on_train_begin=lambda _: _say_if_unknown_is_a_class(data, bar.model))
+    options |= {"callbacks": [say, bar], "progress": _progress}
     try:
-        return training.train(data, config, folder, callbacks=[bar], progress=_progress, **options)
+        return training.train(data, config, folder, **options)
     except training.Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
         bar.stop()
         err.print(f"\n{stop}", soft_wrap=True)
         raise typer.Exit(130) from None
     finally:
         bar.stop()
+
+
+def _say_if_unknown_is_a_class(data: str, model: Any) -> None:
+    from keras_cvae.conditions import classes_of
+
+    classes = classes_of(model.condition)
+    if classes is None or classes.num_classes < 3 or Path(data).suffix.lower() != ".npz":
+        return
+    last = classes.num_classes - 2
+    if classes.names == tuple(map(str, range(-1, last + 1))):
+        err.print(
+            f"The label -1 is taken as a class of its own, beside 0 to {last}. If it means that "
+            "the class is unknown: --condition y:categorical.",
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -859,9 +878,15 @@ def _words(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Say what Python would say with a line of code."""
+    err.print(Text.assemble(("Warning: ", "bold yellow"), str(message)), soft_wrap=True)
+
+
 def main() -> None:
     """Run the command; an error of the user's is one message, not a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.showwarning = _warn
     try:
         choose_backend()
         prepare_command()

@@ -112,6 +112,11 @@ class Split:
         x = self.x.take(indices) if isinstance(self.x, ImageFiles) else self.x[indices]
         return Split(x, take(self.y, indices))
 
+    def spread(self, most: int) -> Split:
+        """Returns so many of its examples, evenly spread, as the first may be alike; or all."""
+        n = len(self)
+        return self if most >= n else self.take(np.arange(most) * n // most)
+
     def floats(self, indices=slice(None)) -> np.ndarray:
         """Returns x as float32, `(m, h, w, c)` or `(m, d)`; uint8 is divided by 255."""
         return _floats(self.x[indices])
@@ -965,8 +970,6 @@ class Batches(keras.utils.PyDataset):
         **kwargs: Any,
     ):
         super().__init__(**{"workers": 2 if isinstance(split.x, ImageFiles) else 1} | kwargs)
-        if batch_size < 1:
-            raise ValueError(f"Expected a batch size of at least 1. Received: {batch_size}")
         if binarize not in ("none", "dynamic"):
             raise ValueError(f"Expected binarize 'none' or 'dynamic'. Received: {binarize!r}")
         if binarize == "dynamic" and isinstance(split.x, np.ndarray) and split.x.dtype != np.uint8:
@@ -976,14 +979,16 @@ class Batches(keras.utils.PyDataset):
                     f"Dynamic binarisation needs values within 0..1. Received: {low:g}..{high:g}. "
                     "Rescale x, or train without binarisation."
                 )
-        self.split, self.batch_size, self.shuffle = split, batch_size, shuffle
-        self.seed, self.epoch, self.binarize = seed, epoch, binarize
+        self.split, self.shuffle, self.binarize = split, shuffle, binarize
+        self.batch_size = errors.whole("batch_size", batch_size)
+        self.seed, self.epoch = seed, epoch
         self.shift = errors.whole("shift", shift, 0)
         self.shift_epochs = errors.whole("shift_epochs", shift_epochs)
         if shift:
             check_shift(tuple(split.x.shape[1:]))
             if not shuffle:
                 raise ValueError("shift is for training. Expected shuffle=True, or no shift.")
+        self.all_conditions = split.y  # for `fit`, which looks for them in what yields batches
         self._order: tuple[int, np.ndarray] | None = None  # (epoch, permutation)
         self._was_reset = self._in_epoch = False
 

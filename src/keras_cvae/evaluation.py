@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import importance, masks
+from keras_cvae import errors, importance, masks
 from keras_cvae.conditions import Joint, Unconditional, classes_of, take
 from keras_cvae.data import Batches, CompletionBatches, Data, Split
 from keras_cvae.distributions import Gaussian
@@ -519,9 +519,7 @@ def calibration(model, x, y, *, draws: int = 199, seed: int = 0) -> Calibration:
         draws: From p(x | y), for each y. Equal values, of discrete x, are ordered at random.
         seed: Of the draws.
     """
-    x, y = np.asarray(x), model.condition.prepare(y)
-    if draws < 1:
-        raise ValueError(f"draws: received {draws}, expected at least 1.")
+    x, y, draws = np.asarray(x), model.condition.prepare(y), errors.whole("draws", draws)
     at_once = max(1, 2**22 // (draws * math.prod(model.x_shape)))
     rng, ranks = np.random.default_rng([seed, 1]), []
     for start in range(0, len(x), at_once):
@@ -591,8 +589,7 @@ def evaluate(
         - `seconds`: of each part
     """
     test, name = (data.validation, "validation") if data.test is None else (data.test, "test")
-    if limit is not None and limit < len(test):
-        test = test.take(np.arange(limit) * len(test) // limit)
+    test = test if limit is None else test.spread(limit)
     x = prepared(model, test, binarize)
     y = None if isinstance(model.condition, Unconditional) else test.y
     if model.condition.knows_part:

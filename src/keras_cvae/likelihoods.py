@@ -771,11 +771,6 @@ class Masked(Likelihood):
         parameters, _, known = parameters
         return self.likelihood.log_prob_given(x, parameters, known, training, scored)
 
-    def log_density(self, x, parameters, training=False, scored=None):
-        if isinstance(parameters, Given):
-            parameters = parameters.parameters
-        return self.likelihood.log_density(x, parameters, training, scored)
-
     def mean(self, parameters):
         if not isinstance(parameters, Given):
             return self.likelihood.mean(parameters)

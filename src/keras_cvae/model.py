@@ -7,6 +7,7 @@ generation  p(x | z, y)     model.decoder
 elbo(x | y) = E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z | y) )
 """
 
+import math
 import os
 import zipfile
 from collections.abc import Sequence
@@ -281,6 +282,7 @@ class ConditionalVAE(UntrackedState, keras.Model):
         if not errors.number("validation_split", split := kwargs.get("validation_split", 0)) < 1:
             raise ValueError(f"validation_split: received {split}, expected a part of 1, like 0.1.")
         x, y = self._check(x, y, "x", sample_weight, learn=True)
+        self._see(x, y, split if validation_data is None else 0)
         if isinstance(validation_data, tuple | list):
             vx, *rest = validation_data
             vx, vy = self._check(vx, rest[0] if rest else None, "validation x")
@@ -754,6 +756,16 @@ class ConditionalVAE(UntrackedState, keras.Model):
             self.condition.settle(y, again=False)
         return x, y
 
+    def _see(self, x, y, held_out: float) -> None:
+        """Tell the condition what is trained on, as far as arrays, or what has them, say so.
+
+        Keras holds out the last part of arrays.
+        """
+        if not is_array(x):
+            self.condition.see(getattr(x, "all_conditions", None))
+        elif y is not None:
+            self.condition.see(conditions.take(y, slice(math.floor(len(x) * (1 - held_out)))))
+
     def _labels(self, y) -> Any:
         """The canonical conditions of training examples; None where all may be missing, and is."""
         return None if y is None and self.condition.forgettable else self.condition.prepare(y)
@@ -870,10 +882,10 @@ def _shape(x_shape) -> tuple[int, ...]:
 
 
 def _groups(latent_dim) -> tuple[int, ...]:
-    groups = tuple(np.atleast_1d(latent_dim).tolist())
-    if not groups or any(int(n) != n or n < 1 for n in groups):
+    groups = tuple(errors.whole("latent_dim", n) for n in np.atleast_1d(latent_dim).tolist())
+    if not groups:
         raise ValueError(
-            f"latent_dim: received {latent_dim}, expected a positive whole number, or a list of "
-            "them for several groups."
+            f"latent_dim: received {latent_dim}, expected a whole number, or a list of them for "
+            "several groups."
         )
-    return tuple(int(n) for n in groups)
+    return groups

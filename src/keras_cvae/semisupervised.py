@@ -57,7 +57,7 @@ class Classifier(Part):
         if self.own:
             self.network = body
             check_own_model("classifier", body, "x", self.x_shape, 0, [(self.classes,)])
-            check_linear("classifier", body, "loss")
+            check_linear("classifier", body, "loss", "softmax")
         else:
             self.network = self.body.encoder(self.x_shape)
             self.drop = keras.layers.Dropout(self.dropout)
@@ -260,7 +260,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
                 x = MixedBatches(
                     Split(x[known], y[known]),
                     Split(x[~known]),
-                    batch_size or 32,
+                    32 if batch_size is None else batch_size,
                     labelled,
                     seed=seed,
                     binarize=binarize,
@@ -355,10 +355,12 @@ class MixedBatches(keras.utils.PyDataset):
         self, known: Split, unknown: Split, batch_size, share=0.1, seed=0, binarize="none"
     ):
         super().__init__()
+        batch_size = errors.whole("batch_size", batch_size)
         few = min(max(1, round(share * batch_size)), len(known), max(1, batch_size - 1))
         order: dict[str, Any] = {"shuffle": True, "seed": seed, "binarize": binarize}
         self.known = Batches(known, few, **order)
         self.unknown = Batches(Split(unknown.x), max(1, batch_size - few), **order)
+        self.all_conditions = known.y
         self.part = len(known) / (len(known) + len(unknown))
 
     def __len__(self) -> int:

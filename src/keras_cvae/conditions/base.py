@@ -93,6 +93,9 @@ class Condition(keras.layers.Layer):
     def settle(self, y: Any, again: bool = True) -> None:
         """Take scalings from canonical conditions; with `again` also where there are some."""
 
+    def see(self, y: Any) -> None:
+        """Remember the canonical conditions of training; None: of a stream, which may be any."""
+
     # Inside the step.
 
     def features(self, y):
@@ -139,6 +142,9 @@ class Condition(keras.layers.Layer):
 
     def check_trained(self, y: Any) -> None:
         """Refuse canonical conditions that are missing in a way that training never was.
+
+        Warns:
+            UserWarning: Some are of a class that training never had.
 
         Raises:
             ValueError: Saying what is missing and how to train for it.

@@ -1,5 +1,6 @@
 """One of several classes, or several of them at once."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,7 +72,7 @@ class Categorical(Labelled):
 
     Accepted as y: class numbers `(n,)`, class names `(n,)`, or mixtures `(n, K)` whose rows are
     weights that sum to one ("half a 3, half an 8"). One condition is a number, a name, or a mapping
-    from classes to weights.
+    from classes to weights. Asking for a class that training never had warns.
 
     Args:
         classes: How many classes, or their names. With names, numbers are positions in that list,
@@ -88,6 +89,9 @@ class Categorical(Labelled):
             encoding = "embedding" if len(labels) > MANY else "onehot"
         self.encode_labels(labels, encoding, "onehot", embedding_dim)
         self.dtype_in = "int32"
+        self.seen = self.add_weight(  # which classes were in training
+            (len(labels),), "zeros", name="seen", trainable=False, dtype="float32", autocast=False
+        )
         numeric = all(isinstance(label, int) for label in self.labels)
         self._index_of_number = (
             {label: i for i, label in enumerate(self.labels)}
@@ -107,6 +111,12 @@ class Categorical(Labelled):
             "embedding_dim": self.embedding_dim,
         }
         return super().get_config() | own
+
+    def load_own_variables(self, store):
+        weights = {name: store[name] for name in [*store.keys()]}
+        if len(weights) < len(self.variables):  # an older file does not say what was seen: anything
+            weights[str(len(weights))] = np.ones(self.num_classes, "float32")
+        super().load_own_variables(weights)
 
     def call(self, y):
         if len(y.shape) == 2 and y.shape[-1] == 1:
@@ -195,6 +205,30 @@ class Categorical(Labelled):
         weights = np.zeros((len(y), self.num_classes), "float32")
         weights[np.arange(len(y)), y] = 1.0
         return weights
+
+    def see(self, y):
+        before = ops.convert_to_numpy(self.seen)
+        self.seen.assign(np.maximum(before, 1.0 if y is None else self._among(y)))
+
+    def check_trained(self, y):
+        seen = ops.convert_to_numpy(self.seen) > 0
+        new = np.flatnonzero(self._among(y) & ~seen)
+        if len(new) and seen.any():  # without `fit` nobody looked
+            names = listed(self.names[k] for k in new)
+            warnings.warn(
+                f"In training there was no example of the class {names}, so the model has not "
+                "learned what it is.",
+                stacklevel=4,
+            )
+
+    def _among(self, y: Any) -> np.ndarray:
+        """Which classes there are among canonical conditions, of which some may be missing."""
+        y = np.asarray(y)
+        if y.ndim == 2 and y.shape[1] > 1:
+            return (y > 0).any(axis=0)
+        found = np.zeros(self.num_classes, bool)
+        found[y[(y >= 0) & (y < self.num_classes)].astype(int)] = True
+        return found
 
     def words(self, y):
         if np.ndim(y) == 0:

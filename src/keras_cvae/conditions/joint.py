@@ -229,6 +229,10 @@ class Joint(Condition):
         for name, value in y.items():
             self.parts[name].settle(value, again)
 
+    def see(self, y):
+        for name, part in self.parts.items():
+            part.see(None if y is None else y[name])
+
     def check_trained(self, y):
         for name, value in y.items():
             with self._about(name):

@@ -186,7 +186,11 @@ class Optional(Condition):
         if len(known):
             self.part.settle(known, again)
 
+    def see(self, y):
+        self.part.see(y)
+
     def check_trained(self, y):
+        self.part.check_trained(y)
         if not float(self.seen) and self.lost(y).any():
             raise ValueError(
                 "A condition is missing, but none ever was in training, so the model has not "

@@ -234,7 +234,8 @@ class GenerationNetwork(Part):
             width = self.condition.width
             check_own_model("decoder", body, "z", (self.latent_dim,), width, [shape_out])
             if self.likelihood.link:
-                check_linear("decoder", body, f"{type(self.likelihood).__name__} likelihood")
+                taker = f"{type(self.likelihood).__name__} likelihood"
+                check_linear("decoder", body, taker, self.likelihood.link)
             self.network = body
         else:
             self.network = self.body.decoder(shape_out)
@@ -312,8 +313,8 @@ def check_own_model(role, model, name, shape, features, outputs) -> None:
         )
 
 
-def check_linear(role: str, model: keras.Model, taker: str) -> None:
-    """Refuse a model that squashes what must be logits for the taker.
+def check_linear(role: str, model: keras.Model, taker: str, link: str) -> None:
+    """Refuse a model that squashes what must be logits for the taker, which has its own `link`.
 
     Raises:
         ValueError: The last layer (but for reshaping) has a sigmoid or softmax activation.
@@ -324,8 +325,8 @@ def check_linear(role: str, model: keras.Model, taker: str) -> None:
     activation = getattr(getattr(last, "activation", None), "__name__", "linear")
     if last and activation in ("sigmoid", "softmax"):
         raise ValueError(
-            f"Your {role} ends in a {activation}, but the {taker} takes logits. Give the layer "
-            f"'{last.name}' activation=None."
+            f"Your {role} ends in a {activation}, but the {taker} takes logits and applies the "
+            f"{link} itself. Give the layer '{last.name}' activation=None."
         )
 
 
