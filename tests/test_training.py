@@ -24,7 +24,7 @@ EPOCHS = 12
 DRIVER = """
 import json, sys
 from keras_cvae.config import validated
-from keras_cvae.data import load
+from keras_cvae.data import DataError, load
 from keras_cvae.training import train
 source, settings, out, seconds = sys.argv[1:]
 data = load(source, memory_limit=1)  # decodes a folder batch by batch
@@ -106,8 +106,8 @@ def test_same_seed_same_run_and_another_seed_another(whole, tmp_path):
     ("source", "changes"),
     [
         ("digits", {}),
-        ("digits", {"binarize": "dynamic", "num_samples": 2, "cycles": 2}),
-        ("folder", {"batch_size": 16}),
+        ("digits", {"binarize": "dynamic", "shift": 1, "num_samples": 2, "cycles": 2}),
+        ("folder", {"batch_size": 16, "shift": 2}),
     ],
     ids=["plain", "dynamic", "streamed"],
 )
@@ -225,6 +225,13 @@ def test_vectors_numbers_and_no_condition(rng, tmp_path):
         run = train(data, config, tmp_path / str(i))
         condition = None if y is None else [0.1, 0.2]
         assert run.model().generate(condition, n=3).shape == (3, 5)
+
+
+def test_what_are_no_pictures_cannot_be_moved(rng, tmp_path):
+    data = from_arrays(rng.standard_normal((40, 5)), None)
+    with pytest.raises(DataError, match=r"shift moves pictures .* received x of shape \(5,\)"):
+        train(data, settings(likelihood="gaussian", shift=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_data_set_by_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
