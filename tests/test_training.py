@@ -24,7 +24,7 @@ EPOCHS = 12
 DRIVER = """
 import json, sys
 from keras_cvae.config import validated
-from keras_cvae.data import DataError, load
+from keras_cvae.data import load
 from keras_cvae.training import train
 source, settings, out, seconds = sys.argv[1:]
 data = load(source, memory_limit=1)  # decodes a folder batch by batch
