@@ -19,6 +19,8 @@ import keras
 import numpy as np
 import pytest
 
+import harness
+
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -27,6 +29,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def seeded():
     """The same initial weights and shuffling in every test, whatever ran before."""
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """For modules of small models that run a few steps: a third less time."""
+    harness.compile_quickly(True)
+    yield
+    harness.compile_quickly(False)
 
 
 @pytest.fixture

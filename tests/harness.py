@@ -286,7 +286,7 @@ def trained(part, name, index):
     return before, model, x, y, history
 
 
-def _compile_quickly(quickly: bool):
+def compile_quickly(quickly: bool):
     """Whether JAX leaves out what takes longer than it saves in a step that runs but twice."""
     if keras.backend.backend() == "jax":
         import jax
@@ -301,11 +301,11 @@ class Harness:
 
     @classmethod
     def setup_class(cls):
-        _compile_quickly(True)
+        compile_quickly(True)
 
     @classmethod
     def teardown_class(cls):
-        _compile_quickly(False)
+        compile_quickly(False)
         trained.cache_clear()
 
     def pytest_generate_tests(self, metafunc):

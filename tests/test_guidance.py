@@ -6,6 +6,8 @@ from keras_cvae import ConditionalNormal, Optional
 from keras_cvae.networks import TopDown
 from numerics import numpy
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.fixture
 def model(small, data):

@@ -19,6 +19,8 @@ from keras_cvae import (
     importance,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 X, Z, K, SIGMA = 5, 3, 4, 0.6
 
 

@@ -7,6 +7,8 @@ from keras import ops
 import keras_cvae
 from keras_cvae import MLP, Categorical, Continuous, Joint, Optional, Tags, evaluation
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PETS = ["cat", "dog", "owl"]
 
 
