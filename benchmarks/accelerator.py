@@ -18,6 +18,7 @@ from pathlib import Path
 
 from keras_cvae.config import load_config
 from keras_cvae.data import Batches, Split, load
+from keras_cvae.fastpath import accelerated
 from keras_cvae.training import build_model
 
 # isort: split
@@ -25,23 +26,9 @@ import jax
 import jax.numpy as jnp
 import keras
 
+from training import clock
+
 PRESETS = ("dense", "conv", "strong", "record")
-
-
-class Clock(keras.callbacks.Callback):
-    """Seconds of each epoch."""
-
-    async_safe = True
-
-    def __init__(self):
-        super().__init__()
-        self.seconds = []
-
-    def on_epoch_begin(self, *_, **__):
-        self.began = time.perf_counter()
-
-    def on_epoch_end(self, *_, **__):
-        self.seconds.append(time.perf_counter() - self.began)
 
 
 class Counted:
@@ -54,8 +41,10 @@ class Counted:
     def __init__(self, program):
         self.program, self.compiled = program, {}
 
-    def __call__(self, *args, **static):
-        key = tuple(static.items())
+    def __call__(self, *args, count, **static):
+        given = {} if accelerated() else {"count": count}  # where it is not compiled in
+        key = (*static.items(), None if given else count)
+        static["count"] = count
         if key not in self.compiled:
             self.compiled[key] = self.program.lower(*args, **static).compile()
             if len(self.compiled) == 1:  # a whole batch comes first
@@ -63,7 +52,7 @@ class Counted:
                 shapes = jax.eval_shape(lambda *args: args, *args)
                 with jax.default_device(jax.devices("cpu")[0]):  # XLA counts on the host alone
                     self.flops = _cost(self.program.lower(*shapes, **static), "flops")
-        return self.compiled[key](*args)
+        return self.compiled[key](*args, **given)
 
 
 def _cost(stage, name):
@@ -104,12 +93,13 @@ def trained(preset, data, options):
     model = build_model(config, data)
     y = model.condition.prepare(data.train.y)
     order = {"shuffle": True, "seed": config.seed, "binarize": config.binarize}
+    order |= {"shift": config.shift, "shift_epochs": options.epochs}
     batches = Batches(Split(data.train.x, y), config.batch_size, **order)
     counted = Counted(model._fused.program("train"))
     model._fused._programs["train"] = counted
-    clock = Clock()
-    model.fit(batches, epochs=options.epochs, shuffle=False, verbose=0, callbacks=[clock])
-    return clock.seconds, len(batches), counted, config
+    timer = clock(keras.callbacks.Callback)
+    model.fit(batches, epochs=options.epochs, shuffle=False, verbose=0, callbacks=[timer])
+    return timer.seconds, len(batches), counted, config
 
 
 def main():

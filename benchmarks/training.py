@@ -63,11 +63,11 @@ def keras_fit(x, y, epochs):
         return pixels * keras.losses.binary_crossentropy(true, predicted)
 
     model.compile(keras.optimizers.Adam(RATE), loss=reconstruction)
-    clock = _clock(keras.callbacks.Callback)
+    timer = clock(keras.callbacks.Callback)
     flat = x.reshape(len(x), -1).astype("float32") / 255
     labels = keras.utils.to_categorical(y, CLASSES)
-    model.fit([flat, labels], flat, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[clock])
-    return clock.seconds
+    model.fit([flat, labels], flat, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[timer])
+    return timer.seconds
 
 
 def ours(x, y, epochs, width=WIDTH, batch=BATCH):
@@ -98,12 +98,14 @@ def _fitted(keras, shape, width, epochs, **data):
 
     model = ConditionalVAE((*shape, 1), CLASSES, LATENT, backbone=MLP((width,), "relu"), seed=0)
     model.compile(keras.optimizers.Adam(RATE))
-    clock = _clock(keras.callbacks.Callback)
-    model.fit(**data, epochs=epochs, verbose=0, callbacks=[clock])
-    return clock.seconds
+    timer = clock(keras.callbacks.Callback)
+    model.fit(**data, epochs=epochs, verbose=0, callbacks=[timer])
+    return timer.seconds
 
 
-def _clock(base):
+def clock(base):
+    """A callback of the class `base` that keeps the seconds of each epoch."""
+
     class Clock(base):
         async_safe = True
 
@@ -113,9 +115,9 @@ def _clock(base):
         def on_epoch_end(self, *_, **__):
             self.seconds.append(time.perf_counter() - self.began)
 
-    clock = Clock()
-    clock.seconds = []
-    return clock
+    timer = Clock()
+    timer.seconds = []
+    return timer
 
 
 def first_step(x, y, epochs):
@@ -192,7 +194,7 @@ def pythae_vae(x, y, epochs, flush=False):
 
     torch.set_flush_denormal(flush)
     images = torch.from_numpy(x[:, None].astype("float32") / 255)
-    clock = _clock(TrainingCallback)
+    timer = clock(TrainingCallback)
     with tempfile.TemporaryDirectory() as folder:
         settings = BaseTrainerConfig(
             output_dir=folder,
@@ -205,10 +207,10 @@ def pythae_vae(x, y, epochs, flush=False):
             VAEConfig(input_dim=(1, *x.shape[1:]), latent_dim=16, reconstruction_loss="bce")
         )
         trainer = BaseTrainer(
-            model, BaseDataset(images, torch.zeros(len(x))), None, settings, callbacks=[clock]
+            model, BaseDataset(images, torch.zeros(len(x))), None, settings, callbacks=[timer]
         )
         trainer.train()
-    return clock.seconds
+    return timer.seconds
 
 
 def pythae_flush(x, y, epochs):

@@ -10,6 +10,7 @@ The only module that imports a backend.
 """
 
 import contextlib
+import functools
 import math
 import os
 import time
@@ -330,6 +331,7 @@ def flush_denormals() -> None:
 # The device
 
 
+@functools.cache
 def accelerated() -> bool:
     """Whether the backend computes on a GPU or TPU: few large kernels there, caches on a CPU."""
     if keras.backend.backend() == "jax":
