@@ -36,18 +36,15 @@ test-backends: $(BACKENDS)/ready  ## The model's tests on PyTorch and TensorFlow
 	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(CORE_TESTS)
 	KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest tests/test_across_backends.py
 
-CORE_TESTS := tests/test_distributions.py tests/test_likelihoods.py tests/test_priors.py \
-	tests/test_objectives.py tests/test_networks.py tests/test_model.py tests/test_importance.py \
-	tests/test_sampling.py
+CORE_TESTS := tests/probability tests/networks tests/models/test_model.py tests/inference/test_importance.py \
+	tests/inference/test_drawing.py
 
 test-backends-more: $(BACKENDS)/ready  ## What takes too long for every change.
 	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(MORE_TESTS)
 	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(MORE_TESTS)
 
-MORE_TESTS := tests/test_conditions.py tests/test_optional.py tests/test_joint.py \
-	tests/test_guidance.py tests/test_topdown.py tests/test_image_condition.py \
-	tests/test_signal_condition.py tests/test_evaluation.py tests/test_completion.py \
-	tests/test_semisupervised.py
+MORE_TESTS := tests/conditions tests/inference/test_guidance.py tests/models/test_topdown.py \
+	tests/evaluation tests/models/test_completion.py tests/models/test_semisupervised.py
 
 test-slow: $(VENV)/ready  ## Trainings of minutes on the real MNIST.
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m slow

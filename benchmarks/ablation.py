@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 import keras_cvae
-from keras_cvae import evaluation, training
-from keras_cvae.config import load_config
+from keras_cvae.evaluation import bound, prepare
+from keras_cvae.runs import build
+from keras_cvae.runs.config import load_config
 
 DENSE = {"binarize": "dynamic", "units": (500, 500), "batch_size": 200, "latent_dim": 48}
 PLAIN = DENSE | {"prior": "standard", "groups": 1}
@@ -71,14 +72,14 @@ ROWS = {
 def score(data, settings, epochs, images, folder) -> dict:
     """Train in `folder` and estimate -log p(x|y)."""
     config = load_config(epochs=epochs, **settings)
-    loaded = training.load_data(data, config)
+    loaded = build.load_data(data, config)
     start = time.monotonic()
     model = keras_cvae.train(loaded, config, folder, overwrite=True).model()
     seconds = time.monotonic() - start
     test = loaded.test.spread(images)
-    x = evaluation.prepared(model, test, "dynamic")
+    x = prepare.prepared(model, test, "dynamic")
     estimate = model.log_prob(x, test.y, num_samples=200)
-    elbo = evaluation.bound(model, x, test.y)
+    elbo = bound.bound(model, x, test.y)
     return {
         "nats": -estimate.mean,
         "elbo": -float(elbo.elbo.mean()),

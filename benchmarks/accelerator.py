@@ -16,10 +16,12 @@ import statistics
 import time
 from pathlib import Path
 
-from keras_cvae.config import load_config
-from keras_cvae.data import Batches, Split, load
-from keras_cvae.fastpath import accelerated
-from keras_cvae.training import build_model
+from keras_cvae.backend import accelerated
+from keras_cvae.data.batches import Batches
+from keras_cvae.data.containers import Split
+from keras_cvae.data.sources import load
+from keras_cvae.runs.build import build_model
+from keras_cvae.runs.config import load_config
 
 # isort: split
 import jax

@@ -17,20 +17,21 @@ import numpy as np
 
 import keras_cvae
 from ablation import GROUPS
-from keras_cvae import evaluation, training
-from keras_cvae.config import load_config
-from keras_cvae.evaluation import Judge
+from keras_cvae.evaluation import likeness, prepare
+from keras_cvae.evaluation.judge import Judge
+from keras_cvae.runs import build
+from keras_cvae.runs.config import load_config
 
 
 def judged(judge, draws, asked, test, real):
     """The figures of one set of draws."""
     seen = judge.features(draws)
     student = Judge(draws.shape[1:], 10).fit(draws, asked)
-    shape = evaluation.diversity(real, seen)
+    shape = likeness.diversity(real, seen)
     return {
         "on-label": 100 * judge.accuracy(draws, asked),
         "TSTR": 100 * student.accuracy(test.x, test.y),
-        "Fréchet": evaluation.frechet_distance(seen, real),
+        "Fréchet": likeness.frechet_distance(seen, real),
         "precision": 100 * shape["precision"],
         "recall": 100 * shape["recall"],
     }
@@ -49,17 +50,17 @@ def main():
     judge = None
     for dropout in (0.0, options.dropout):
         config = load_config(epochs=options.epochs, **GROUPS | {"label_dropout": dropout})
-        data = training.load_data(options.data, config)
+        data = build.load_data(options.data, config)
         if judge is None:
             judge = Judge(data.train.x.shape[1:], 10).fit(data.train.x, data.train.y)
             real = judge.features(data.test.x)
         with tempfile.TemporaryDirectory() as folder:
             model = keras_cvae.train(data, config, Path(folder) / "run").model()
         few = data.test.spread(options.images)
-        nats = model.log_prob(evaluation.prepared(model, few, "dynamic"), few.y, num_samples=200)
+        nats = model.log_prob(prepare.prepared(model, few, "dynamic"), few.y, num_samples=200)
         print(f"label dropout {dropout}: -log p(x|y) {-nats.mean:.2f} nats", flush=True)
         for weight in options.weights if dropout else [1.0]:
-            draws = evaluation.drawn(model, asked, len(asked), 0, guidance=weight)
+            draws = prepare.drawn(model, asked, len(asked), 0, guidance=weight)
             found = judged(judge, draws, asked, data.test, real)
             words = "  ".join(f"{name} {value:.1f}" for name, value in found.items())
             print(f"  guidance {weight:3}:  {words}", flush=True)

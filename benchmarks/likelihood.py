@@ -36,7 +36,8 @@ def data(images):
 def ours(images, samples):
     import jax
 
-    from keras_cvae import MLP, ConditionalVAE, importance
+    from keras_cvae import MLP, ConditionalVAE
+    from keras_cvae.inference import steps
 
     x = data(images)
     model = ConditionalVAE((28, 28, 1), latent_dim=LATENT, backbone=MLP((HIDDEN,)), seed=0)
@@ -44,7 +45,7 @@ def ours(images, samples):
     estimated = seconds(lambda: model.log_prob(x, num_samples=samples))
 
     rng = np.random.default_rng(0)
-    rows = importance.decoded_at_once(model)
+    rows = steps.decoded_at_once(model)
     shapes = ((rows, LATENT), (LATENT, HIDDEN), (HIDDEN, PIXELS))
     z, first, second = (rng.standard_normal(shape, "float32") for shape in shapes)
     product = jax.jit(lambda z, first, second: (z @ first) @ second)

@@ -25,10 +25,13 @@ from pathlib import Path
 import numpy as np
 
 import keras_cvae as kc
-from keras_cvae import evaluation, masks, plots
-from keras_cvae.config import load_config
-from keras_cvae.data import CompletionBatches, load
-from keras_cvae.training import build_model
+from keras_cvae import masks
+from keras_cvae.data.batches import CompletionBatches
+from keras_cvae.data.sources import load
+from keras_cvae.evaluation import bound
+from keras_cvae.figures import sheets, writing
+from keras_cvae.runs.build import build_model
+from keras_cvae.runs.config import load_config
 
 # isort: split
 import keras
@@ -109,11 +112,11 @@ def scores(model, row, x, seed):
     prior = of(model.log_prob(x, x, 500, seed, proposal="prior"))
     if row == "gsnn":
         return found | {"prior_500": prior}
-    bound = -evaluation.bound(model, x, x, seed=seed).elbo
+    bounds = -bound.bound(model, x, x, seed=seed).elbo
     return found | {
         "is_100": of(model.log_prob(x, x, 100, seed)),
         "is_500": of(model.log_prob(x, x, 500, seed)),
-        "bound": [float(bound.mean()), float(bound.std(ddof=1) / np.sqrt(len(x)))],
+        "bound": [float(bounds.mean()), float(bounds.std(ddof=1) / np.sqrt(len(x)))],
         "prior_500": prior,
     }
 
@@ -183,8 +186,8 @@ def picture(options, data, quadrants, target, examples=8, n=10):
     given = np.where(masks.known(mask, SHAPE), x, 0.5)
     columns = [given[:, None], x[:, None], blur[:, None], drawn.reshape(examples, n, *SHAPE)]
     labels = ["input", "truth", "baseline", *[""] * n]
-    figure = plots.image_grid(np.concatenate(columns, axis=1), column_labels=labels)
-    plots.save(figure, folder / f"{target}-{quadrants}.png")
+    figure = sheets.image_grid(np.concatenate(columns, axis=1), column_labels=labels)
+    writing.save(figure, folder / f"{target}-{quadrants}.png")
 
 
 def main():

@@ -25,7 +25,9 @@ PNGS = 2000
 def ours(images):
     import jax
 
-    from keras_cvae import MLP, ConditionalVAE, importance, plots
+    from keras_cvae import MLP, ConditionalVAE
+    from keras_cvae.figures import writing
+    from keras_cvae.inference import steps
 
     model = ConditionalVAE((28, 28, 1), latent_dim=LATENT, backbone=MLP((HIDDEN,)), seed=0)
 
@@ -35,14 +37,14 @@ def ours(images):
     def write():
         with tempfile.TemporaryDirectory() as folder:
             for i, image in enumerate(draw(PNGS)):
-                plots.save_image(image, Path(folder) / f"{i:05}.png")
+                writing.save_image(image, Path(folder) / f"{i:05}.png")
 
     z = np.random.default_rng(0).standard_normal((images, LATENT), "float32")
 
     def predict(n=images):
         return model.decoder.predict({"z": z[:n]}, batch_size=256, verbose=0)
 
-    rng, rows = np.random.default_rng(0), importance.decoded_at_once(model)
+    rng, rows = np.random.default_rng(0), steps.decoded_at_once(model)
     shapes = ((rows, LATENT), (LATENT, HIDDEN), (HIDDEN, PIXELS))
     parts = [jax.device_put(rng.standard_normal(shape, "float32")) for shape in shapes]
     product = jax.jit(lambda z, first, second: (z @ first) @ second)

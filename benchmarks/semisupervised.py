@@ -28,8 +28,11 @@ from pathlib import Path
 import numpy as np
 
 import keras_cvae as kc
-from keras_cvae.data import Batches, Split, load
-from keras_cvae.semisupervised import UNKNOWN, Classifier
+from keras_cvae.data.batches import Batches
+from keras_cvae.data.containers import Split
+from keras_cvae.data.mixed import UNKNOWN
+from keras_cvae.data.sources import load
+from keras_cvae.models.semisupervised import Classifier
 
 # isort: split
 import keras

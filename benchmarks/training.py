@@ -79,7 +79,8 @@ def ours(x, y, epochs, width=WIDTH, batch=BATCH):
     prepare_command()
     import keras
 
-    from keras_cvae.data import Batches, Split
+    from keras_cvae.data.batches import Batches
+    from keras_cvae.data.containers import Split
 
     batches = Batches(Split(x[..., None], y), batch, shuffle=True)
     return _fitted(keras, x.shape[1:], width, epochs, x=batches, shuffle=False)

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from keras import optimizers
 
-from keras_cvae.evaluation import calibration
+from keras_cvae.evaluation.calibration import calibration
 
 NAMES = ["frequency / Hz", "decay time / s"]
 LOW, HIGH = np.array([1.0, 0.05]), np.array([6.0, 2.0])

@@ -15,33 +15,33 @@ import numpy as np
 from keras import ops
 
 import keras_cvae
-from keras_cvae import masks, objectives, priors
-from keras_cvae.conditions import (
-    CONDITIONS,
-    Categorical,
-    Continuous,
-    Encoded,
-    Joint,
-    KnownPart,
-    Optional,
-    Periodic,
-    Tags,
-    Unconditional,
-)
-from keras_cvae.likelihoods import (
-    LIKELIHOODS,
-    Bernoulli,
-    Bounded,
-    CategoricalValues,
-    CausalBernoulli,
-    ContinuousBernoulli,
-    DiscretizedLogistic,
-    Gaussian,
-    Masked,
-)
-from keras_cvae.networks import BACKBONES, MLP, Baseline, Conv, Image, Signal, TopDown
-from keras_cvae.networks.parts import PARTS
-from keras_cvae.objectives import OBJECTIVES, SCHEDULES
+from keras_cvae import masks
+from keras_cvae.conditions.base import CONDITIONS, Unconditional
+from keras_cvae.conditions.categorical import Categorical
+from keras_cvae.conditions.encoded import Encoded
+from keras_cvae.conditions.image import Image
+from keras_cvae.conditions.joint import Joint
+from keras_cvae.conditions.known import KnownPart
+from keras_cvae.conditions.numbers import Continuous, Periodic
+from keras_cvae.conditions.optional import Optional
+from keras_cvae.conditions.signal import Signal
+from keras_cvae.conditions.tags import Tags
+from keras_cvae.models.baseline import Baseline
+from keras_cvae.models.parts import PARTS
+from keras_cvae.networks.backbone import BACKBONES
+from keras_cvae.networks.conv import Conv
+from keras_cvae.networks.mlp import MLP
+from keras_cvae.networks.topdown import TopDown
+from keras_cvae.probability import objectives, priors, schedules
+from keras_cvae.probability.likelihoods.base import LIKELIHOODS
+from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
+from keras_cvae.probability.likelihoods.causal import CausalBernoulli
+from keras_cvae.probability.likelihoods.discrete import CategoricalValues
+from keras_cvae.probability.likelihoods.gaussian import Bounded, Gaussian
+from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
+from keras_cvae.probability.likelihoods.masked import Masked
+from keras_cvae.probability.objectives import OBJECTIVES
+from keras_cvae.probability.schedules import SCHEDULES
 
 BATCH = 4
 HALF = [1, 1, 1, 0, 0, 0]  # what is known of x
@@ -178,9 +178,9 @@ CASES = {
         "gsnn": [lambda: {"objective": objectives.GSNN(2), "prior": "conditional"}],
     },
     "beta schedule": {
-        "warmup": [lambda: {"objective": objectives.ELBO(objectives.Warmup(4, final=0.5))}],
+        "warmup": [lambda: {"objective": objectives.ELBO(schedules.Warmup(4, final=0.5))}],
         "cyclical": [
-            lambda: {"objective": objectives.ELBO(objectives.Cyclical(4, ramp=0.2, final=2.0))}
+            lambda: {"objective": objectives.ELBO(schedules.Cyclical(4, ramp=0.2, final=2.0))}
         ],
     },
     "part": {

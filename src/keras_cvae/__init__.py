@@ -19,19 +19,19 @@ with suppress(ImportError) if _command else nullcontext():
     choose_backend()
 
 _EXPORTS = {
-    "ConditionalVAE": "model",
-    "load": "model",
-    "SemiSupervisedCVAE": "semisupervised",
-    "Bernoulli": "likelihoods",
-    "CausalBernoulli": "likelihoods",
-    "ContinuousBernoulli": "likelihoods",
-    "DiscretizedLogistic": "likelihoods",
-    "Gaussian": "likelihoods",
-    "Bounded": "likelihoods",
-    "CategoricalValues": "likelihoods",
-    "Masked": "likelihoods",
-    "StandardNormal": "priors",
-    "ConditionalNormal": "priors",
+    "ConditionalVAE": "models.cvae",
+    "load": "models.io",
+    "SemiSupervisedCVAE": "models.semisupervised",
+    "Bernoulli": "probability.likelihoods",
+    "CausalBernoulli": "probability.likelihoods",
+    "ContinuousBernoulli": "probability.likelihoods",
+    "DiscretizedLogistic": "probability.likelihoods",
+    "Gaussian": "probability.likelihoods",
+    "Bounded": "probability.likelihoods",
+    "CategoricalValues": "probability.likelihoods",
+    "Masked": "probability.likelihoods",
+    "StandardNormal": "probability.priors",
+    "ConditionalNormal": "probability.priors",
     "Unconditional": "conditions",
     "KnownPart": "conditions",
     "Categorical": "conditions",
@@ -41,22 +41,22 @@ _EXPORTS = {
     "Encoded": "conditions",
     "Optional": "conditions",
     "Joint": "conditions",
-    "Image": "networks",
-    "Signal": "networks",
+    "Image": "conditions",
+    "Signal": "conditions",
     "MLP": "networks",
     "Conv": "networks",
-    "Baseline": "networks",
+    "Baseline": "models.baseline",
     "TopDown": "networks",
-    "ELBO": "objectives",
-    "IWAE": "objectives",
-    "DReG": "objectives",
-    "Hybrid": "objectives",
-    "GSNN": "objectives",
-    "Warmup": "objectives",
-    "Cyclical": "objectives",
-    "RunConfig": "config",
-    "train": "training",
-    "load_data": "data",
+    "ELBO": "probability.objectives",
+    "IWAE": "probability.objectives",
+    "DReG": "probability.objectives",
+    "Hybrid": "probability.objectives",
+    "GSNN": "probability.objectives",
+    "Warmup": "probability.schedules",
+    "Cyclical": "probability.schedules",
+    "RunConfig": "runs.config",
+    "train": "runs.train",
+    "load_data": "data.sources",
 }
 __all__ = sorted(_EXPORTS)
 
@@ -74,5 +74,5 @@ def __dir__():
 # `keras.saving.load_model` finds a class only once its module is imported. The command alone waits:
 # `cvae --help` and Tab completion must not take the seconds that importing Keras does.
 if not _command:
-    import keras_cvae.model
-    import keras_cvae.semisupervised  # noqa: F401
+    import keras_cvae.models.cvae
+    import keras_cvae.models.semisupervised  # noqa: F401

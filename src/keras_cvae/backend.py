@@ -1,5 +1,6 @@
 """Which Keras backend runs: the user's choice, or JAX where there is none."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 _PACKAGES = {"jax": "jax", "torch": "torch", "tensorflow": "tensorflow", "openvino": "openvino"}
+
 
 # What Keras itself writes to keras.json on its first import; nobody chose that.
 _WRITTEN_BY_KERAS = {
@@ -92,3 +94,45 @@ def _configured() -> str | None:
     if not isinstance(config, dict) or config == _WRITTEN_BY_KERAS:
         return None
     return config.get("backend")
+
+
+class UntrackedState:
+    """A mixin for models whose steps are short: one attribute of theirs holds no layers.
+
+    On JAX, Keras keeps the state of training here at every step, and would search all of it.
+    """
+
+    def __setattr__(self, name, value):
+        if name == "_jax_state":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+
+def flush_denormals() -> None:
+    """On PyTorch, for the process: count numbers below 1e-38 as 0; Adam's state is full of them.
+
+    CPUs take many times as long for them; XLA and TensorFlow flush them anyhow.
+    """
+    import keras
+
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_flush_denormal(True)
+
+
+@functools.cache
+def accelerated() -> bool:
+    """Whether the backend computes on a GPU or TPU: few large kernels there, caches on a CPU."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return False

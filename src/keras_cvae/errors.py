@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 
+class DataError(ValueError):
+    """Data that cannot be used; the message says what came, what was expected and what to do."""
+
+
 def nearest(name: object, known: Iterable[object]) -> str:
     """Return " Did you mean 'x'?" for the closest known name, or an empty string."""
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)

@@ -12,20 +12,30 @@ from keras_cvae.errors import listed, nearest
 
 RANDOM = "random"
 
+
 _QUADRANTS = {  # name -> (lower half, right half)
     "top-left": (0, 0),
     "top-right": (0, 1),
     "bottom-left": (1, 0),
     "bottom-right": (1, 1),
 }
+
+
 _KNOWN: dict[str, tuple[str, ...]] = {name: (name,) for name in _QUADRANTS}
+
+
 _KNOWN |= {
     half: tuple(q for q in _QUADRANTS if half in q.split("-"))
     for half in ("top", "bottom", "left", "right")
 }
+
+
 _KNOWN |= {f"all-but-{name}": tuple(q for q in _QUADRANTS if q != name) for name in _QUADRANTS}
 
+
 NAMES = tuple(_KNOWN)
+
+
 PROTOCOL = {1: "bottom-left", 2: "left", 3: "all-but-bottom-right"}  # Pyro's 1, 2, 3 quadrants
 
 

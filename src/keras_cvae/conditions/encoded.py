@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.conditions.base import CONDITIONS, Condition, array, as_float32
+from keras_cvae.conditions.base import CONDITIONS, Condition
+from keras_cvae.conditions.read import array, as_float32
 
 
 @CONDITIONS.register("encoded")

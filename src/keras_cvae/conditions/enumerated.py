@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_cvae.conditions.base import Condition, count, take
+from keras_cvae.conditions.base import Condition
 from keras_cvae.conditions.joint import Joint
 from keras_cvae.conditions.optional import classes_of
 from keras_cvae.errors import listed
+from keras_cvae.trees import count, take
 
 
 def enumerated(

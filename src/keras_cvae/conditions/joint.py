@@ -9,9 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.conditions.base import CONDITIONS, Condition, count, get, repeat
+from keras_cvae.conditions.base import CONDITIONS, Condition, get
 from keras_cvae.conditions.optional import Optional, check_rate
 from keras_cvae.errors import listed, nearest
+from keras_cvae.trees import count, repeat
 
 
 @CONDITIONS.register("joint")

@@ -9,7 +9,8 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import masks
-from keras_cvae.conditions.base import CONDITIONS, Condition, as_float32
+from keras_cvae.conditions.base import CONDITIONS, Condition
+from keras_cvae.conditions.read import as_float32
 
 
 @CONDITIONS.register("known_part")

@@ -6,8 +6,9 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import errors
-from keras_cvae.conditions.base import CONDITIONS, Condition, array, as_float32
-from keras_cvae.scaling import Standardised
+from keras_cvae.conditions.base import CONDITIONS, Condition
+from keras_cvae.conditions.read import array, as_float32
+from keras_cvae.probability.bijections import Standardised
 
 
 class Numbers(Condition):

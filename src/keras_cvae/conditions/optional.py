@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.conditions.base import CONDITIONS, Condition, get, is_nothing
+from keras_cvae.conditions.base import CONDITIONS, Condition, get
 from keras_cvae.conditions.categorical import Categorical
+from keras_cvae.conditions.read import is_nothing
 
 
 @CONDITIONS.register("optional")

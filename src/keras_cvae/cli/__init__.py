@@ -1,0 +1,1 @@
+"""The command `cvae`: parse, then call the Python API."""

@@ -1,0 +1,236 @@
+"""`cvae generate`, `cvae restyle`, `cvae complete`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_cvae import masks
+from keras_cvae.cli.app import UsageError, app, err, out
+from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature, starting
+from keras_cvae.cli.shared import (
+    check_output,
+    counted,
+    images_only,
+    open_run,
+    progress_bar,
+    read_conditions,
+    show,
+    write_arrays,
+    write_drawn,
+)
+
+
+@app.command()
+def generate(
+    run: RunFolder,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--condition",
+            "-c",
+            help="A class, a mixture (3:0.5,8:0.5) or numbers; named ones as age=30,class=cat, "
+            "where what is left out is unknown. Repeat for several; leave out for all classes.",
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many for each condition.")] = 8,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="A .png, an .npz, or a folder of PNGs. None: shown here."),
+    ] = None,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw x from p(x|z,y) instead of showing its mean.")
+    ] = False,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="How strongly the condition shows: 1 is the model's, 2 exaggerates; for runs with "
+            "--label-dropout.",
+        ),
+    ] = 1.0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw new examples of what you ask for."""
+    if output is not None:
+        check_output(output, (".png", ".npz", ""), overwrite)
+    elif as_json:
+        raise UsageError("--json says which files were written. Expected -o FILE with it.")
+    model = open_run(run).model()
+    if output is None or output.suffix.lower() != ".npz":
+        images_only(model, "Use -o FILE.npz to save it.")
+
+    import numpy as np
+
+    conditions, names = read_conditions(model, condition)
+    drawn = [
+        model.generate(
+            y, n, temperature, seed, output="sample" if sample else "mean", guidance=guidance
+        )
+        for y in progress_bar(conditions, total=len(conditions), description="Drawing")
+    ]
+    x, labels = np.concatenate(drawn), np.repeat(names, n)
+    if output is None:
+        for name, images in zip(names, drawn, strict=True):
+            out.print(f"{name}:" if name else "")
+            show(images)
+        return
+    written = write_drawn(model, x, labels, n, output)
+    if as_json:
+        print(json.dumps({"files": [str(p) for p in written], "labels": labels.tolist()}))
+    else:
+        out.print(f"{len(x)} drawn, written to {output}")
+
+
+@app.command()
+def restyle(
+    run: RunFolder,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of one example.")],
+    to: Annotated[list[str], typer.Option(help="What it becomes. Repeat for several.")],
+    is_a: Annotated[
+        str | None, typer.Option("--from", help="What it is. Left out: the model reads it.")
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="The picture is dark on light, the data light on dark.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--out", help="A .png file.")] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """The same handwriting, another digit: encode an image, decode it as something else."""
+    import numpy as np
+
+    from keras_cvae.conditions.base import Unconditional
+    from keras_cvae.conditions.joint import Joint
+    from keras_cvae.data.images import read_image
+    from keras_cvae.figures import sheets, writing
+
+    if output is not None:
+        check_output(output, (".png",), overwrite)
+    model = open_run(run).model()
+    images_only(model, "Restyling needs pictures.")
+    if isinstance(model.condition, Unconditional):
+        raise UsageError("This run has no condition, so there is nothing to restyle to.")
+    x = read_image(image, model.x_shape)[None]
+    x = 1.0 - x if invert else x
+    targets = [model.condition.parse(text) for text in to]
+    source = model.condition.parse(is_a) if is_a is not None else _read(model, x)
+    if isinstance(source, dict) and isinstance(model.condition, Joint):
+        targets = [source | target for target in targets]  # only what is named changes
+    restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
+    is_a = str(source) if is_a is None else is_a
+    labels = [f"{is_a} (yours)", *to]
+    if output is not None:
+        writing.save(
+            sheets.image_grid(np.concatenate([x, restyled])[None], column_labels=labels), output
+        )
+    if as_json:
+        print(json.dumps({"from": is_a, "to": to, "file": output and str(output)}))
+        return
+    show(np.concatenate([x, restyled]), labels)
+    if output is not None:
+        out.print(f"Written to {output}")
+
+
+@app.command()
+def complete(
+    run: RunFolder,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of one example.")],
+    known: Annotated[
+        str | None,
+        typer.Option(
+            help="What is known: bottom-left, left, all-but-bottom-right, ..., random, or a "
+            "picture that is white there. Default: what the run was trained with.",
+            autocompletion=starting((*masks.NAMES, masks.RANDOM)),
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many completions.")] = 10,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--out", help="A .png or an .npz. None: shown here.")
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="The picture is dark on light, the data light on dark.")
+    ] = False,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw x from p(x|z,y) instead of showing its mean.")
+    ] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Complete a picture of which a part is known, several ways; that part stays as it is."""
+    if output is not None:
+        check_output(output, (".png", ".npz"), overwrite)
+    elif as_json:
+        raise UsageError("--json says which file was written. Expected -o FILE with it.")
+    model = open_run(run).model()
+    if not model.condition.knows_part:
+        raise UsageError(
+            "This run draws what its condition asks for; it completes nothing. Train one that does "
+            "with: cvae train DATA --task complete"
+        )
+    images_only(model, "Completing needs pictures.")
+
+    import numpy as np
+
+    from keras_cvae.data.images import read_image
+    from keras_cvae.figures import sheets, writing
+
+    mask = model.condition.fixed
+    if known is None and mask is None:
+        raise UsageError("This run completes from any part. Say which is known with --known.")
+    if known == masks.RANDOM:
+        mask = masks.random(1, model.x_shape, np.random.default_rng(seed))[0]
+    elif known is not None and Path(known).suffix:
+        mask = read_image(known, (*model.x_shape[:2], 1)) > 0.5
+    elif known is not None:
+        mask = masks.known(known, model.x_shape)
+    if mask.all():
+        raise UsageError(f"'{known}' says that all is known. Expected black where it is not.")
+    x = read_image(image, model.x_shape)[None]
+    _say_if_stretched(image, model.x_shape)
+    x = 1.0 - x if invert else x
+    kind = "sample" if sample else "mean"
+    drawn = model.complete(x, mask, n, seed, temperature=temperature, output=kind)
+    shown = np.concatenate([np.where(masks.known(mask, model.x_shape), x, 0.5), drawn])
+    labels = ["known", *map(str, range(1, n + 1))]
+    if output is None:
+        show(shown, labels)
+    elif output.suffix.lower() == ".npz":
+        write_arrays(output, x=drawn)
+    else:
+        writing.save(sheets.image_grid(shown[None], column_labels=labels), output)
+    if as_json:
+        print(json.dumps({"file": str(output), "completions": n}))
+    elif output is not None:
+        out.print(f"{counted(n, 'completion')}, written to {output}")
+
+
+def _say_if_stretched(image: Path, x_shape: tuple[int, ...]) -> None:
+    from PIL import Image
+
+    with Image.open(image) as file:
+        size = file.size
+    if size[0] * x_shape[0] != size[1] * x_shape[1]:
+        err.print(
+            f"'{image}' is {size[0]}x{size[1]}, not of the shape of the run's pictures "
+            f"({x_shape[1]}x{x_shape[0]}): stretched to fit.",
+            soft_wrap=True,
+        )
+
+
+def _read(model: Any, x: Any) -> str:
+    from keras_cvae.conditions.optional import classes_of
+
+    classes = classes_of(model.condition)
+    if classes is None:
+        raise UsageError("Say what the picture is with --from; only classes can be read from it.")
+    p = model.classify(x)[0]
+    best = int(p.argmax())
+    err.print(f"Read as a {classes.names[best]} ({p[best]:.0%}); --from says otherwise.")
+    return classes.names[best]

@@ -1,0 +1,132 @@
+"""`cvae plot`, `cvae info`, `cvae presets`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from keras_cvae.cli.app import app, out
+from keras_cvae.cli.flags import AsJson, RunFolder, Seed, Temperature
+from keras_cvae.cli.shared import in_words, open_run, progress_bar
+from keras_cvae.runs.config import presets
+
+Kind = Literal[
+    "samples",
+    "defaults",
+    "latent",
+    "manifold",
+    "transition",
+    "reconstructions",
+    "completions",
+    "history",
+    "all",
+]
+
+
+@app.command()
+def plot(
+    run: RunFolder,
+    kind: Annotated[Kind, typer.Argument(help="What to draw.")] = "all",
+    condition: Annotated[
+        str | None, typer.Option("--condition", "-c", help="Only this one, in the manifold.")
+    ] = None,
+    grid: Annotated[
+        Literal["linear", "quantile"],
+        typer.Option(help="Of the manifold: -1.5 .. 1.5, or 5 %..95 %."),
+    ] = "linear",
+    form: Annotated[
+        Literal["png", "pdf", "svg"], typer.Option("--format", help="Of the figures.")
+    ] = "png",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--out", help="A folder. Default: RUN/pictures.")
+    ] = None,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Draw pictures of a run: samples, the latent plane, morphs, reconstructions, history."""
+    opened = open_run(run)
+
+    from keras_cvae.figures.of_runs import draw
+
+    written = draw(
+        opened,
+        kind,
+        out=output,
+        condition=condition,
+        grid=grid,
+        temperature=temperature,
+        seed=seed,
+        suffix=f".{form}",
+        progress=progress_bar,
+    )
+    if as_json:
+        print(json.dumps([str(path) for path in written]))
+    else:
+        for path in written:
+            out.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def info(
+    what: Annotated[str, typer.Argument(metavar="RUN|DATA", help="A run folder, or data.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a run or a data set holds."""
+    if (Path(what) / "run.json").is_file():
+        about = _about_run(open_run(Path(what)))
+    else:
+        from keras_cvae.data.sources import load
+
+        about = load(what, progress=progress_bar).describe()
+    if as_json:
+        print(json.dumps(about))
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name, value in about.items():
+        table.add_row(name.replace("_", " "), in_words(value))
+    out.print(table)
+
+
+def _about_run(run: Any) -> dict[str, Any]:
+    history = run.history()
+    done = len(history.get("loss", []))
+    about: dict[str, Any] = {
+        "run": str(run.folder),
+        "data": run.source,
+        "state": "complete" if run.complete else f"stopped after {done} epochs; --resume goes on",
+        "metrics": run.metrics(),
+        "settings": run.config.model_dump(),
+    }
+    if run.complete:
+        model = run.model()
+        about["x_shape"] = list(model.x_shape)
+        about["condition"] = _about_condition(model.condition)
+        about["weights"] = int(model.count_params())
+    return about
+
+
+def _about_condition(condition: Any) -> Any:
+    from keras_cvae.conditions.joint import Joint
+    from keras_cvae.conditions.optional import classes_of
+
+    if isinstance(condition, Joint):
+        return {name: part.summary() for name, part in condition.parts.items()}
+    classes = classes_of(condition)
+    return list(classes.names) if classes else condition.summary()
+
+
+@app.command("presets")
+def list_presets(as_json: AsJson = False) -> None:
+    """List the presets with what to expect of each."""
+    known = presets().values()
+    if as_json:
+        print(json.dumps([preset.model_dump() for preset in known]))
+        return
+    for preset in known:
+        out.print(Text.assemble((preset.name, "bold"), f"  {preset.summary}"))
+        out.print(f"    {preset.command}", style="cyan")
+        out.print(f"    {preset.score}; {preset.time} on {preset.hardware}\n", style="dim")

@@ -1,0 +1,34 @@
+"""The command `cvae`."""
+
+import os
+import sys
+import warnings
+
+from rich.text import Text
+
+from keras_cvae.backend import choose_backend, prepare_command
+from keras_cvae.cli import draw, look, measure, train  # noqa: F401  each registers its commands
+from keras_cvae.cli.app import UsageError, app, err
+from keras_cvae.cli.shared import warn
+
+
+def main() -> None:
+    """Run the command; an error of the user's is one message, not a traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.showwarning = warn
+    try:
+        choose_backend()
+        prepare_command()
+        app(prog_name="cvae")
+    except SystemExit as end:
+        if end.code != 130:
+            raise
+        # A step may still run in a thread of the backend: ending Python under it can crash.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
+    except (UsageError, ValueError, OSError, ImportError, ArithmeticError) as error:
+        if os.environ.get("KERAS_CVAE_TRACEBACK"):
+            raise
+        err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+        sys.exit(1)

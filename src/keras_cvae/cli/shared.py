@@ -1,0 +1,161 @@
+"""What the commands share."""
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+from rich.text import Text
+
+from keras_cvae.cli.app import UsageError, err, out
+
+
+def open_run(folder: Path) -> Any:
+    """Open a run folder."""
+    from keras_cvae.runs.run import Run
+
+    return Run.open(folder)
+
+
+def progress_bar(items: Iterable, total: int | None = None, description: str = "") -> Iterator:
+    """Show a bar on standard error while the items are gone through."""
+    return iter(
+        track(items, total=total, description=description, console=err, transient=True)
+        if err.is_terminal
+        else items
+    )
+
+
+def read_conditions(model: Any, given: list[str] | None) -> tuple[list[Any], list[str]]:
+    """Read the conditions given as text; return them with their names for captions."""
+    from keras_cvae.conditions.base import Unconditional
+    from keras_cvae.conditions.optional import classes_of
+
+    if given:
+        return [model.condition.parse(text) for text in given], given
+    classes = classes_of(model.condition)
+    if classes:
+        return list(classes.names), list(classes.names)
+    if isinstance(model.condition, Unconditional):
+        return [None], [""]
+    if model.condition.knows_part:
+        raise UsageError("This run completes pictures: cvae complete RUN IMAGE.")
+    raise UsageError(
+        f"This run is conditioned on {model.condition.summary()}. Say which with --condition"
+        f" {model.condition.example()}."
+    )
+
+
+def check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:
+    """Refuse an output file of an unknown kind, or one that exists."""
+    if path.suffix.lower() not in suffixes:
+        kinds = ", ".join(s or "a folder" for s in suffixes)
+        raise UsageError(f"Cannot write '{path}'. Expected {kinds}.")
+    if path.exists() and not overwrite and not (path.is_dir() and not any(path.iterdir())):
+        raise UsageError(f"'{path}' exists already. Choose another name, or --overwrite.")
+    parent = path if path.is_dir() else path.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UsageError(f"Cannot write '{path}': the folder '{parent}' is missing or protected.")
+
+
+def write_drawn(model: Any, x: Any, labels: Any, n: int, output: Path) -> list[Path]:
+    """Write drawn x to `output`: arrays, one sheet, or a folder of images; return the files."""
+    from keras_cvae.figures import writing
+
+    if output.suffix.lower() == ".npz":
+        write_arrays(output, x=x, y=labels)
+        return [output]
+    if output.suffix:
+        writing.save_tiles(x, output, columns=n if len(x) > n else None)
+        return [output]
+    output.mkdir(exist_ok=True)
+    paths, counts = [], Counter[str]()
+    for label in labels:
+        name = _safe(label) or "drawn"
+        paths.append(output / f"{name}-{counts[name]:04d}.png")
+        counts[name] += 1
+    for path, image in progress_bar(zip(paths, x, strict=True), len(x), "Writing"):
+        writing.save_image(image, path)
+    return paths
+
+
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Write an `.npz` file."""
+    import numpy as np
+
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    np.savez_compressed(temporary, **arrays)
+    temporary.replace(path)
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-.," else "_" for c in str(name))
+
+
+def images_only(model: Any, instead: str) -> None:
+    """Refuse a model whose x are no pictures."""
+    if len(model.x_shape) != 3 or model.x_shape[-1] not in (1, 3):
+        raise UsageError(f"x has the shape {model.x_shape}, which is no picture. {instead}")
+
+
+def show(images: Any, labels: list[str] | None = None) -> None:
+    """Print images to the terminal, where it is one."""
+    from keras_cvae.figures import terminal
+
+    color = out.is_terminal and "NO_COLOR" not in os.environ
+    width = max(16, min(2 * images.shape[2], 28))
+    fit = max(1, out.width // (width + 2))
+    for start in range(0, len(images), fit):
+        row = slice(start, start + fit)
+        print(
+            terminal.terminal_row(
+                images[row], labels=labels and labels[row], width=width, color=color
+            )
+        )
+
+
+def counted(n: int, what: str) -> str:
+    """A number with its noun, in the plural where it needs one."""
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def summarise(run: Any) -> None:
+    """Print what a run came to."""
+    m = run.metrics()
+    out.print(
+        f"Trained {counted(m['epochs'], 'epoch')} in {m['seconds']:.0f} s. Validation: loss "
+        f"{m['val_loss']:.2f} nats (reconstruction {m['val_reconstruction']:.2f}, KL "
+        f"{m['val_kl']:.2f}). The run is in {run.folder}",
+        soft_wrap=True,
+    )
+
+
+def say_next(*commands: tuple[Any, ...]) -> None:
+    """Print what may be typed next."""
+    out.print("\nNext:")
+    for what, *words in commands:
+        command = shlex.join(["cvae", *map(str, words)])
+        out.print(Text.assemble(f"  {what:<22} ", (command, "cyan")), soft_wrap=True)
+
+
+def unused(folder: Path) -> Path:
+    """The folder, or the first of its name with a number that does not exist."""
+    candidates = (folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 10_000)))
+    return next(path for path in candidates if not path.exists())
+
+
+def in_words(value: Any) -> str:
+    """Write nested facts in one line."""
+    if isinstance(value, dict):
+        return "  ".join(f"{k}={in_words(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(in_words, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Say what Python would say with a line of code."""
+    err.print(Text.assemble(("Warning: ", "bold yellow"), str(message)), soft_wrap=True)

@@ -1,0 +1,171 @@
+"""`cvae train`, `cvae quickstart`."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_cvae.cli.app import UsageError, app, err, out
+from keras_cvae.cli.flags import AsJson, Overwrite, Seed, flags, starting, typed
+from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
+from keras_cvae.runs.config import RunConfig, load_config, presets
+
+
+@app.command()
+@flags
+def train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="digits, mnist, fashion_mnist, cifar10, an .npz file, or a folder of images with "
+            "one sub-folder per class.",
+        ),
+    ],
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Start from a preset: see `cvae presets`.", autocompletion=starting(presets())
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML or JSON file with any of the settings below.")
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="The run folder. Default: runs/DATA-PRESET.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Train a conditional VAE into a run folder.
+
+    Stop it at any moment with Ctrl-C; --resume goes on to the same result. Flags win over the
+    config file, the file over the preset, the preset over the defaults.
+    """
+    chosen = load_config(preset, config, **typed(settings))
+    if resume and overwrite:
+        raise UsageError("Received --resume and --overwrite. Expected one of them.")
+
+    from keras_cvae.runs.run import default_folder
+
+    folder = out_folder or default_folder(data, preset)
+    run = _train(data, chosen, folder, resume=resume, overwrite=overwrite)
+    if as_json:
+        print(json.dumps({"run": str(run.folder)} | run.metrics()))
+        return
+    summarise(run)
+    model = run.model()
+    condition = model.condition
+    if condition.knows_part:
+        what = ["--known", "left"] if condition.fixed is None else []
+        to = ["-o", "completed.png"]
+        say_next(
+            ("complete a picture", "complete", run.folder, "IMAGE.png", *what, *to),
+            ("some of its own", "plot", run.folder, "completions"),
+            ("how good is it?", "evaluate", run.folder),
+        )
+        return
+    drawn = "drawn.png" if len(model.x_shape) == 3 else "drawn.npz"
+    ask = _how_to_ask(condition)
+    draw = ("draw what you ask for", "generate", run.folder, *(ask or []), "-n", 16, "-o", drawn)
+    pictures = ("all its pictures", "plot", run.folder, "all")
+    say_next(*([pictures] if ask is None else [draw, pictures]))
+
+
+def _how_to_ask(condition: Any) -> list[str] | None:
+    """The flags that ask for an example of the condition; None where it takes files."""
+    example = condition.example()
+    if not example:
+        return None if condition.width else []
+    try:
+        condition.parse(example)
+    except ValueError:
+        return None
+    return ["--condition", example]
+
+
+def _train(data: str, config: RunConfig, folder: Path, **options: Any) -> Any:
+    # Keras callbacks can only be defined once Keras is there.
+    from keras.callbacks import LambdaCallback
+
+    from keras_cvae.backend import flush_denormals
+    from keras_cvae.cli.progress import EpochBar
+    from keras_cvae.runs import resume, train
+
+    flush_denormals()
+    bar = EpochBar(err)
+    say = LambdaCallback(on_train_begin=lambda _: _say_if_unknown_is_a_class(data, bar.model))
+    options |= {"callbacks": [say, bar], "progress": progress_bar}
+    try:
+        return train.train(data, config, folder, **options)
+    except resume.Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
+        bar.stop()
+        err.print(f"\n{stop}", soft_wrap=True)
+        raise typer.Exit(130) from None
+    finally:
+        bar.stop()
+
+
+def _say_if_unknown_is_a_class(data: str, model: Any) -> None:
+    from keras_cvae.conditions.optional import classes_of
+
+    classes = classes_of(model.condition)
+    if classes is None or classes.num_classes < 3 or Path(data).suffix.lower() != ".npz":
+        return
+    last = classes.num_classes - 2
+    if classes.names == tuple(map(str, range(-1, last + 1))):
+        err.print(
+            f"The label -1 is taken as a class of its own, beside 0 to {last}. If it means that "
+            "the class is unknown: --condition y:categorical.",
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def quickstart(
+    out_folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path(
+        "runs/quickstart"
+    ),
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    seed: Seed = 0,
+    ask: Annotated[str, typer.Option(help="The digit to draw at the end.")] = "2",
+    overwrite: Overwrite = False,
+) -> None:
+    """Train on small digits in under a minute and draw one that you ask for."""
+    config = load_config("quickstart", epochs=epochs, seed=seed)
+
+    from keras_cvae.conditions.categorical import Categorical
+    from keras_cvae.data.sources import NAMED
+    from keras_cvae.runs.run import check_folder
+
+    asked = Categorical(NAMED["digits"]).parse(ask)
+    folder = out_folder
+    if not overwrite and out_folder == Path("runs/quickstart"):
+        folder = unused(out_folder)
+    check_folder(folder, overwrite)
+    err.print("Training a conditional VAE on scikit-learn's 8x8 handwritten digits.")
+    started = time.monotonic()
+    run = _train("digits", config, folder, overwrite=overwrite)
+
+    from keras_cvae.figures.of_runs import draw
+
+    model = run.model()
+    for kind in ("samples", "defaults", "latent", "transition", "reconstructions", "history"):
+        draw(run, kind, model=model)
+    draw(run, "manifold", condition=ask, model=model)
+    summarise(run)
+    out.print(f"\nYou asked for a {ask}:\n")
+    show(model.generate(asked, n=4, seed=seed))
+    seconds = time.monotonic() - started
+    out.print(f"\nPictures are in {run.folder / 'pictures'} ({seconds:.0f} s).", soft_wrap=True)
+    say_next(
+        ("another digit", "generate", run.folder, "--condition", 7, "-n", 16, "-o", "sevens.png"),
+        ("half a 3, half an 8", "generate", run.folder, "--condition", "3:0.5,8:0.5"),
+        ("real MNIST", "train", "mnist", "--preset", "dense"),
+        ("your own pictures", "train", "FOLDER-WITH-ONE-SUBFOLDER-PER-CLASS"),
+    )

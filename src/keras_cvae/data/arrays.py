@@ -1,0 +1,209 @@
+"""Arrays at hand, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from keras_cvae.data.containers import Data, Split, as_floats, shortened
+from keras_cvae.data.images import Color, checked_size, recolored, resized
+from keras_cvae.data.splits import split_data
+from keras_cvae.errors import DataError
+
+
+def from_arrays(
+    x,
+    y=None,
+    *,
+    test: tuple | None = None,
+    class_names: Sequence[str] | None = None,
+    name: str = "arrays",
+    validation: float | Literal["test"] = 0.1,
+    seed: int = 0,
+    image_size: int | tuple[int, int] | None = None,
+    color: Color = "auto",
+) -> Data:
+    """Checks arrays and makes a `Data` of them.
+
+    Args:
+        x: `(n, h, w)`, `(n, h, w, c)` or `(n, d)`. uint8 stays (0..255; `Split.floats` divides by
+            255), and so do integer images within 0..255; integers that are all 0 or 1 are binary
+            and become 0 and 255; booleans likewise; everything else becomes float32 unscaled.
+        y: None; `(n,)` integers, booleans or strings: classes, numbered in sorted order; floats
+            `(n,)` or `(n, k)`, or integers `(n, k)` with k > 1: numbers. A dict of arrays by name
+            stays as it is, but for its lengths: the model's condition says what it means.
+        test: `(x, y)` of the test set; every class in it must be in train.
+        class_names: With integer y: the name of label i, or of the i-th distinct label. With
+            string y: the order of the labels.
+        name: What to call the data.
+        validation: As in `load`.
+        seed: As in `load`.
+        image_size: As in `load`.
+        color: As in `load`.
+
+    Raises:
+        DataError: Empty, of different lengths, NaN or infinite, of unusable shape or type.
+    """
+    size = checked_size(image_size)
+    xs = [_checked_x(x, "x")]
+    ys = [_checked_y(y, len(xs[0]), "y")]
+    if test is not None:
+        xs.append(_checked_x(test[0], "x_test"))
+        ys.append(_checked_y(test[1], len(xs[1]), "y_test"))
+        if xs[0].shape[1:] != xs[1].shape[1:]:
+            raise DataError(
+                f"One example has shape {xs[0].shape[1:]} in train but {xs[1].shape[1:]} in test. "
+                "Expected the same shape in both."
+            )
+        if (ys[0] is None) != (ys[1] is None):
+            have, lack = ("train", "test") if ys[1] is None else ("test", "train")
+            raise DataError(f"There is a y for {have} but none for {lack}. Give both or neither.")
+    xs = [recolored(resized(x, size), color) for x in _canonical(xs)]
+    ys, names = (ys, None) if isinstance(y, Mapping) else _encoded(ys, class_names)
+    splits = [Split(x, y) for x, y in zip(xs, ys, strict=True)]
+    return split_data(
+        name, splits[0], splits[1] if test is not None else None, names, validation, seed
+    )
+
+
+def _checked_x(x, what: str) -> np.ndarray:
+    """`(n, h, w, c)` or `(n, d)`, non-empty and finite; integers as they came, floats float32."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "buif":
+        raise DataError(f"Expected numbers in {what}. Received: dtype {x.dtype}.")
+    if x.ndim not in (2, 3, 4):
+        raise DataError(
+            f"Expected {what} of shape (n, h, w), (n, h, w, c) or (n, d). Received: {x.shape}."
+        )
+    if not x.size:
+        raise DataError(f"Expected at least one example in {what}. Received: shape {x.shape}.")
+    x = x[..., None] if x.ndim == 3 else x
+    return _finite(x, what) if x.dtype.kind == "f" else x
+
+
+def _finite(values: np.ndarray, what: str) -> np.ndarray:
+    with np.errstate(over="ignore"):  # becomes inf, which is reported below
+        values = values.astype(np.float32, copy=False)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.argmax(bad.reshape(len(bad), -1).any(axis=1)))
+        raise DataError(
+            f"{what} holds {bad.sum()} value(s) that are NaN, infinite or too large for float32; "
+            f"the first is in row {row} (counted from 0). Remove or fill these rows."
+        )
+    return values
+
+
+def _canonical(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """uint8 or float32, decided for all arrays together so that train and test stay alike."""
+    if all(x.dtype.kind in "bui" for x in arrays):
+        low, high = min(x.min() for x in arrays), max(x.max() for x in arrays)
+        if low >= 0 and high <= 1:  # binary, however it was stored
+            return [x.astype(np.uint8) * np.uint8(255) for x in arrays]
+        is_image = arrays[0].ndim == 4 and low >= 0 and high <= 255
+        if is_image or all(x.dtype == np.uint8 for x in arrays):
+            return [x.astype(np.uint8, copy=False) for x in arrays]
+    elif any(x.dtype.kind in "bui" for x in arrays):
+        raise DataError(
+            f"x is {arrays[0].dtype} in train but {arrays[1].dtype} in test. Expected integers in "
+            "both or floats in both: their scales may differ."
+        )
+    return [x.astype(np.float32, copy=False) for x in arrays]
+
+
+def _checked_y(y, n: int, what: str) -> Any:
+    """`(n,)` integers or strings for classes, `(n,)` or `(n, k)` float32 for numbers."""
+    if y is None:
+        return None
+    if isinstance(y, Mapping):
+        named = {name: np.asarray(part) for name, part in y.items()}
+        for name, part in named.items():
+            if part.ndim < 1 or len(part) != n:
+                raise DataError(
+                    f"{what.replace('y', 'x')} has {n} examples but the condition {name!r} has the "
+                    f"shape {part.shape}. Expected one for each example."
+                )
+        return {name: _named(part) for name, part in named.items()}
+    y = np.asarray(y)
+    if y.dtype.kind == "O" and all(isinstance(label, str) for label in y.flat):
+        y = y.astype(str)
+    if y.dtype.kind == "S":
+        y = np.char.decode(y, "utf-8")
+    if y.dtype.kind not in "buifU" or y.ndim not in (1, 2):
+        raise DataError(
+            f"Expected {what} of shape (n,) or (n, k) with integers, strings or floats. "
+            f"Received: shape {y.shape}, dtype {y.dtype}."
+        )
+    if len(y) != n:
+        raise DataError(
+            f"{what.replace('y', 'x')} has {n} examples but {what} has {len(y)}. "
+            "Expected one condition per example."
+        )
+    if y.dtype.kind == "f":
+        return _finite(y, what)
+    if y.ndim == 1 or y.shape[1] == 1:
+        return y.reshape(n)
+    if y.dtype.kind == "U":
+        raise DataError(f"Expected one name per example in {what}. Received: shape {y.shape}.")
+    return y.astype(np.float32)  # several integers per example: tags or counts, not one class
+
+
+def _named(values: np.ndarray) -> np.ndarray:
+    """A named condition: text as str, pictures of integers as floats within 0..1, as x."""
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8")
+    if values.dtype.kind in "bui" and values.ndim > 2:
+        return as_floats(_canonical([values])[0])
+    return values
+
+
+def _encoded(
+    ys: list[np.ndarray | None], class_names: Sequence[str] | None
+) -> tuple[list[np.ndarray | None], tuple[str, ...] | None]:
+    """Numbers the classes found in train 0..K-1; numbers pass as they are."""
+    given = [y for y in ys if y is not None]
+    kinds = [(y.dtype.kind if y.dtype.kind in "fU" else "i", y.shape[1:]) for y in given]
+    if len(set(kinds)) > 1:
+        train, test = (f"{y.dtype} of shape {y.shape}" for y in given)
+        raise DataError(
+            f"y is {train} in train but {test} in test. Expected the same kind of condition in both"
+            ": classes, or equally many numbers."
+        )
+    if not given or given[0].dtype.kind == "f":
+        if class_names is not None:
+            came = "a y of numbers" if given else "no y"
+            raise DataError(f"class_names need a y of integers or strings. Received: {came}.")
+        return ys, None
+    labels = np.unique(given[0])
+    for y in given[1:]:
+        if len(new := np.setdiff1d(y, labels)):
+            raise DataError(
+                f"The label {new[0].item()!r} is in test but not in train. "
+                f"The labels in train are: {shortened(labels)}."
+            )
+    if class_names is None:
+        names = tuple(str(label) for label in labels)
+        return [_numbered(y, labels) for y in ys], names
+    names = tuple(str(name) for name in np.asarray(class_names).reshape(-1))
+    if labels.dtype.kind == "U":
+        if len(set(names)) != len(names) or not set(names) >= set(labels.tolist()):
+            raise DataError(
+                f"Expected class_names to name each label once: {shortened(labels)}. "
+                f"Received: {shortened(names)}."
+            )
+        places = np.array([names.index(label) for label in labels.tolist()], np.int32)
+        return [None if y is None else places[np.searchsorted(labels, y)] for y in ys], names
+    if labels[0] >= 0 and labels[-1] < len(names):
+        return [None if y is None else y.astype(np.int32) for y in ys], names
+    if len(names) == len(labels):
+        return [_numbered(y, labels) for y in ys], names
+    raise DataError(
+        f"y has {len(labels)} distinct labels ({shortened(labels)}) but there are {len(names)} "
+        f"class_names ({shortened(names)}). Expected one name per label."
+    )
+
+
+def _numbered(y: np.ndarray | None, labels: np.ndarray) -> np.ndarray | None:
+    return None if y is None else np.searchsorted(labels, y).astype(np.int32)

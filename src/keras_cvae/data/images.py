@@ -1,0 +1,205 @@
+"""Image files, decoded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from keras_cvae.errors import DataError
+
+Color = Literal["auto", "grey", "rgb"]
+
+
+Progress = Callable[..., Iterable]
+
+
+IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"])
+
+
+_THREADS = 4
+
+
+class ImageFiles:
+    """Image files that look like a uint8 array `(n, h, w, c)` and are decoded when indexed.
+
+    Alpha is composited on white, 16-bit grey is scaled to 8 bits, the first frame of an animation
+    is used, JPEG orientation is obeyed, and images of another size are stretched to `size`.
+
+    Args:
+        paths: n files.
+        size: `(h, w)` of the decoded images, in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        resize: Whether files of another size are resized; otherwise they are a `DataError`.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self, paths: Sequence[Path], size: tuple[int, int], channels: int, resize: bool = True
+    ):
+        self.paths = np.empty(len(paths), object)
+        self.paths[:] = paths
+        self.size, self.channels, self.resize = size, channels, resize
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """`(n, h, w, c)`."""
+        return (len(self.paths), *self.size, self.channels)
+
+    @property
+    def ndim(self) -> int:
+        """Always 4."""
+        return 4
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all images take once decoded."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, indices) -> np.ndarray:
+        """Decodes `(m, h, w, c)` uint8; `(h, w, c)` for an integer. `DataError` names bad files."""
+        if isinstance(indices, int | np.integer):
+            return self._decode(self.paths[indices])
+        paths = self.paths[indices]
+        images = np.empty((len(paths), *self.shape[1:]), np.uint8)
+        for image, path in zip(images, paths, strict=True):
+            image[:] = self._decode(path)
+        return images
+
+    def take(self, indices) -> ImageFiles:
+        """Returns the files at `indices` without decoding them."""
+        return ImageFiles(self.paths[indices], self.size, self.channels, self.resize)
+
+    def decoded(self, progress: Progress | None = None) -> np.ndarray:
+        """Decodes all files, several at once, into one uint8 array `(n, h, w, c)`."""
+        images = np.empty(self.shape, np.uint8)
+
+        def fill(i: int) -> None:  # writes in the worker: no second copy waits in a queue
+            images[i] = self._decode(self.paths[i])
+
+        threaded(fill, range(len(self)), progress, "decoding images")
+        return images
+
+    def _decode(self, path: Path) -> np.ndarray:
+        image = decode(path)
+        height, width = self.size
+        image = image.convert("L" if self.channels == 1 else "RGB")
+        if image.size != (width, height):
+            if not self.resize:
+                raise DataError(
+                    f"{path} is now {image.width}x{image.height} pixels; it was {width}x{height} "
+                    "when the folder was read. Load the folder again."
+                )
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(image).reshape(height, width, self.channels)
+
+
+def read_image(path: str | Path, x_shape: tuple[int, ...]) -> np.ndarray:
+    """Read one picture, stretched to `x_shape` `(h, w, c)`, as float32 in 0..1."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"There is no image '{path}'.")
+    height, width, channels = x_shape
+    return ImageFiles([path], (height, width), channels)[0].astype(np.float32) / 255.0
+
+
+def decode(path: Path) -> Image.Image:
+    """Decodes wholly, upright, without alpha, at 8 bits per channel."""
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image: Image.Image = file
+            if file.format in ("JPEG", "MPO"):  # as in the header, see lies_sideways
+                image = ImageOps.exif_transpose(file)
+            if image.mode == "F":
+                raise ValueError("its pixels are floating-point; save the images as .npz")
+            if image.mode.startswith("I"):
+                values = np.asarray(image).astype(np.int64)
+                if values.min() < 0 or values.max() > 65535:
+                    raise ValueError("its pixels have more than 16 bits; save the images as .npz")
+                image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+                image = image.convert("RGB")
+            # A copy outlives the file that is closed here.
+            return image.copy() if image is file else image
+    except Exception as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """The error for an image that cannot be decoded."""
+    return DataError(
+        f"The image {path} could not be read: {error}\n"
+        "It may be truncated or not be an image. Replace it or remove it."
+    )
+
+
+def lies_sideways(image: Image.Image) -> bool:
+    """Whether the orientation that a JPEG names swaps its height and width."""
+    # Only JPEG keeps the orientation where it can be read without decoding.
+    return image.format in ("JPEG", "MPO") and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+
+
+def threaded(
+    function: Callable[[Any], Any], items: Sequence, progress: Progress | None, description: str
+) -> list:
+    """Map a function over items in a few threads; results in order."""
+    with ThreadPool(_THREADS) as pool:
+        results: Iterable = pool.imap(function, items, chunksize=16)
+        if progress is not None:
+            results = progress(results, total=len(items), description=description)
+        return list(results)
+
+
+def checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """`(height, width)` of what a user gives as an image size, or None."""
+    if image_size is None:
+        return None
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or not all(isinstance(s, int | np.integer) and s >= 1 for s in sides):
+        raise DataError(
+            f"Expected image_size as a side or (height, width) in pixels. Received: {image_size!r}"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def resized(x: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Images `(n, h, w, c)` stretched to a size."""
+    if size is None or x.shape[1:3] == size:
+        return x
+    if x.ndim != 4:
+        raise DataError(
+            f"image_size needs images, (n, h, w) or (n, h, w, c). Received: x of shape {x.shape}."
+        )
+    resized = np.empty((len(x), *size, x.shape[3]), x.dtype)
+    for target, image in zip(resized, x, strict=True):
+        for c in range(x.shape[3]):
+            plane = Image.fromarray(np.ascontiguousarray(image[..., c]))
+            target[..., c] = plane.resize(size[::-1], Image.Resampling.BILINEAR)
+    return resized
+
+
+def recolored(x: np.ndarray, color: Color) -> np.ndarray:
+    """Images in grey or RGB."""
+    channels = {"grey": 1, "rgb": 3}.get(color)
+    if channels is None or (x.ndim == 4 and x.shape[3] == channels):
+        return x
+    if x.ndim != 4 or x.shape[3] not in (1, 3):
+        raise DataError(
+            f"color={color!r} needs images with 1 or 3 channels. Received: x of shape {x.shape}."
+        )
+    if channels == 3:
+        return np.repeat(x, 3, axis=3)
+    grey = x.astype(np.float32) @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    return (np.round(grey) if x.dtype == np.uint8 else grey).astype(x.dtype)

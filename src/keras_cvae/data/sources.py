@@ -1,0 +1,201 @@
+"""Data by name or by path: digits, MNIST & co., `.npz` files, folders of images."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from keras_cvae.data.arrays import from_arrays
+from keras_cvae.data.containers import Data
+from keras_cvae.data.folders import load_folder
+from keras_cvae.data.images import Color, Progress, checked_size
+from keras_cvae.data.splits import check_validation, hold_out
+from keras_cvae.errors import DataError, nearest
+
+_DIGIT_NAMES = tuple("0123456789")
+
+
+NAMED: dict[str, tuple[str, ...]] = {  # source name -> class names
+    "digits": _DIGIT_NAMES,
+    "mnist": _DIGIT_NAMES,
+    "fashion_mnist": (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+    "cifar10": (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ),
+}
+
+
+def load(
+    source: str | Path,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    color: Color = "auto",
+    validation: float | Literal["test"] = 0.1,
+    seed: int = 0,
+    memory_limit: int = 2**30,
+    progress: Progress | None = None,
+    conditions: Sequence[str] = (),
+) -> Data:
+    """Loads a data set by name or path.
+
+    Args:
+        source: `digits` (scikit-learn's, offline), `mnist`, `fashion_mnist`, `cifar10` (downloaded
+            by Keras), or a path: an `.npz` file with `x_train`, `y_train` and optionally `x_test`,
+            `y_test`, `class_names` (or just `x`, `y`), or a folder of images. A name wins over a
+            folder of that name; write `./digits` for the folder.
+        image_size: Side, or `(h, w)`, in pixels to which images are stretched.
+        color: `grey` (1 channel), `rgb` (3 channels), or `auto`: arrays stay as they are, folders
+            are grey if a sample of their files is.
+        validation: Fraction of train held out, stratified by class, at least one example; `test`:
+            the test split serves as validation and train stays whole.
+        seed: Chooses the held-out examples.
+        memory_limit: Bytes of decoded images above which a folder is decoded batch by batch.
+        progress: Wraps long loops as `progress(iterable, total=, description=)`, e.g.
+            `rich.progress.track`.
+        conditions: Names of arrays in an `.npz` file that together are the condition, in place of
+            y: "age" is `age`, or `age_train` and `age_test`.
+
+    Raises:
+        DataError: The source is unknown, missing, empty, damaged or inconsistent.
+    """
+    size = checked_size(image_size)
+    if color not in ("auto", "grey", "rgb"):
+        raise DataError(f"Expected color 'auto', 'grey' or 'rgb'. Received: {color!r}")
+    check_validation(validation)
+    options: dict[str, Any] = {"validation": validation, "seed": seed}
+    if isinstance(source, str) and source in NAMED and not conditions:
+        arrays = _digits() if source == "digits" else _download(source)
+        return from_arrays(**arrays, name=source, image_size=size, color=color, **options)
+    path = Path(source).expanduser()
+    if conditions and path.suffix.lower() != ".npz":
+        raise DataError(
+            f"Named conditions ({', '.join(conditions)}) are arrays of an .npz file. Received: "
+            f"{str(source)!r}."
+        )
+    if path.is_dir():
+        return load_folder(path, size, color, memory_limit, progress, **options)
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return from_arrays(
+            **_read_npz(path, conditions), name=path.stem, image_size=size, color=color, **options
+        )
+    raise DataError(_unknown(source, path))
+
+
+load_data = load  # its name in the package, where `load` is for models
+
+
+def _unknown(source: str | Path, path: Path) -> str:
+    expected = f"Expected one of {', '.join(NAMED)}, a path to an .npz file, or a folder of images."
+    if path.is_file():
+        return f"{path} is not an .npz file. {expected}"
+    siblings = [
+        p.name
+        for p in (path.parent.iterdir() if path.parent.is_dir() else ())
+        if p.suffix.lower() == ".npz" or p.is_dir()
+    ]
+    known = {n.lower(): n for n in siblings} | {n: n for n in NAMED}
+    near = difflib.get_close_matches(path.name.lower(), known, n=1)
+    hint = ""
+    if near:
+        match = known[near[0]]
+        hint = f"Did you mean {match if match in NAMED else path.parent / match}? "
+    return f"No data set, file or folder is called {str(source)!r}. {hint}{expected}"
+
+
+def _digits() -> dict[str, Any]:
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    x = np.round(x.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    # The test set is the same for everyone: its seed is not the user's.
+    train, test = hold_out(y, len(y), 0.2, seed=0)
+    names = NAMED["digits"]
+    return {"x": x[train], "y": y[train], "test": (x[test], y[test]), "class_names": names}
+
+
+def _download(name: str) -> dict[str, Any]:
+    try:
+        (x, y), test = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises bare Exceptions for failing downloads
+        raise DataError(
+            f"The data set {name!r} could not be downloaded or read: {error}\n"
+            "Without a network, give the path of an .npz file in Keras' layout (x_train, y_train, "
+            f"x_test, y_test) instead, e.g. `cvae train path/to/{name}.npz`."
+        ) from error
+    return {"x": x, "y": y, "test": test, "class_names": NAMED[name]}
+
+
+def _read_npz(path: Path, conditions: Sequence[str] = ()) -> dict[str, Any]:
+    import zipfile
+    import zlib
+
+    damaged = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError)
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise ValueError("it holds a single .npy array")
+            known: tuple[str, ...]
+            known = ("x_train", "y_train", "x_test", "y_test", "x", "y", "class_names")
+            known += tuple(n + end for n in conditions for end in ("", "_train", "_test"))
+            arrays = {k: loaded[k] for k in known if k in loaded.files}
+            found = ", ".join(loaded.files) or "nothing"
+    except damaged as error:
+        raise DataError(
+            f"{path} could not be read as an .npz file of plain arrays: {error}\n"
+            "It may be truncated, or hold Python objects. Save it again with "
+            "np.savez_compressed(path, x_train=..., y_train=...)."
+        ) from error
+    suffix = "_train" if "x_train" in arrays else ""
+    if f"x{suffix}" not in arrays:
+        raise DataError(
+            f"{path} holds {found}. Expected x_train, optionally with y_train, x_test, y_test "
+            "and class_names; or x, optionally with y."
+        )
+    if conditions:
+        splits = [(suffix, "x" + suffix)] + ([("_test", "x_test")] if "x_test" in arrays else [])
+        wanted = [name + end for end, _ in splits for name in conditions]
+        if missing := [name for name in wanted if name not in arrays]:
+            raise DataError(
+                f"{path} holds {found}. Expected the condition {missing[0]} among them."
+                f"{nearest(missing[0], found.split(', '))}"
+            )
+        train, *test = ({n: arrays[n + end] for n in conditions} for end, _ in splits)
+        return {
+            "x": arrays[f"x{suffix}"],
+            "y": train,
+            "test": (arrays["x_test"], test[0]) if test else None,
+        }
+    if "y_test" in arrays and "x_test" not in arrays:
+        raise DataError(f"{path} holds y_test but no x_test. Expected both or neither.")
+    return {
+        "x": arrays[f"x{suffix}"],
+        "y": arrays.get(f"y{suffix}"),
+        "test": (arrays["x_test"], arrays.get("y_test")) if "x_test" in arrays else None,
+        "class_names": arrays.get("class_names"),
+    }

@@ -1,0 +1,90 @@
+"""A classifier that never saw the generator."""
+
+import math
+
+import keras
+import numpy as np
+
+from keras_cvae.data.batches import Batches
+from keras_cvae.data.containers import Split
+from keras_cvae.inference.importance import Progress
+from keras_cvae.networks.conv import ConvEncoder
+from keras_cvae.networks.mlp import DenseBody
+
+
+class Judge:
+    """A small classifier, trained on real data only, that says what a sample shows.
+
+    Convolutions for images (99 % on MNIST within a minute on two cores), dense layers for vectors.
+    Weights and order come from `seed` alone.
+
+    Args:
+        x_shape: Shape of one example.
+        classes: How many classes there are.
+        epochs: None chooses by the size of the data.
+        batch_size: Examples per step.
+        seed: Of weights, dropout and order.
+    """
+
+    def __init__(self, x_shape, classes: int, *, epochs=None, batch_size: int = 128, seed: int = 0):
+        self.x_shape, self.classes = tuple(x_shape), int(classes)
+        self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
+        image = len(self.x_shape) == 3
+        body = ConvEncoder((16, 48), 128, "relu") if image else DenseBody((256, 128), "relu")
+        self.scaling = keras.layers.Normalization(axis=None if image else -1)
+        self.scaling.build((None, *self.x_shape))
+        inputs = keras.Input(self.x_shape)
+        features = body([self.scaling(inputs)])
+        dropped = keras.layers.Dropout(0.4, seed=seed)(features)
+        self.network = keras.Model(inputs, keras.layers.Dense(classes)(dropped))
+        self.body = keras.Model(inputs, features)
+        rng = np.random.default_rng(seed)
+        for weight in self.network.trainable_variables:
+            if len(weight.shape) > 1:  # He et al. 2015
+                fan_in = math.prod(weight.shape[:-1])
+                weight.assign(rng.standard_normal(weight.shape) * math.sqrt(2.0 / fan_in))
+
+    def fit(self, x: np.ndarray, y: np.ndarray, progress: Progress | None = None) -> "Judge":
+        """Train on x `(n, *x_shape)`, uint8 0..255 or floats, and classes y `(n,)`."""
+        batches = Batches(Split(x, y), self.batch_size, shuffle=True, seed=self.seed)
+        if len(self.x_shape) == 1:
+            self.scaling.adapt(np.asarray(x, "float32"))
+        epochs = self.epochs or int(np.clip(math.ceil(200_000 / len(x)), 4, 20))
+        steps = epochs * len(batches)
+        warm = min(200, steps // 4)
+        rate = keras.optimizers.schedules.CosineDecay(
+            1e-4, max(1, steps - warm), warmup_target=3e-3, warmup_steps=max(1, warm)
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self.network.compile(keras.optimizers.Adam(rate), loss)
+        watch = [] if progress is None else [_Progress(progress, epochs)]
+        self.network.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=watch)
+        return self
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Classes `(n,)`."""
+        return np.argmax(self._run(self.network, x), axis=1)
+
+    def accuracy(self, x: np.ndarray, y: np.ndarray) -> float:
+        """Share of x that is judged to be y."""
+        return float(np.mean(self.predict(x) == y))
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """The last hidden layer, `(n, 128)`."""
+        return self._run(self.body, x)
+
+    @staticmethod
+    def _run(network, x) -> np.ndarray:
+        return network.predict(Batches(Split(x), 500), verbose=0)
+
+
+class _Progress(keras.callbacks.Callback):
+    def __init__(self, progress: Progress, epochs: int):
+        super().__init__()
+        self.bar = iter(progress(range(epochs + 1), total=epochs + 1, description="judge"))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        next(self.bar)
+
+    def on_train_end(self, logs=None):
+        list(self.bar)

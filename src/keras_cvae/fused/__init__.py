@@ -1,0 +1,1 @@
+"""JAX only: many steps in one compiled program."""

@@ -1,0 +1,152 @@
+"""Many training steps in one compiled program."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_cvae.backend import accelerated
+from keras_cvae.data.hashed import binarized, moved, unit
+from keras_cvae.data.stored import Steps, Stored
+
+SECONDS = 0.4  # of training between two looks at the clock, the callbacks and Ctrl-C
+
+
+STEPS = 128  # likewise, on an accelerator: at most
+
+
+class Fused:
+    """The compiled programs of one model; `compile` makes a new one.
+
+    Args:
+        model: A compiled model.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self._programs: dict[str, Callable] = {}
+        self.ahead = {"train": 1, "test": 1}  # steps at once
+
+    def program(self, kind: str) -> Callable:
+        """The program that runs `train_step` or `test_step`, compiled once for each size."""
+        if kind not in self._programs:
+            import jax
+
+            run = partial(_run, self.model, getattr(self.model, f"{kind}_step"))
+            # A GPU stops at every step to ask the host whether it was the last, unless it knows.
+            fixed = ("count",) if accelerated() else ()
+            self._programs[kind] = jax.jit(
+                run, static_argnames=("batch_size", "size", "shape", *fixed), donate_argnums=0
+            )
+        return self._programs[kind]
+
+
+def _run(
+    model, step, state, data, known, order, key, move, first, *, count, batch_size, size, shape
+):
+    """`count` steps of an epoch from `first`, of `size` rows each; the state after, and logs."""
+    import jax
+    from jax import lax
+
+    def taken(arrays, start, rows):
+        def take(array):
+            if rows is None:
+                return lax.dynamic_slice_in_dim(array, start, size)
+            return array.at[rows].get()
+
+        return jax.tree.map(take, arrays)
+
+    def body(i, state):
+        start = (first + i) * batch_size
+        rows = None if order is None else lax.dynamic_slice_in_dim(order, start, size)
+        x, y, weight = taken(data, start, rows)
+        numbers = start + jax.numpy.arange(size) if rows is None else rows
+        if move is not None:
+            x = moved(x.reshape((size, *shape)), numbers, move, jax.numpy).reshape(x.shape)
+        if key is not None:
+            x = binarized(x, numbers, key, jax.numpy)
+        elif x.dtype == np.uint8:
+            x = unit(x)
+        x = x.reshape((size, *shape))
+        y = y if known is None else jax.numpy.where(known, x, np.float32(np.nan))
+        # The step is compiled as on the plain path: not fused with what is around it.
+        _, state = step(*lax.optimization_barrier((state, (x, y, weight))))
+        return state
+
+    state = lax.fori_loop(0, count, body, state)
+    with keras.StatelessScope(zip(model.metrics_variables, state[-1], strict=True)):
+        return state, model.get_metrics_result()
+
+
+class FusedFunction:
+    """Stands for Keras' compiled step: called for each step, it runs many at once.
+
+    Args:
+        fused: The programs.
+        kind: "train" or "test".
+        stored: The data.
+    """
+
+    def __init__(self, fused: Fused, kind: str, stored: Stored):
+        import jax
+
+        self.program, self.kind, self.stored = fused.program(kind), kind, stored
+        self.per_call = fused.model.steps_per_execution
+        flat = stored.x.reshape(len(stored.x), -1)  # gathers rows faster than pictures
+        self.data = jax.device_put((flat, stored.y, stored.weight))
+        self.known = jax.device_put(stored.known)
+        self.steps = len(Steps(stored))
+        self.iterator: Any = None
+        self.fused, self.compiled = fused, False
+
+    def __call__(self, state, iterator):
+        if iterator is not self.iterator:  # Keras makes one for each epoch
+            self.iterator, self.called, self.done = iterator, 0, 0
+            self.of_epoch = self.stored.order(), self.stored.key(), self.stored.move()
+        self.called += self.per_call
+        while self.done < min(self.called, self.steps):
+            state = self._advance(state)
+        return self.logs, state
+
+    def _advance(self, state):
+        batch_size, n = self.stored.batch_size, len(self.stored.x)
+        whole, first = n // batch_size, self.done
+        size = batch_size if first < whole else n % batch_size
+        count = self._count(first, whole)
+        self.done = first + count
+        began = time.perf_counter()
+        state, logs = self.program(
+            state,
+            self.data,
+            self.known,
+            *self.of_epoch,
+            first,
+            count=count,
+            batch_size=batch_size,
+            size=size,
+            shape=self.stored.x.shape[1:],
+        )
+        self.logs = {name: float(value) for name, value in logs.items()}  # waits for the steps
+        if size == batch_size:
+            if self.compiled:
+                rate = count / (time.perf_counter() - began)
+                ahead = min(4 * self.fused.ahead[self.kind], int(SECONDS * rate))
+                self.fused.ahead[self.kind] = max(1, ahead)
+            self.compiled = True
+        return state
+
+    def _count(self, first: int, whole: int) -> int:
+        """How many steps the next call runs, of an epoch with so many whole batches."""
+        if first >= whole:
+            return 1  # the smaller last batch
+        most = _even_part(whole, STEPS) if accelerated() else self.fused.ahead[self.kind]
+        return min(most, whole - first)
+
+
+def _even_part(n: int, most: int) -> int:
+    """The largest part of n, of at most `most`, that leaves no rest; `most` if all are small."""
+    whole = max(part for part in range(1, min(n, most) + 1) if n % part == 0)
+    return whole if 4 * whole >= min(n, most) else most

@@ -1,0 +1,1 @@
+"""Compiled steps on a trained model: draws, guidance, importance sampling."""

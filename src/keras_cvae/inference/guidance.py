@@ -1,0 +1,54 @@
+"""Guidance: from what is drawn without the condition towards it, and beyond (Ho & Salimans 2022).
+
+    guided = unconditional + weight (conditional - unconditional)
+
+of the mean of p(z | y), group by group, and of the parameters of p(x | z, y), such as logits. A
+weight of 1 draws from the model, of 0 without the condition; above 1 the condition shows more, and
+the draws differ less. It needs a model that was trained with label dropout, see `Optional`.
+"""
+
+from typing import Any
+
+from keras import ops
+
+from keras_cvae.probability.normal import Gaussian
+from keras_cvae.probability.priors import Prior
+
+
+def extrapolate(free, given, weight):
+    """From `free` towards `given`, both `(batch, ...)`, by `weight` `(batch,)`: 1 arrives there.
+
+    What does not depend on the condition may lack the batch, as N(0, I) does.
+    """
+    rank = max(len(free.shape), len(given.shape), 2)
+    return free + ops.reshape(weight, (-1, *[1] * (rank - 1))) * (given - free)
+
+
+class GuidedPrior:
+    """A prior whose every factor is guided; it can be sampled, and nothing else.
+
+    Args:
+        prior: The prior.
+        free: Features of the condition where nothing is known, `(batch, width)`.
+        weight: Of the guidance, `(batch,)`.
+    """
+
+    def __init__(self, prior: Prior, free: Any, weight: Any):
+        self.prior, self.sizes, self.free, self.weight = prior, prior.sizes, free, weight
+
+    def begin(self, features) -> tuple:
+        """Two ways down, with the condition and without it, through the same z."""
+        return self.prior.begin(features), self.prior.begin(self.free)
+
+    def conditional(self, group: int, state: tuple) -> Gaussian:
+        """p(z_group | y, z_<group) with its mean moved; the spread is the conditional one's."""
+        given, free = (self.prior.conditional(group, one) for one in state)
+        return Gaussian(extrapolate(free.mean, given.mean, self.weight), given.log_var)
+
+    def descend(self, group: int, state: tuple, z) -> tuple:
+        """As `Prior.descend`, on both ways."""
+        return tuple(self.prior.descend(group, one, z) for one in state)
+
+    def sample(self, features, noise):
+        """As `Prior.sample`."""
+        return Prior.sample(self, features, noise)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""The model: its three parts, how they hang together, and what it is asked for."""

@@ -1,0 +1,115 @@
+"""The deterministic baseline: the same networks without a latent (Sohn, Lee & Yan 2015, "NN").
+
+p(x | y), independent over the values of x: one guess, a blur of all that x could be
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvae.models.parts import PARTS, Part, given
+from keras_cvae.networks.backbone import BACKBONES
+from keras_cvae.probability.likelihoods.base import Likelihood
+from keras_cvae.probability.likelihoods.masked import for_condition
+
+
+@PARTS.register("baseline")
+class Baseline(Part):
+    """p(x | y) without a latent: what a `ConditionalVAE` has to beat, and a first guess for it.
+
+    Called with `{"condition": ...}`, gives the mean of x, `(batch, *x_shape)`; with `"x"` as well,
+    log p(x | y) `(batch,)` in nats, exactly.
+
+    Args:
+        x_shape: Shape of one example.
+        body: A backbone; its decoder is used, on the condition alone.
+        likelihood: The likelihood.
+        condition: The condition.
+
+    Raises:
+        ValueError: Without a condition there is nothing to predict x from.
+
+    Example:
+        baseline = Baseline((28, 28, 1), condition=KnownPart((28, 28, 1), "left"))
+        baseline.compile()
+        baseline.fit(x, x, epochs=10)
+        blur = baseline.predict(x)
+    """
+
+    def __init__(self, x_shape, body="mlp", likelihood="bernoulli", condition=None, **kwargs):
+        super().__init__(condition, **kwargs)
+        if not self.condition.width:
+            raise ValueError(
+                "A Baseline predicts x from its condition. Expected condition=..., by name: the "
+                "second argument is the network's body."
+            )
+        self.x_shape = tuple(x_shape)
+        self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
+        self.body = BACKBONES.get(body)
+        self.network = self.body.decoder(self.likelihood.parameter_shape(self.x_shape))
+        self.build_on()
+
+    def parameters(self, features):
+        """The likelihood's parameters `(batch, *parameter_shape)`."""
+        return given(ops.cast(self.network([features]), "float32"), self.condition, features)
+
+    def call(self, inputs, training=False):
+        parameters = self.parameters(self.features(inputs))
+        if "x" in inputs:
+            return self.likelihood.log_prob(ops.cast(inputs["x"], "float32"), parameters, training)
+        return self.likelihood.mean(parameters)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """-log p(x | y), averaged over the batch with `sample_weight`; in nats."""
+        weight = ops.ones_like(y_pred) if sample_weight is None else sample_weight
+        weight = ops.reshape(ops.cast(weight, "float32"), (-1,))
+        loss = -ops.sum(weight * y_pred) / ops.maximum(ops.sum(weight), 1e-12)
+        return loss + sum(self.losses)
+
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, *, validation_data=None, **kwargs):
+        """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`."""
+        if isinstance(validation_data, tuple | list):
+            validation_data = self._checked(*validation_data)
+        return super().fit(
+            *self._checked(x, y), batch_size, epochs, validation_data=validation_data, **kwargs
+        )
+
+    def predict(self, y, **kwargs):
+        """The mean of p(x | y), `(n, *x_shape)`, for conditions y; what y knows is kept."""
+        if isinstance(y, dict):
+            return super().predict(y, **kwargs)
+        return super().predict({"condition": self.condition.prepare(y)}, **{"verbose": 0} | kwargs)
+
+    def log_prob(self, x, y) -> np.ndarray:
+        """log p(x | y) `(n,)` in nats; no estimate, for there is nothing to integrate over."""
+        x, y = self._checked(x, y)
+        return super().predict({"x": x, "condition": y}, verbose=0)
+
+    def train_step(self, *args):
+        *state, data = args
+        return super().train_step(*state, _repack(data))
+
+    def test_step(self, *args):
+        *state, data = args
+        return super().test_step(*state, _repack(data))
+
+    def _checked(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        if not isinstance(x, np.ndarray):  # a data set
+            return x, y
+        if x.shape[1:] != self.x_shape or len(x) != len(y):
+            raise ValueError(
+                f"Received x of shape {x.shape} with {len(y)} conditions. Expected (n, "
+                f"{', '.join(map(str, self.x_shape))}), and a condition for each."
+            )
+        self.likelihood.check(x)
+        return x.astype("float32", copy=False), self.condition.prepare(y)
+
+    def arguments(self):
+        return {"x_shape": self.x_shape, "body": self.body, "likelihood": self.likelihood}
+
+
+def _repack(data):
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    return {"x": x, "condition": y}, None, sample_weight

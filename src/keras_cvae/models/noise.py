@@ -1,0 +1,40 @@
+"""The random numbers of training and of evaluation."""
+
+import keras
+from keras import ops
+
+EVALUATION_SEED = 0
+
+
+class Noise(keras.layers.Layer):
+    """Standard normal noise: a random stream for training, another for evaluation.
+
+    The streams' states are saved with the model, so that a resumed training draws what the
+    uninterrupted one would have drawn; evaluation rewinds its own before every run.
+    """
+
+    def __init__(self, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.training_stream = keras.random.SeedGenerator(seed)
+        self.evaluation_stream = keras.random.SeedGenerator(EVALUATION_SEED)
+        self.evaluation_start = ops.convert_to_numpy(self.evaluation_stream.state)
+        self.built = True
+
+    def draw(self, shape, training: bool = False):
+        """N(0, 1) of this shape, from the stream of training or of evaluation."""
+        stream = self.training_stream if training else self.evaluation_stream
+        return keras.random.normal(shape, dtype="float32", seed=stream)
+
+    def uniform(self, shape):
+        """U(0, 1) of this shape, from the stream of training."""
+        return keras.random.uniform(shape, dtype="float32", seed=self.training_stream)
+
+    def rewind(self) -> None:
+        """Start the evaluation stream again."""
+        self.evaluation_stream.state.assign(self.evaluation_start)
+
+    def save_own_variables(self, store):
+        store["training"] = ops.convert_to_numpy(self.training_stream.state)
+
+    def load_own_variables(self, store):
+        self.training_stream.state.assign(store["training"])

@@ -1,0 +1,249 @@
+"""The three parts of a CVAE as Keras models, named as in Sohn, Lee & Yan (2015).
+
+    recognition network   q(z | x, y)
+    prior network         p(z | y)
+    generation network    p(x | z, y)
+
+Each can be called, used to predict, saved and loaded on its own, on the raw condition. The model
+calls the method that the paper's letter names, on features that it computes once.
+"""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvae import trees
+from keras_cvae.conditions import base
+from keras_cvae.conditions.base import Condition
+from keras_cvae.models.own import call_own, check_linear, check_own_model
+from keras_cvae.models.serialization import rebuilt, serialize
+from keras_cvae.networks.backbone import BACKBONES
+from keras_cvae.probability.likelihoods.base import Likelihood
+from keras_cvae.probability.likelihoods.masked import Given, for_condition
+from keras_cvae.probability.normal import Gaussian, split_gaussian
+from keras_cvae.probability.priors import PRIORS, Prior
+from keras_cvae.registry import Registry
+
+PARTS = Registry("part")
+
+
+class Part(keras.Model):
+    """Base of the three: holds the condition, and serialises its arguments."""
+
+    own = False  # whether the body is a user's Keras model
+
+    def __init__(self, condition: Condition | Any = None, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.condition = base.get(condition)
+
+    def features(self, inputs: dict):
+        """Features of `inputs["condition"]`, or None."""
+        return self.condition.features(inputs.get("condition"))
+
+    def build_on(self, **inputs) -> None:
+        """Create the weights by a symbolic call on inputs of these shapes."""
+        symbols = {name: keras.Input(shape, name=name) for name, shape in inputs.items()}
+        condition = self.condition.symbolic()
+        self(symbols if condition is None else symbols | {"condition": condition})
+
+    def apply(self, inputs: dict[str, np.ndarray], batch_size: int) -> Any:
+        """As `predict` on arrays; what fits one batch is answered without predict's preparations.
+
+        That batch is filled up to a power of two, so that few sizes are ever compiled.
+        """
+        n = trees.count(inputs)
+        if n > batch_size:
+            return self.predict(inputs, batch_size=batch_size, verbose=0)
+        filled = np.resize(np.arange(n), 2 ** math.ceil(math.log2(n)))
+        out = self.predict_on_batch(trees.take(inputs, filled))
+        return trees.take(out, slice(n))
+
+    def get_config(self):
+        own = {name: serialize(value) for name, value in self.arguments().items()}
+        about = {"name": self.name, "precision": self.dtype_policy.name}
+        return about | {"condition": serialize(self.condition)} | own
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's own arguments."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return rebuilt(cls, config)
+
+    def build(self, input_shape=None):
+        """Nothing to do: the constructor builds."""
+
+    def build_from_config(self, config):
+        """Nothing to do: the constructor builds."""
+
+
+@PARTS.register("recognition")
+class RecognitionNetwork(Part):
+    """q(z | x, y) = N(mean(x, y), diag(exp(log_var(x, y)))).
+
+    Called with `{"x": (batch, *x_shape), "condition": ...}`, gives `{"mean", "log_var"}`, each
+    `(batch, latent_dim)`.
+
+    Args:
+        x_shape: Shape of one example.
+        latent_dim: Length of z.
+        body: A backbone, or a Keras model of one's own from `[x, features]` (or `x` alone) to
+            `[mean, log_var]`.
+        condition: The condition.
+        view: A layer that the body sees x through, the likelihood's; None: x itself.
+
+    Raises:
+        ValueError: A model of one's own whose shapes do not fit.
+    """
+
+    def __init__(self, x_shape, latent_dim, body="mlp", condition=None, view=None, **kwargs):
+        super().__init__(condition, **kwargs)
+        self.view = view
+        self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
+        self.body = body if isinstance(body, keras.Model) else BACKBONES.get(body)
+        self.own = isinstance(body, keras.Model)
+        if self.own:
+            two = [(self.latent_dim,), (self.latent_dim,)]
+            check_own_model("encoder", body, "x", self.x_shape, self.condition.width, two)
+            self.network = body
+        else:
+            self.network = self.body.encoder(self.x_shape)
+            self.head = keras.layers.Dense(2 * self.latent_dim, dtype="float32", name="head")
+        self.build_on(x=self.x_shape)
+
+    def posterior(self, x, features) -> Gaussian:
+        """q(z | x, y) from the features of y."""
+        x = ops.cast(x, "float32")
+        inputs = [x if self.view is None else self.view(x)]
+        inputs += [] if features is None else [features]
+        if self.own:
+            return Gaussian(*(ops.cast(out, "float32") for out in call_own(self.body, inputs)))
+        return split_gaussian(self.head(self.network(inputs)))
+
+    def call(self, inputs):
+        return self.posterior(inputs["x"], self.features(inputs))._asdict()
+
+    def arguments(self):
+        return {
+            "x_shape": self.x_shape,
+            "latent_dim": self.latent_dim,
+            "body": self.body,
+            "view": self.view,
+        }
+
+
+@PARTS.register("prior_network")
+class PriorNetwork(Part):
+    """p(z | y), group by group.
+
+    Called with `{"noise": (batch, latent_dim), "condition": ...}`, where the noise is standard
+    normal times a temperature, gives `{"z", "mean", "log_var"}`, each `(batch, latent_dim)`: a draw
+    and the Gaussians that it came from. Noise of zeros gives the prior's mean.
+
+    Args:
+        latent_groups: Sizes of the groups.
+        prior: The prior.
+        condition: The condition.
+    """
+
+    def __init__(self, latent_groups, prior="standard", condition=None, **kwargs):
+        super().__init__(condition, **kwargs)
+        self.latent_groups = tuple(latent_groups)
+        self.prior: Prior = prior if isinstance(prior, Prior) else PRIORS.get(prior)
+        self.prior.build_groups(self.latent_groups, self.condition.width)
+        self.build_on(noise=(sum(self.latent_groups),))
+
+    def call(self, inputs):
+        noise = ops.cast(inputs["noise"], "float32")
+        groups, factors, _ = self.prior.sample(self.features(inputs), noise)
+        whole = {
+            "z": groups,
+            "mean": [factor.mean for factor in factors],
+            "log_var": [factor.log_var for factor in factors],
+        }
+        return {
+            name: ops.concatenate(
+                [ops.broadcast_to(p, ops.shape(z)) for p, z in zip(parts, groups, strict=True)],
+                axis=-1,
+            )
+            for name, parts in whole.items()
+        }
+
+    def arguments(self):
+        return {"latent_groups": self.latent_groups, "prior": self.prior}
+
+
+@PARTS.register("generation")
+class GenerationNetwork(Part):
+    """p(x | z, y): a body that gives the likelihood's parameters.
+
+    Called with `{"z": (batch, latent_dim), "condition": ...}`, gives the mean of x,
+    `(batch, *x_shape)`.
+
+    Args:
+        x_shape: Shape of one example.
+        latent_dim: Length of z.
+        body: A backbone, or a Keras model of one's own from `[z, features]` (or `z` alone) to the
+            likelihood's parameters: logits for Bernoulli, not probabilities.
+        likelihood: The likelihood.
+        condition: The condition.
+
+    Raises:
+        ValueError: A model of one's own whose shapes do not fit.
+    """
+
+    def __init__(
+        self, x_shape, latent_dim, body="mlp", likelihood="bernoulli", condition=None, **kwargs
+    ):
+        super().__init__(condition, **kwargs)
+        self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
+        self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
+        shape_out = self.likelihood.parameter_shape(self.x_shape)
+        self.body = body if isinstance(body, keras.Model) else BACKBONES.get(body)
+        self.own = isinstance(body, keras.Model)
+        if self.own:
+            width = self.condition.width
+            check_own_model("decoder", body, "z", (self.latent_dim,), width, [shape_out])
+            if self.likelihood.link:
+                taker = f"{type(self.likelihood).__name__} likelihood"
+                check_linear("decoder", body, taker, self.likelihood.link)
+            self.network = body
+        else:
+            self.network = self.body.decoder(shape_out)
+        self.build_on(z=(self.latent_dim,))
+
+    def parameters(self, z, features):
+        """The likelihood's parameters `(..., batch, *parameter_shape)`, z `(..., batch, dim)`.
+
+        They are `Given` if the condition knows a part of x.
+        """
+        lead, whole = ops.shape(z)[:-1], features
+        if features is not None and len(z.shape) > len(features.shape):
+            features = ops.broadcast_to(features, (*lead, features.shape[-1]))
+            features = ops.reshape(features, (-1, features.shape[-1]))
+        inputs = [ops.reshape(z, (-1, self.latent_dim))] + ([] if features is None else [features])
+        out = call_own(self.body, inputs)[0] if self.own else self.network(inputs)
+        parameters = ops.reshape(ops.cast(out, "float32"), (*lead, *out.shape[1:]))
+        return given(parameters, self.condition, whole)
+
+    def call(self, inputs):
+        z = ops.cast(inputs["z"], "float32")
+        return self.likelihood.mean(self.parameters(z, self.features(inputs)))
+
+    def arguments(self):
+        return {
+            "x_shape": self.x_shape,
+            "latent_dim": self.latent_dim,
+            "body": self.body,
+            "likelihood": self.likelihood,
+        }
+
+
+def given(parameters, condition: Condition, features):
+    """The likelihood's parameters, with what the condition knows of x itself, if anything."""
+    known = condition.known(features)
+    return parameters if known is None else Given(parameters, *known)

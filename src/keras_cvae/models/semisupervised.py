@@ -1,0 +1,337 @@
+"""Some labels are unknown: model M2 of Kingma, Rezende, Mohamed & Welling (2014).
+
+    classifier   q(y | x)        model.classifier
+
+    labelled     elbo(x | y) + log p(y)                                            (eq. 6)
+    unlabelled   sum_y q(y | x) [ elbo(x | y) + log p(y) ] + H( q(y | x) )         (eq. 7)
+    loss         minus their mean, and alpha times the cross-entropy of q(y | x)   (eq. 9)
+
+Both bounds are one: with the label for certain in place of q(y | x), the second is the first.
+
+A picture that is moved a little keeps its class. With such changes, `augment`, the classifier
+learns from changed pictures: the labelled ones, and those of which it is sure (Sohn et al. 2020,
+"FixMatch"), weighed by `consistency`:
+
+    - mean over x without a label, where max_c q(c | x) > confidence, of log q( y* | augment(x) ),
+    y* = argmax_c q(c | x)
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvae import errors
+from keras_cvae.conditions.categorical import Categorical
+from keras_cvae.conditions.read import is_nothing
+from keras_cvae.data.containers import Split
+from keras_cvae.data.mixed import UNKNOWN, MixedBatches
+from keras_cvae.inference.results import check_class_prior
+from keras_cvae.models.cvae import ConditionalVAE, is_array
+from keras_cvae.models.own import check_linear, check_own_model
+from keras_cvae.models.parts import Part
+from keras_cvae.models.serialization import serialize
+from keras_cvae.networks.backbone import BACKBONES
+from keras_cvae.probability.objectives import Terms
+
+
+@keras.saving.register_keras_serializable(package="keras_cvae")
+class Classifier(Part):
+    """q(y | x): called with `{"x": (batch, *x_shape)}`, gives logits `(batch, classes)`.
+
+    Args:
+        x_shape: Shape of one example.
+        classes: How many there are.
+        body: A backbone, or a Keras model of one's own from x to the logits.
+        dropout: Of the features in front of the logits; not of a model of one's own.
+
+    Raises:
+        ValueError: A model of one's own whose input or output does not fit.
+    """
+
+    def __init__(self, x_shape, classes, body="mlp", dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.x_shape, self.classes, self.dropout = tuple(x_shape), int(classes), float(dropout)
+        self.own = isinstance(body, keras.Model)
+        self.body = body if self.own else BACKBONES.get(body)
+        if self.own:
+            self.network = body
+            check_own_model("classifier", body, "x", self.x_shape, 0, [(self.classes,)])
+            check_linear("classifier", body, "loss", "softmax")
+        else:
+            self.network = self.body.encoder(self.x_shape)
+            self.drop = keras.layers.Dropout(self.dropout)
+            self.head = keras.layers.Dense(self.classes, dtype="float32", name="head")
+        self.build_on(x=self.x_shape)
+
+    def logits(self, x, training: bool = False):
+        """Logits of q(y | x), `(batch, classes)` in float32."""
+        if self.own:
+            return ops.cast(self.body(x, training=training), "float32")
+        return self.head(self.drop(self.network([x]), training=training))
+
+    def call(self, inputs, training=False):
+        return self.logits(ops.cast(inputs["x"], "float32"), training)
+
+    def arguments(self):
+        return {
+            "x_shape": self.x_shape,
+            "classes": self.classes,
+            "body": self.body,
+            "dropout": self.dropout,
+        }
+
+
+class AllClasses(NamedTuple):
+    """The terms of every example under every class, and what is known of its label.
+
+    Args:
+        terms: Of `batch * classes` pairs, the classes of an example side by side.
+        log_q: log q(y | x), `(batch, classes)`.
+        y: Labels `(batch,)`, -1 where unknown.
+    """
+
+    terms: Terms
+    log_q: Any
+    y: Any
+
+
+@keras.saving.register_keras_serializable(package="keras_cvae")
+class SemiSupervisedCVAE(ConditionalVAE):
+    """A class-conditional VAE that learns from labelled and unlabelled examples together (M2).
+
+    `fit(x, y)` takes -1, None or NaN for a label that is unknown. Each step sees every example
+    under every class: it costs as much as that many examples.
+
+    Args:
+        x_shape: As in `ConditionalVAE`.
+        condition: Classes: a number, names, or a `Categorical`.
+        latent_dim: As in `ConditionalVAE`.
+        classifier: q(y | x): a backbone, or a Keras model from x to logits `(batch, classes)`; by
+            default "conv" for pictures and "mlp" for vectors.
+        alpha: Weight of the classifier's cross-entropy on the labelled examples of a batch, in mean
+            over these. The paper's is this times the number of examples.
+        class_prior: p(y) `(classes,)`, uniform by default.
+        dropout: Of the classifier's last features.
+        augment: A Keras layer from x to x that leaves the class as it is (`RandomTranslation`, ...,
+            or several in a `Sequential`), called with `training=True`.
+        consistency: Weight of what the classifier learns from its own sure answers; needs
+            `augment`.
+        confidence: How sure it must be.
+        **kwargs: As in `ConditionalVAE`.
+
+    Raises:
+        ValueError: A condition without classes, a weight or a confidence out of range, consistency
+            without `augment`, an `augment` that changes x's shape, and as in `ConditionalVAE`.
+
+    Example:
+        model = SemiSupervisedCVAE((28, 28, 1), condition=10, latent_dim=32)
+        model.compile()
+        model.fit(x, np.where(labelled, y, -1), epochs=20)
+        model.recognise(x_test).argmax(axis=1)
+    """
+
+    def __init__(
+        self,
+        x_shape,
+        condition: Any = 10,
+        latent_dim=32,
+        *,
+        classifier: Any = None,
+        alpha: float = 1.0,
+        class_prior=None,
+        dropout: float = 0.0,
+        augment: keras.layers.Layer | None = None,
+        consistency: float = 0.0,
+        confidence: float = 0.95,
+        **kwargs,
+    ):
+        super().__init__(x_shape, condition, latent_dim, **kwargs)
+        if not isinstance(self.condition, Categorical):
+            raise ValueError(
+                f"SemiSupervisedCVAE sums over classes; received the condition "
+                f"{type(self.condition).__name__}. Expected classes: a number or their names."
+            )
+        self.alpha, classes = errors.number("alpha", alpha), self.condition.num_classes
+        self.class_prior = check_class_prior(class_prior, classes)
+        if not self.class_prior.all():
+            raise ValueError("class_prior: received a 0. Expected weights above 0 to learn with.")
+        if isinstance(classifier, Classifier):
+            self.classifier = classifier
+        else:
+            body = classifier or ("conv" if len(self.x_shape) == 3 else "mlp")
+            self.classifier = Classifier(self.x_shape, classes, body, dropout)
+        _check_changes(augment, consistency, confidence, self.x_shape)
+        self.augment, self.consistency = augment, float(consistency)
+        self.confidence = float(confidence)
+        self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
+
+    # The equation.
+
+    def call(self, inputs, training=False):
+        """The terms under every class, for `{"x", "condition"}` with -1 for unknown labels."""
+        x, y = ops.cast(inputs["x"], "float32"), inputs["condition"]
+        if self._reconstructs:
+            return super().call(inputs, training)
+        y, classes = ops.cast(ops.reshape(y, (-1,)), "int32"), self.condition.num_classes
+        log_q = self._log_q(x, training)
+        self.add_loss(self._classification(x, y, log_q, training))
+        every = ops.tile(ops.arange(classes, dtype="int32"), (ops.shape(x)[0],))
+        pairs = {"x": ops.repeat(x, classes, axis=0), "condition": every}
+        return AllClasses(super().call(pairs, training), log_q, y)
+
+    def _classification(self, x, y, log_q, training):
+        """What the classifier is told: labels, and in training its own sure answers; in nats."""
+        changed = log_q
+        if training and self.augment is not None:
+            changed = self._log_q(self.augment(x, training=True), True)
+
+        def cross_entropy(part, label):  # in mean over the part of the batch that may have it
+            named = ops.one_hot(label, self.condition.num_classes)  # -1 is no class: zeros
+            total = ops.sum(ops.cast(part, "float32"))
+            return -ops.sum(named * changed) / ops.maximum(total, 1.0)
+
+        loss = self.alpha * cross_entropy(y >= 0, y)
+        if training and self.consistency:
+            sure = ops.logical_and(y < 0, ops.exp(ops.max(log_q, axis=-1)) > self.confidence)
+            answer = ops.where(sure, ops.argmax(log_q, axis=-1), UNKNOWN)  # has no gradient
+            loss = loss + self.consistency * cross_entropy(y < 0, answer)
+        return loss
+
+    def draw_noise(self, batch, training):
+        """The same for all classes of an example: these then differ by more than their draws."""
+        classes = self.condition.num_classes
+        return ops.repeat(super().draw_noise(batch // classes, training), classes, axis=1)
+
+    def _log_q(self, x, training):
+        """log q(y | x), `(batch, classes)`."""
+        return ops.log_softmax(self.classifier.logits(x, training), axis=-1)
+
+    def per_example(self, seen, step):
+        terms, log_q, y = seen
+        known = (y >= 0)[:, None]
+        p = ops.where(known, ops.one_hot(y, self.condition.num_classes), ops.exp(log_q))
+        log_prior = ops.convert_to_tensor(np.log(self.class_prior).astype("float32"))
+        surprise = ops.where(known, 0.0, -log_q)  # the entropy's, none where the label is certain
+
+        def under(values):  # (batch,), in mean over what the label may be
+            return ops.sum(p * ops.reshape(values, (-1, self.condition.num_classes)), axis=-1)
+
+        bound = under(self.objective(terms, step)) + ops.sum(p * (log_prior + surprise), axis=-1)
+        self.accuracy_tracker.update_state(
+            ops.cast(ops.argmax(log_q, axis=-1), "int32") == y, sample_weight=known[:, 0]
+        )
+        return bound, under(terms.reconstruction), under(terms.total_kl)
+
+    # The verbs.
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        *,
+        labelled: float | None = 0.1,
+        seed: int = 0,
+        binarize: Any = "none",
+        **kwargs,
+    ):
+        """As in `ConditionalVAE`, with -1, None or NaN for unknown labels.
+
+        Args:
+            x: Array `(n, *x_shape)`, or a data set of `(x, y)`.
+            y: Labels `(n,)`.
+            batch_size: Examples per step.
+            epochs: Passes over the unlabelled examples.
+            labelled: Part of each batch that is labelled, weighted so that the bound is that of all
+                the data: with few labels most batches would have none. None: as the data come.
+            seed: Of the order, with `labelled`.
+            binarize: As in `Batches`, with `labelled`.
+            **kwargs: As in `ConditionalVAE`.
+        """
+        if labelled is not None and not 0 < labelled < 1:
+            raise ValueError(f"labelled: received {labelled}, expected a part of 1, like 0.1.")
+        if is_array(x) and labelled is not None:
+            x, y = self._check(x, y, "x")
+            known = y >= 0
+            if known.any() and not known.all():
+                _check_mixed(kwargs)
+                x = MixedBatches(
+                    Split(x[known], y[known]),
+                    Split(x[~known]),
+                    32 if batch_size is None else batch_size,
+                    labelled,
+                    seed=seed,
+                    binarize=binarize,
+                )
+                y, batch_size, kwargs["shuffle"] = None, None, False
+        return super().fit(x, y, batch_size, epochs, **kwargs)
+
+    def recognise(self, x, *, batch_size: int | None = None) -> np.ndarray:
+        """q(y | x) `(n, classes)`: the classifier's, in one step; `classify` is Bayes' rule."""
+        logits = self.classifier.apply({"x": self._x(x)}, self._at_once(batch_size))
+        logits = np.asarray(logits, "float64")
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return p / p.sum(axis=1, keepdims=True)
+
+    def _labels(self, y):
+        """Positions of classes, -1 where unknown."""
+        if y is None:
+            return self.condition.prepare(y)
+        y = np.asarray(np.ma.filled(y, UNKNOWN) if np.ma.is_masked(y) else y)
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        if y.ndim != 1:
+            raise ValueError(
+                f"y has the shape {y.shape}. Expected labels (n,), {UNKNOWN} where one is unknown."
+            )
+        if y.dtype.kind == "O":
+            unknown = np.array([is_nothing(one) or one == UNKNOWN for one in y], bool)
+        else:
+            unknown = np.zeros(len(y), bool) if y.dtype.kind in "US" else (y == UNKNOWN) | (y != y)
+        labels = np.full(len(y), UNKNOWN, "int32")
+        if not unknown.all():
+            given = y[~unknown]
+            labels[~unknown] = self.condition.prepare(
+                np.array(given.tolist()) if y.dtype.kind == "O" else given
+            )
+        return labels
+
+    def get_config(self):
+        return super().get_config() | {
+            "classifier": serialize(self.classifier),
+            "alpha": self.alpha,
+            "class_prior": self.class_prior.tolist(),
+            "augment": serialize(self.augment),
+            "consistency": self.consistency,
+            "confidence": self.confidence,
+        }
+
+
+def _check_mixed(given: dict) -> None:
+    for name, instead in (
+        ("validation_split", "validation_data=(x, y)"),
+        ("sample_weight", "labelled=None"),
+    ):
+        if given.get(name) is not None and np.any(given[name]):
+            raise ValueError(
+                f"{name} does not go with batches of which a fixed part is labelled. Expected "
+                f"{instead} in its place."
+            )
+
+
+def _check_changes(augment, consistency, confidence, x_shape) -> None:
+    if errors.number("consistency", consistency) and augment is None:
+        raise ValueError(
+            "consistency compares x with a changed x; received no augment. Expected a layer, like "
+            "keras.layers.RandomTranslation(0.1, 0.1)."
+        )
+    if not errors.number("confidence", confidence) < 1:
+        raise ValueError(f"confidence: received {confidence}, expected a number from 0 to 1.")
+    if augment is not None:
+        found = tuple(augment(keras.KerasTensor((1, *x_shape)), training=True).shape[1:])
+        if found != x_shape:
+            raise ValueError(
+                f"augment makes {found} of x. Expected the shape that it had, {x_shape}."
+            )

@@ -1,0 +1,105 @@
+"""The three parts of a top-down model: views of one network."""
+
+from keras import ops
+
+from keras_cvae.models.hierarchy import Hierarchy
+from keras_cvae.models.parts import PARTS, Part, given
+from keras_cvae.networks.topdown import TopDownNetwork
+from keras_cvae.probability.likelihoods.base import Likelihood
+from keras_cvae.probability.likelihoods.masked import for_condition
+
+
+class TopDownHierarchy(Hierarchy):
+    """A top-down network as what the model walks; x is seen through the likelihood's view."""
+
+    def __init__(self, network: TopDownNetwork, condition, view=None):
+        self.prior = self.network = network
+        self.condition, self.view = condition, view
+
+    def observe(self, x, features):
+        return self.network.observe(x if self.view is None else self.view(x), features)
+
+    def posterior(self, group, state, evidence):
+        return self.network.posterior(group, state, evidence)
+
+    def parameters(self, state):
+        return given(self.network.parameters(state), self.condition, state.features)
+
+
+class TopDownPart(Part):
+    """One of a top-down model's three parts: a view of the network that they share.
+
+    Args:
+        network: The network.
+        latent_groups: Lengths of the groups.
+        condition: The condition.
+    """
+
+    def __init__(self, network: TopDownNetwork, latent_groups, condition=None, **kwargs):
+        super().__init__(condition, **kwargs)
+        self.network, self.latent_groups = network, tuple(latent_groups)
+        network.build_groups(self.latent_groups, self.condition.width)
+        self.hierarchy = TopDownHierarchy(network, self.condition)
+
+    def arguments(self):
+        return {"network": self.network, "latent_groups": self.latent_groups}
+
+
+@PARTS.register("topdown_recognition")
+class TopDownRecognition(TopDownPart):
+    """q(z | x, y) along the means of the groups above; called as a `RecognitionNetwork`.
+
+    Args:
+        network: As in `TopDownPart`.
+        latent_groups: Likewise.
+        condition: Likewise.
+        view: As in `RecognitionNetwork`.
+    """
+
+    def __init__(self, network, latent_groups, condition=None, view=None, **kwargs):
+        super().__init__(network, latent_groups, condition, **kwargs)
+        self.view = view
+        self.hierarchy = TopDownHierarchy(network, self.condition, view)
+        self.build_on(x=self.network.x_shape)
+
+    def arguments(self):
+        return super().arguments() | {"view": self.view}
+
+    def call(self, inputs):
+        features = self.features(inputs)
+        evidence = self.hierarchy.observe(inputs["x"], features)
+        still = ops.zeros((1, ops.shape(inputs["x"])[0], sum(self.latent_groups)), "float32")
+        latents, _ = self.hierarchy.infer(evidence, features, still)
+        whole = {
+            "mean": [g.posterior.mean for g in latents],
+            "log_var": [g.posterior.log_var for g in latents],
+        }
+        return {
+            name: ops.concatenate([p + 0.0 * g.z for p, g in zip(parts, latents, strict=True)], -1)[
+                0
+            ]
+            for name, parts in whole.items()
+        }
+
+
+@PARTS.register("topdown_generation")
+class TopDownGeneration(TopDownPart):
+    """p(x | z, y); called as a `GenerationNetwork`.
+
+    Args:
+        likelihood: The likelihood.
+        *args: As `TopDownPart`.
+        **kwargs: Likewise.
+    """
+
+    def __init__(self, network, latent_groups, likelihood="bernoulli", condition=None, **kwargs):
+        super().__init__(network, latent_groups, condition, **kwargs)
+        self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
+        self.build_on(z=(sum(self.latent_groups),))
+
+    def call(self, inputs):
+        z = ops.cast(inputs["z"], "float32")
+        return self.likelihood.mean(self.hierarchy.decode(z, self.features(inputs)))
+
+    def arguments(self):
+        return super().arguments() | {"likelihood": self.likelihood}

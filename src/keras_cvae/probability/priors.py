@@ -1,0 +1,202 @@
+"""p(z | y): the latent before the data are seen, group by group.
+
+    p(z | y) = p(z_1 | y) p(z_2 | y, z_1) ...
+
+One walk down the groups serves training, sampling and every estimate: `begin`, then for each group
+its `conditional`, a z from wherever it comes, and `descend`.
+
+To add a prior, subclass `Prior`, write `conditional`, and register it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_cvae.probability.normal import Gaussian, split_gaussian, standard_normal
+from keras_cvae.registry import Registry
+
+PRIORS = Registry("prior")
+
+
+class Latent(NamedTuple):
+    """One group of the latent: a draw z `(samples, batch, size)`, q(z|x,y) and p(z|y)."""
+
+    z: Any
+    posterior: Gaussian
+    prior: Gaussian
+
+
+class Path(NamedTuple):
+    """What is known on the way down: the condition's features `(batch, width)` or None, and the
+    groups above, each `(..., batch, size)`."""
+
+    features: Any
+    groups: tuple[Any, ...] = ()
+
+
+class Prior(keras.layers.Layer):
+    """Base of all priors. `build_groups` tells the sizes; `conditional` gives one factor.
+
+    A prior that keeps more than the groups above (a top-down network) writes `begin` and `descend`
+    too, and hands on whatever it likes in place of a `Path`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True
+
+    def build_groups(self, sizes: tuple[int, ...], features: int) -> None:
+        """Create the weights for groups of these sizes and a condition of so many features."""
+        self.sizes = sizes
+
+    def begin(self, features) -> Any:
+        """The state above the first group, for features `(batch, width)` or None."""
+        return Path(features)
+
+    def conditional(self, group: int, state) -> Gaussian:
+        """p(z_group | y, z_<group).
+
+        Args:
+            group: Index of the group.
+            state: From `begin` and `descend`: a `Path`.
+
+        Returns:
+            A Gaussian whose parameters broadcast against `(..., batch, size)`.
+        """
+        raise NotImplementedError
+
+    def descend(self, group: int, state, z) -> Any:
+        """The state below the group, given its z `(..., batch, size)`."""
+        return Path(state.features, (*state.groups, z))
+
+    def sample(self, features, noise) -> tuple[list, list[Gaussian], Any]:
+        """Ancestral sampling: one group after the other.
+
+        Args:
+            features: `(batch, width)` or None.
+            noise: Standard normal `(batch, sum of sizes)`, scaled by the temperature.
+
+        Returns:
+            The drawn groups, the Gaussians that they come from, and the state below them all.
+        """
+        state = self.begin(features)
+        groups, factors = [], []
+        for g, part in enumerate(split_groups(noise, self.sizes)):
+            factors.append(self.conditional(g, state))
+            groups.append(factors[-1].sample(part))
+            state = self.descend(g, state, groups[-1])
+        return groups, factors, state
+
+    def given(self, features, z) -> tuple[list[Gaussian], Any]:
+        """The factors of p(z | y) at z `(..., batch, sum of sizes)`, and the state below them."""
+        state = self.begin(features)
+        factors = []
+        for g, part in enumerate(split_groups(z, self.sizes)):
+            factors.append(self.conditional(g, state))
+            state = self.descend(g, state, part)
+        return factors, state
+
+    def noise(self, features, z):
+        """Undo `sample`: the noise `(..., batch, sum of sizes)` that gives z."""
+        factors, _ = self.given(features, z)
+        parts = split_groups(z, self.sizes)
+        return ops.concatenate(
+            [(z - f.mean) * ops.exp(-0.5 * f.log_var) for z, f in zip(parts, factors, strict=True)],
+            axis=-1,
+        )
+
+    def meet(
+        self, features, posterior: Callable[[int, Any], Gaussian], noise
+    ) -> tuple[list[Latent], Any]:
+        """Draw z from q(z | x, y), and meet it with p(z | y), group by group.
+
+        Args:
+            features: `(batch, width)` or None.
+            posterior: q(z_group | x, y, z_<group), called with the group and the state above it.
+            noise: Standard normal `(samples, batch, sum of sizes)`.
+
+        Returns:
+            The latents, and the state below them all.
+        """
+        state = self.begin(features)
+        latents = []
+        for g, part in enumerate(split_groups(noise, self.sizes)):
+            q, p = posterior(g, state), self.conditional(g, state)
+            latents.append(Latent(q.sample(part), q, p))
+            state = self.descend(g, state, latents[-1].z)
+        return latents, state
+
+
+def split_groups(z, sizes: tuple[int, ...]) -> list:
+    """Cut `(..., sum of sizes)` into its groups."""
+    ends = [sum(sizes[: g + 1]) for g in range(len(sizes))]
+    return [z[..., end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+@PRIORS.register("standard")
+class StandardNormal(Prior):
+    """p(z | y) = N(0, I)."""
+
+    def conditional(self, group, state):
+        return standard_normal(self.sizes[group])
+
+
+@PRIORS.register("conditional")
+class ConditionalNormal(Prior):
+    """A normal whose mean and variance are learned functions of y (Sohn, Lee & Yan 2015, eq. 4).
+
+    Starts as N(0, I). What has nothing to depend on, the first group of an unconditional model,
+    stays N(0, I).
+
+    Args:
+        units: Widths of the hidden layers; `()` makes the parameters linear in y.
+        activation: Of the hidden layers.
+    """
+
+    def __init__(self, units=(128,), activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.activation = tuple(units), activation
+        self.bodies: list[keras.Sequential | None] = []
+
+    def get_config(self):
+        return super().get_config() | {"units": self.units, "activation": self.activation}
+
+    def build_groups(self, sizes, features):
+        if self.bodies:
+            raise ValueError("This prior belongs to another model already. Make a new one.")
+        super().build_groups(sizes, features)
+        for g, size in enumerate(sizes):
+            width = features + sum(sizes[:g])
+            if not width:
+                self.bodies.append(None)
+                continue
+            hidden = [keras.layers.Dense(n, activation=self.activation) for n in self.units]
+            head = keras.layers.Dense(2 * size, kernel_initializer="zeros", dtype="float32")
+            self.bodies.append(keras.Sequential([keras.Input((width,)), *hidden, head]))
+
+    def conditional(self, group, state):
+        body = self.bodies[group]
+        if body is None:
+            return standard_normal(self.sizes[group])
+        inputs = concatenate([*state.groups, state.features])
+        out = body(ops.reshape(inputs, (-1, inputs.shape[-1])))
+        return split_gaussian(ops.reshape(out, (*ops.shape(inputs)[:-1], out.shape[-1])))
+
+
+def concatenate(parts: list):
+    """Join `(..., batch, n)` tensors on the last axis; None is skipped, leading axes broadcast."""
+    parts = [ops.convert_to_tensor(part) for part in parts if part is not None]
+    if len(parts) == 1:
+        return parts[0]
+    longest = max(parts, key=lambda part: len(part.shape))
+    lead = ops.shape(longest)[:-1]
+    dtype = keras.backend.result_type(*(part.dtype for part in parts))
+    parts = [
+        ops.broadcast_to(ops.cast(part, dtype), (*lead, part.shape[-1]))
+        if len(part.shape) < len(longest.shape)
+        else ops.cast(part, dtype)
+        for part in parts
+    ]
+    return ops.concatenate(parts, axis=-1)

@@ -1,0 +1,67 @@
+"""Weights of the KL that change with the training step."""
+
+from keras import ops
+
+from keras_cvae import errors
+from keras_cvae.registry import Registry
+
+SCHEDULES = Registry("beta schedule")
+
+
+class Schedule:
+    """A beta that changes with the training step. `final` is what evaluation uses."""
+
+    final: float
+
+    def __call__(self, step):
+        """Beta at this training step, a scalar tensor."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Schedule":
+        """Rebuild from `get_config`."""
+        return cls(**config)
+
+
+@SCHEDULES.register("warmup")
+class Warmup(Schedule):
+    """Beta grows from 0 to `final` over `steps` steps, then stays (Bowman et al. 2016)."""
+
+    def __init__(self, steps: int, final: float = 1.0):
+        self.steps = errors.whole("Warmup steps", steps)
+        self.final = errors.number("Warmup final", final)
+
+    def __call__(self, step):
+        return self.final * ops.minimum(1.0, ops.cast(step, "float32") / self.steps)
+
+    def get_config(self):
+        return {"steps": self.steps, "final": self.final}
+
+
+@SCHEDULES.register("cyclical")
+class Cyclical(Schedule):
+    """Beta grows from 0 to `final` in the first part of every period (Fu et al. 2019).
+
+    Args:
+        period: Steps of one cycle.
+        ramp: Part of the cycle that beta takes to grow.
+        final: Beta at the top.
+    """
+
+    def __init__(self, period: int, ramp: float = 0.5, final: float = 1.0):
+        self.period = errors.whole("Cyclical period", period)
+        if not 0 < ramp <= 1:
+            raise ValueError(f"Cyclical ramp: received {ramp}, expected a part of 1, like 0.5.")
+        self.ramp = ramp
+        self.final = errors.number("Cyclical final", final)
+
+    def __call__(self, step):
+        position = ops.cast(ops.mod(step, self.period), "float32") / self.period
+        return self.final * ops.minimum(1.0, position / self.ramp)
+
+    def get_config(self):
+        return {"period": self.period, "ramp": self.ramp, "final": self.final}

@@ -1,0 +1,1 @@
+"""The figures of an evaluation, as a table, a page, a comparison."""

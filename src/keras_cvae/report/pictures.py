@@ -1,0 +1,223 @@
+"""The pictures of a report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from keras_cvae.conditions.base import Unconditional
+from keras_cvae.conditions.optional import classes_of
+from keras_cvae.data.containers import Data, Split
+from keras_cvae.evaluation import bound, likeness, prepare
+from keras_cvae.figures import charts, sheets
+from keras_cvae.report.rows import value
+from keras_cvae.trees import take
+
+
+def compare_pictures(
+    models: Mapping[str, Any],
+    conditions: Mapping[str, Any] | None = None,
+    n: int = 10,
+    seed: int = 0,
+) -> Figure:
+    """A row of draws for each model: the same conditions, and where they fit the same latents.
+
+    Args:
+        models: Image models by the name of the run.
+        conditions: Canonical conditions `(n, ...)` by the name of the run, as from
+            `held_out_conditions`; classes that are not given are shown in turn.
+        n: Pictures of each.
+        seed: Of the draws.
+    """
+    rows, heads = [], []
+    for name, model in models.items():
+        y = (conditions or {}).get(name)
+        classes = classes_of(model.condition)
+        if y is None and classes:
+            each = np.arange(n, dtype="int32") % classes.num_classes
+            heads.append([classes.names[k] for k in each])
+            y = classes.as_weights(each)
+        elif y is not None:
+            heads.append([model.condition.words(take(y, i)) for i in range(n)])
+        rows.append(prepare.drawn(model, y, n, seed))
+    alike = bool(heads) and all(one == heads[0] and any(one) for one in heads)
+    return sheets.image_grid(
+        np.stack(rows), row_labels=list(models), column_labels=heads[0] if alike else None
+    )
+
+
+def needs_conditions(model) -> bool:
+    """Whether `compare_pictures` must be told what to ask for: there is more than the classes."""
+    return bool(model.condition.width) and not classes_of(model.condition)
+
+
+def held_out_conditions(model, data: Data, n: int = 10, binarize: Any = "none") -> Any:
+    """Canonical conditions `(n, ...)` of test examples, for a model that `needs_conditions`.
+
+    Of named conditions, examples come first of which all is known.
+
+    Args:
+        model: A `ConditionalVAE`.
+        data: What it was trained on.
+        n: How many; from the start again where there are fewer examples.
+        binarize: As in `evaluate`, for models that complete pictures.
+    """
+    test = data.validation if data.test is None else data.test
+    test = test.take(slice(0, 500))
+    if model.condition.knows_part:
+        y = prepare.known_part(model, test, binarize)[1]
+    else:
+        y = model.condition.prepare(test.y)
+    order = np.arange(len(test))
+    if isinstance(y, dict):
+        missing = ["?" in model.condition.words(take(y, i)) for i in order]
+        order = np.argsort(missing, kind="stable")
+    return take(y, np.resize(order, n))
+
+
+def pictures(model, data: Data, metrics: Mapping[str, Any], seed: int = 0) -> dict[str, Figure]:
+    """The pictures of a report, by their titles.
+
+    Args:
+        model: A `ConditionalVAE`.
+        data: As given to `evaluate`.
+        metrics: What it returned.
+        seed: Of the draws.
+    """
+    shown: dict[str, Figure] = {}
+    test = data.validation if data.test is None else data.test
+    test = test.take(slice(0, metrics["settings"]["examples"]))
+    y = None if isinstance(model.condition, Unconditional) else test.y
+    binarize = metrics["settings"]["binarize"]
+    x = prepare.prepared(model, test.take(slice(0, 2000)), binarize)
+    y = take(y, slice(2000))
+    names = data.class_names
+    if model.condition.knows_part:
+        x, y = prepare.known_part(model, test.take(slice(0, 2000)), binarize)
+        if len(model.x_shape) == 3:
+            shown["Completions"] = completions(model, test, binarize, seed=seed)
+    elif len(model.x_shape) == 3:
+        shown |= _image_pictures(model, data, x, y, names, seed)
+    per_class = value(metrics, "conditional.per_class")
+    if per_class:
+        shown["−log p(x | y) by class"] = charts.bars(
+            [one["nats"] for one in per_class.values()],
+            labels=list(per_class),
+            errors=[one["standard_error"] or 0.0 for one in per_class.values()],
+            line=metrics["conditional"]["nats"],
+            ylabel="nats",
+            zero=False,
+            caption="Bars are one standard error; the dashed line is the mean of all classes.",
+        )
+    groups = model.latent_groups
+    shown["KL by dimension"] = charts.bars(
+        _sorted_within(metrics["elbo"]["kl_per_dimension"], groups),
+        groups=groups,
+        ylabel="nats",
+        xlabel="latent dimension, most informative first",
+        caption="What each dimension says about x, in mean; near zero: it is not used."
+        + (" Colours tell the groups apart." if len(groups) > 1 else ""),
+    )
+    terms = bound.bound(model, x, y, num_samples=1, seed=seed)
+    if terms.z.shape[1] >= 2:
+        top = np.argsort(-terms.kl.mean(axis=0))[:2]
+        u = (terms.mean - terms.prior_mean) * np.exp(-0.5 * terms.prior_log_var)
+        shown["The latent"] = charts.latent_plane(
+            u[:, top],
+            None if test.y is None or not names else test.y[: len(u)],
+            names,
+            axis_labels=(f"$z_{{{top[0]}}}$", f"$z_{{{top[1]}}}$"),
+            caption="Test examples in the two most informative dimensions, measured from the "
+            "prior's mean in its deviations.",
+        )
+    classification = metrics.get("classification")
+    if classification:
+        curves = {"calibrated": classification}
+        if "uncalibrated" in classification:
+            curves["as it is"] = classification["uncalibrated"]
+        else:
+            curves = {"as it is": classification}
+        shown["Reliability of p(y | x)"] = charts.reliability(
+            curves, caption="The larger a dot, the more examples."
+        )
+    return shown
+
+
+def completions(
+    model, split: Split, binarize: Any = "none", examples: int = 8, n: int = 10, seed: int = 0
+) -> Figure:
+    """What is known, the truth, and `n` completions, one row an example."""
+    rows = split.take(slice(0, examples))
+    x, y = prepare.known_part(model, rows, binarize)
+    drawn = model.complete(y, n=n, seed=seed).reshape(len(x), n, *model.x_shape)
+    known = np.where(np.isnan(y), 0.5, y)
+    labels = ["known", "truth", *map(str, range(1, n + 1))]
+    return sheets.image_grid(
+        np.concatenate([known[:, None], x[:, None], drawn], axis=1),
+        column_labels=labels,
+        caption="Grey is unknown; completions show the mean of p(x|z,y), z drawn from p(z|y).",
+    )
+
+
+def _sorted_within(values, groups) -> np.ndarray:
+    ends = np.cumsum(groups)
+    return np.concatenate([-np.sort(-part) for part in np.split(np.asarray(values), ends[:-1])])
+
+
+def _image_pictures(model, data, x, y, names, seed) -> dict[str, Figure]:
+    shown = {}
+    known = classes_of(model.condition)
+    if known and y is not None:
+        classes = np.arange(min(known.num_classes, 10), dtype="int32")
+        drawn = model.generate(known.as_weights(classes), 12, seed=seed)
+        grid = prepare.brightness(model, drawn)
+        shown["Samples"] = sheets.image_grid(
+            grid.reshape(len(classes), 12, *model.x_shape),
+            row_labels=[known.names[c] for c in classes],
+            caption="Drawn for each class; not chosen. The mean of p(x | z, y) is shown.",
+        )
+    else:
+        some = take(y, slice(48))
+        shown["Samples"] = sheets.image_grid(
+            prepare.drawn(model, some, 48, seed), caption="Drawn, not chosen."
+        )
+    few = 12 if names is None else _one_of_each(data, y, names)
+    rows = np.arange(len(x))[:12] if isinstance(few, int) else few
+    given = take(y, rows)
+    again = model.reconstruct(x[rows], given)
+    shown["Reconstructions"] = sheets.reconstructions(
+        prepare.brightness(model, x[rows]),
+        prepare.brightness(model, again),
+        caption="Test examples through the latent and back.",
+    )
+    scored = slice(0, 1000)
+    scores = model.score(x[scored], take(y, scored), 50, seed)
+    odd = np.argsort(scores)[:12]
+    shown["Outliers"] = sheets.image_grid(
+        prepare.brightness(model, x[odd])[None],
+        column_labels=[names[y[i]] for i in odd] if names and y is not None else None,
+        caption="The least likely test examples for their condition, by log p(x | y).",
+    )
+    wanted = take(y, slice(12))
+    fake = Split(prepare.drawn(model, wanted, 12, seed + 1)).floats()
+    _, index = likeness.nearest(fake, data.train, 3)
+    near = np.stack([data.train.floats(index[:, j]) for j in range(3)])
+    shown["Nearest training examples"] = sheets.image_grid(
+        np.concatenate([fake[None], near]),
+        row_labels=["sample", "nearest", "2nd", "3rd"],
+        caption="Alike, not equal: copies would show here.",
+    )
+    return shown
+
+
+def _one_of_each(data, y, names) -> Any:
+    if (
+        y is None
+        or isinstance(y, dict)
+        or np.asarray(y).ndim != 1
+        or np.asarray(y).dtype.kind != "i"
+    ):
+        return 12
+    first = [np.flatnonzero(y == k)[:1] for k in range(min(len(names), 12))]
+    return np.concatenate(first)

@@ -1,0 +1,1 @@
+"""Runs: a configuration, its model, a folder that it trains into."""

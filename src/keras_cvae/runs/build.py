@@ -1,0 +1,164 @@
+"""From a configuration and data to a compiled model, without a run folder."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_cvae import masks
+from keras_cvae.conditions.base import Condition, Unconditional
+from keras_cvae.conditions.categorical import Categorical
+from keras_cvae.conditions.known import KnownPart
+from keras_cvae.conditions.numbers import Continuous
+from keras_cvae.conditions.optional import Optional
+from keras_cvae.data.batches import check_shift
+from keras_cvae.data.containers import Data
+from keras_cvae.data.sources import load
+from keras_cvae.models.cvae import ConditionalVAE
+from keras_cvae.models.serialization import precision
+from keras_cvae.networks.backbone import Backbone
+from keras_cvae.networks.conv import Conv
+from keras_cvae.networks.mlp import MLP
+from keras_cvae.networks.topdown import TopDown
+from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
+from keras_cvae.probability.likelihoods.causal import CausalBernoulli
+from keras_cvae.probability.likelihoods.discrete import CategoricalValues
+from keras_cvae.probability.likelihoods.gaussian import Gaussian
+from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
+from keras_cvae.probability.objectives import ELBO, OBJECTIVES, Hybrid, Objective
+from keras_cvae.probability.schedules import Cyclical, Warmup
+from keras_cvae.runs import conditions
+from keras_cvae.runs.config import RunConfig
+from keras_cvae.runs.declared import declared as parsed
+
+STEPS = 19_000  # of a run whose epochs are not given
+
+
+def load_data(source: str, config: RunConfig, progress: Callable | None = None) -> Data:
+    """Load data as the configuration wants it."""
+    return load(
+        source,
+        image_size=config.image_size,
+        color=config.color,
+        validation=config.validation,
+        seed=config.seed,
+        progress=progress,
+        conditions=[parsed(spec)[0] for spec in config.condition],
+    )
+
+
+def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
+    """Build and compile the model that the configuration describes, for this data.
+
+    Raises:
+        ValueError: The data does not fit the likelihood or the backbone.
+    """
+    if config.shift:
+        check_shift(data.x_shape)
+    likelihood = {
+        "bernoulli": Bernoulli,
+        "causal_bernoulli": lambda: CausalBernoulli(config.channels, config.reach),
+        "continuous_bernoulli": ContinuousBernoulli,
+        "gaussian": lambda: Gaussian(config.variance, config.sigma),
+        "categorical": lambda: CategoricalValues(
+            2 if config.binarize == "dynamic" else 256, low=0, high=1
+        ),
+        "discretized_logistic": lambda: DiscretizedLogistic(config.components),
+    }[config.likelihood]()
+    for split in (data.train, data.validation):
+        if isinstance(split.x, np.ndarray) and split.x.dtype != np.uint8:  # bytes become 0..1
+            likelihood.check(split.x)
+
+    keras.utils.set_random_seed(config.seed)
+    steps = math.ceil(len(data.train) / config.batch_size)
+    total = epochs(config, len(data.train)) * steps
+    with precision(config.precision):
+        model = ConditionalVAE(
+            data.x_shape,
+            _condition(config, data),
+            config.group_sizes
+            or [len(part) for part in np.array_split(range(config.latent_dim), config.groups)],
+            likelihood=likelihood,
+            prior=None if config.backbone.startswith("topdown") else config.prior,
+            backbone=_backbone(config),
+            objective=_objective(config, total),
+            seed=config.seed,
+        )
+        optimizer: Any = keras.optimizers.Adam(
+            _rate(config, total),
+            weight_decay=config.weight_decay or None,
+            global_clipnorm=config.clip or None,
+            use_ema=bool(config.ema),
+            # In a short run less, so that exp(-5) of the first weights is left of the average.
+            ema_momentum=min(config.ema, max(0.0, 1.0 - 5.0 / total)),
+        )
+        if config.precision == "mixed_float16":
+            # Losses of hundreds of nats overflow at the default, 2^15: the first steps are skipped.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
+    model.compile(optimizer)
+    return model
+
+
+def _rate(config: RunConfig, steps: int) -> Any:
+    """The learning rate over the run: a number, or a schedule."""
+    peak, schedules = config.learning_rate, keras.optimizers.schedules
+    growing = round(config.rate_warmup * steps)
+    rest = {"warmup_target": peak, "warmup_steps": growing} if growing else {}
+    if config.schedule == "cosine":
+        return schedules.CosineDecay(0.0 if growing else peak, max(1, steps - growing), **rest)
+    return schedules.PolynomialDecay(0.0, growing, peak) if growing else peak
+
+
+def _backbone(config: RunConfig) -> Backbone:
+    units, activation = config.units, config.activation
+    if config.backbone == "mlp":
+        return MLP(units, activation)
+    if config.backbone == "conv":
+        return Conv(config.filters, units[-1], activation)
+    maps = config.filters if config.backbone == "topdown-conv" else ()
+    return TopDown(units[-1], filters=maps, levels=config.levels, activation=activation)
+
+
+def _condition(config: RunConfig, data: Data) -> Condition:
+    y = data.train.y
+    if config.task == "complete":
+        return KnownPart(data.x_shape, None if mask_of(config) == masks.RANDOM else mask_of(config))
+    if not config.conditional or y is None:
+        return Unconditional()
+    if isinstance(y, dict):
+        splits = [data.train, data.validation, *([data.test] if data.test else [])]
+        return conditions.joint(config, [split.y for split in splits])
+    condition: Condition
+    if data.class_names is not None:
+        condition = Categorical(data.class_names)
+    else:
+        condition = Continuous(1 if y.ndim == 1 else y.shape[1])
+        condition.adapt(y)
+    return Optional(condition, config.label_dropout) if config.label_dropout else condition
+
+
+def mask_of(config: RunConfig) -> str:
+    """The mask of a completion run; any part by default."""
+    return config.known or masks.RANDOM
+
+
+def _objective(config: RunConfig, steps: int) -> Objective:
+    if config.objective not in ("elbo", "hybrid"):
+        return OBJECTIVES.classes[config.objective](config.num_samples)
+    beta: Any = config.beta
+    if config.cycles:
+        beta = Cyclical(max(1, steps // config.cycles), final=config.beta)
+    elif config.warmup:
+        beta = Warmup(max(1, round(config.warmup * steps)), config.beta)
+    elbo = ELBO(beta, config.free_bits, config.num_samples)
+    return Hybrid(elbo, config.alpha) if config.objective == "hybrid" else elbo
+
+
+def epochs(config: RunConfig, examples: int) -> int:
+    """How many epochs a run on so many training examples takes."""
+    if config.epochs is not None:
+        return config.epochs
+    steps = math.ceil(examples / config.batch_size)
+    return min(max(round(STEPS / steps), 20), 300)

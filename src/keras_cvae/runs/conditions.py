@@ -1,0 +1,105 @@
+"""From `age:continuous` and the data at hand to a condition: what a run declares, built."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_cvae.conditions.base import Condition
+from keras_cvae.conditions.categorical import Categorical
+from keras_cvae.conditions.image import Image
+from keras_cvae.conditions.joint import Joint
+from keras_cvae.conditions.numbers import Continuous, Periodic
+from keras_cvae.conditions.optional import Optional
+from keras_cvae.conditions.signal import Signal
+from keras_cvae.conditions.tags import Tags
+from keras_cvae.networks.conv import Conv
+from keras_cvae.networks.mlp import MLP
+from keras_cvae.runs.config import RunConfig
+from keras_cvae.runs.declared import ENCODED, declared
+
+
+def joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
+    """Build the named conditions of a run for its data.
+
+    What is missing in any of the splits may be missing; with label dropout everything may, alone
+    and all at once.
+
+    Args:
+        config: Of the run: `condition`, `label_dropout`, and the sizes of pictures' encoders.
+        splits: The arrays by name; the first split is what is trained on, and scaled by.
+
+    Raises:
+        ValueError: Values that are not of their kind, by name.
+    """
+    parts, dropout = {}, config.label_dropout
+    for name, kind, argument in map(declared, config.condition):
+        known = [_known(kind, split[name]) for split in splits]
+        values = [split[name][rows] for split, rows in zip(splits, known, strict=True)]
+        try:
+            part = (
+                _encoded(kind, argument, values, config)
+                if kind in ENCODED
+                else _part(kind, argument, values[0])
+            )
+        except ValueError as error:
+            raise ValueError(f"Condition '{name}': {error}") from None
+        missing = not all(rows.all() for rows in known)
+        parts[name] = Optional(part, dropout) if missing or dropout else part
+    condition = Joint(parts, dropout)
+    for split in splits:
+        condition.prepare(split)  # says what does not fit, before anything expensive
+    condition.adapt(splits[0])
+    return condition
+
+
+def _known(kind: str, values: np.ndarray) -> np.ndarray:
+    """Which rows are not missing, `(n,)`: NaN, and for classes -1 and ""."""
+    if values.dtype.kind == "f":
+        return ~np.isnan(values.reshape(len(values), -1)).all(axis=1)
+    marks = {"i": -1, "U": ""} if kind in ("categorical", "embedding") else {}
+    if values.ndim == 1 and values.dtype.kind in marks:
+        return values != marks[values.dtype.kind]
+    return np.ones(len(values), bool)
+
+
+def _part(kind: str, argument: str, values: np.ndarray) -> Condition:
+    if not len(values):
+        raise ValueError("All of its values are missing.")
+    if kind in ("categorical", "embedding"):
+        if values.ndim > 1 and values.size != len(values):
+            raise ValueError(f"Classes are one an example. Received the shape {values.shape}.")
+        found: list[Any] = np.unique(values).tolist()
+        whole = all(isinstance(v, str) or float(v).is_integer() for v in found)
+        if not whole:
+            wrong = next(v for v in found if not float(v).is_integer())
+            raise ValueError(
+                f"Received {wrong:g}, which is no class. Expected whole numbers or names; numbers "
+                "to interpolate between are continuous."
+            )
+        if values.dtype == bool:
+            found = [str(label) for label in found]
+        labels = [label if isinstance(label, str) else int(label) for label in found]
+        return Categorical(labels, "embedding" if kind == "embedding" else None)
+    if kind == "tags":
+        if values.ndim == 2:
+            return Tags(values.shape[1])
+        rows = [str(row).split("|") for row in values.reshape(-1).tolist()]
+        return Tags(sorted({tag for row in rows for tag in row if tag}) or ["none"])
+    dim = 1 if values.ndim == 1 else values.shape[1]
+    return Periodic(float(argument), dim) if kind == "periodic" else Continuous(dim)
+
+
+def _encoded(kind: str, backbone: str, values: list[np.ndarray], config: RunConfig) -> Condition:
+    """Pictures `(n, h, w)`, signals `(n, length)`, or with channels."""
+    shape, axes = values[0].shape[1:], 2 if kind == "image" else 1
+    shape = (*shape, 1) if len(shape) == axes else shape
+    units, activation = config.units[-1], config.activation
+    body: Any = MLP(config.units, activation) if backbone == "mlp" else None
+    if kind == "signal":
+        return Signal(shape, body or "conv")
+    numbers = [part for part in values if part.size and part.dtype.kind in "iufb"]
+    low = min((float(part.min()) for part in numbers), default=0.0)
+    high = max((float(part.max()) for part in numbers), default=1.0)
+    body = body or Conv(config.filters, units, activation)
+    return Image(shape, body, low=min(low, 0.0), high=max(high, 1.0))

@@ -1,0 +1,199 @@
+"""Run folders: what is in them, and who may write."""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import keras
+
+import keras_cvae
+from keras_cvae.data.containers import Data
+from keras_cvae.data.sources import NAMED
+from keras_cvae.models.cvae import ConditionalVAE
+from keras_cvae.models.io import load as load_model
+from keras_cvae.runs.build import load_data
+from keras_cvae.runs.config import RunConfig, validated
+
+LOCK = ".lock"
+
+
+class RunError(ValueError):
+    """A run folder that is missing, in the way, incomplete or not a run's."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Args:
+        folder: Its path.
+        source: The data: a name, or an absolute path.
+        config: What was computed.
+    """
+
+    folder: Path
+    source: str
+    config: RunConfig
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Read a run folder.
+
+        Raises:
+            RunError: There is none, or it is damaged.
+        """
+        folder = Path(folder)
+        if not (folder / "run.json").is_file():
+            what = "is not a run folder" if folder.exists() else "does not exist"
+            raise RunError(
+                f"'{folder}' {what}. Expected a folder that `cvae train` or `cvae quickstart` made."
+            )
+        try:
+            about = json.loads((folder / "run.json").read_text())
+            return cls(folder, about["data"], validated(about["config"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"'{folder / 'run.json'}' is damaged: {error}") from error
+
+    @property
+    def model_path(self) -> Path:
+        """The trained model."""
+        return self.folder / "model.keras"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last saved state of a run that is not complete."""
+        return self.folder / "checkpoint.keras"
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with it."""
+        return shlex.join(["cvae", "train", self.source, "--out", str(self.folder), "--resume"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether training came to its end."""
+        return self.model_path.is_file()
+
+    def model(self) -> ConditionalVAE:
+        """Load the trained model.
+
+        Raises:
+            RunError: The run is not complete.
+        """
+        if not self.complete:
+            raise RunError(
+                f"The run '{self.folder}' has not finished training. Continue it with: "
+                f"{self.resume_command}"
+            )
+        return load_model(self.model_path)
+
+    def data(self, progress: Callable | None = None) -> Data:
+        """Load the data again, split as in training."""
+        return load_data(self.source, self.config, progress)
+
+    def evaluation(self) -> dict[str, Any]:
+        """What `cvae evaluate` measured last, or nothing."""
+        path = self.folder / "evaluation" / "metrics.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def history(self) -> dict[str, list[float]]:
+        """Metrics by name, one value an epoch."""
+        path = self.folder / "history.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def metrics(self) -> dict[str, Any]:
+        """What the last epoch measured."""
+        path = self.folder / "metrics.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON to a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def default_folder(data: str | Path | Data, config: RunConfig | str | None = None) -> Path:
+    """The run folder where none is given."""
+    name = data.name if isinstance(data, Data) else Path(data).stem
+    label = config if isinstance(config, str) else "run"
+    return Path("runs") / f"{name or 'data'}-{label}"
+
+
+def check_folder(folder: Path, overwrite: bool = False) -> None:
+    """Refuse a run folder that exists or cannot be written, before anything expensive.
+
+    Raises:
+        RunError: Saying what to do instead.
+    """
+    if folder.exists():
+        is_run = (folder / "run.json").is_file()
+        empty = folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())
+        if not empty and not (overwrite and is_run):
+            raise RunError(
+                f"'{folder}' exists already. Use --resume to continue it, --overwrite to replace "
+                "it, or another --out."
+                if is_run
+                else f"'{folder}' exists and is not a run folder; nothing was touched. Choose "
+                "another --out."
+            )
+    path = folder.absolute()
+    parent = next(p for p in (path, *path.parents) if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise RunError(f"Cannot write to '{parent}'. Choose another --out.")
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder, which is made."""
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RunError(
+            f"Another process is training in '{folder}'. Wait until it is done, or choose another "
+            "--out."
+        ) from None
+    except OSError as error:
+        raise RunError(f"Cannot write to '{folder}': {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps what is open
+            (folder / LOCK).unlink()
+        lock.release()
+
+
+def absolute(source: str | Path) -> str:
+    """The name of a data set, or the absolute path of a file or folder."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if source not in NAMED and path.exists() else str(source)
+
+
+def create(run: Run, keep: bool) -> None:
+    """Write `run.json`; without `keep` what an earlier run left goes, other files stay."""
+    patterns = [f".{name}.*" for name in ("run.json", "history.json", "metrics.json", "checkpoint")]
+    if not keep:
+        patterns += ["model.keras", "checkpoint.keras", "history.json", "metrics.json", "pictures"]
+    try:
+        for path in (path for pattern in patterns for path in run.folder.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as error:
+        raise RunError(f"Cannot write to '{run.folder}': {error.strerror}.") from error
+    about = {
+        "data": run.source,
+        "config": run.config.model_dump(),
+        "keras_cvae": keras_cvae.__version__,
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+    }
+    write_json(run.folder / "run.json", about)

@@ -1,0 +1,78 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import harness
+from keras_cvae.conditions.categorical import Categorical
+from keras_cvae.models.assembly import assemble
+from keras_cvae.models.parts import GenerationNetwork
+from keras_cvae.networks.backbone import BACKBONES
+from keras_cvae.networks.conv import Conv, depth_to_space, space_to_depth
+from keras_cvae.networks.mlp import MLP
+
+
+class TestEveryBackbone(harness.Harness):
+    part = "backbone"
+
+
+class TestEveryPart(harness.Harness):
+    part = "part"
+
+
+def test_space_to_depth_undoes_depth_to_space(rng):
+    x = rng.normal(size=(2, 4, 6, 8)).astype("float32")
+    again = ops.convert_to_numpy(space_to_depth(depth_to_space(x)))
+    np.testing.assert_array_equal(again, x)
+    blocks = ops.convert_to_numpy(space_to_depth(x))
+    np.testing.assert_array_equal(blocks[0, 1, 2], x[0, 2:4, 4:6].reshape(-1))
+    blocks = ops.convert_to_numpy(space_to_depth(x[0]))  # signals
+    np.testing.assert_array_equal(blocks, x[0].reshape(4, 3, 16))
+    np.testing.assert_array_equal(ops.convert_to_numpy(depth_to_space(blocks)), x[0])
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (5, 7, 3), (1, 1, 1), (33, 2), (1, 1)])
+def test_conv_fits_any_size(shape):
+    body, head = Conv((3, 4, 2), 5).encoder(shape), Conv((3, 4, 2), 5).decoder(shape)
+    assert body([keras.KerasTensor((None, *shape)), keras.KerasTensor((None, 3))]).shape == (
+        None,
+        5,
+    )
+    assert head([keras.KerasTensor((None, 2))]).shape == (None, *shape)
+
+
+@pytest.mark.parametrize("name", BACKBONES.classes)
+def test_the_condition_reaches_the_output(name, rng):
+    shape = (4, 4, 1)
+    encoder, _, decoder, _ = assemble(shape, (2,), Categorical(3), backbone=name)
+    x, z = rng.random((1, *shape)).astype("float32"), rng.normal(size=(1, 2)).astype("float32")
+    for network, inputs in ((encoder, {"x": x}), (decoder, {"z": z})):
+        one, other = (
+            keras.tree.flatten(network(inputs | {"condition": np.array([c])})) for c in (0, 1)
+        )
+        assert not np.allclose(ops.convert_to_numpy(one[0]), ops.convert_to_numpy(other[0]))
+
+
+@pytest.mark.parametrize("condition", [None, 3])
+def test_the_decoder_takes_samples_by_batch(condition, rng):
+    decoder = GenerationNetwork((6,), 2, MLP((4,)), "gaussian", condition)
+    z = rng.normal(size=(5, 4, 2)).astype("float32")
+    y = None if condition is None else np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    whole = ops.convert_to_numpy(decoder.parameters(z, y))
+    assert whole.shape == (5, 4, 6)
+    one = ops.convert_to_numpy(decoder.parameters(z[3], y))
+    np.testing.assert_allclose(whole[3], one, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MLP(()), r"received \(\), expected positive widths"),
+        (lambda: Conv((0,)), r"received filters=\(0,\)"),
+        (lambda: Conv().encoder((6,)), r"Received data of shape \(6,\). For vectors use the mlp"),
+        (lambda: BACKBONES.get("cnv"), "Did you mean 'conv'"),
+    ],
+)
+def test_bad_arguments_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,326 @@
+"""Runs: complete, stopped, killed, resumed, refused."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_cvae
+from keras_cvae.data.arrays import from_arrays
+from keras_cvae.data.sources import load
+from keras_cvae.errors import DataError
+from keras_cvae.runs.config import ConfigError, RunConfig
+from keras_cvae.runs.resume import Stopped
+from keras_cvae.runs.run import Run, RunError
+from keras_cvae.runs.train import train
+
+SMALL = {"latent_dim": 3, "units": (16,), "batch_size": 256}
+EPOCHS = 12
+
+# Every epoch is a checkpoint here, so that a kill has something to come back to.
+DRIVER = """
+import json, sys
+from keras_cvae.runs.config import validated
+from keras_cvae.data.sources import load
+from keras_cvae.runs.train import train
+source, settings, out, seconds = sys.argv[1:]
+data = load(source, memory_limit=1)  # decodes a folder batch by batch
+train(data, validated(json.loads(settings)), out, checkpoint_seconds=float(seconds))
+"""
+
+
+def settings(**changes):
+    return RunConfig(**SMALL | {"epochs": EPOCHS} | changes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of 60 grey pictures, 8x8, of two classes."""
+    root, rng = tmp_path_factory.mktemp("data") / "pictures", np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 128)):
+        (root / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = rng.integers(low, low + 128, (8, 8), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run."""
+    return train("digits", settings(), tmp_path_factory.mktemp("runs") / "whole")
+
+
+def killed(source, config, out, seconds, ready):
+    """Start a run in another process and SIGKILL it a random moment after `ready()`."""
+    arguments = [str(source), json.dumps(config.model_dump()), str(out), str(seconds)]
+    process = subprocess.Popen([sys.executable, "-c", DRIVER, *arguments])
+    deadline = time.monotonic() + 120
+    while not ready() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(random.uniform(0, 0.2))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "The run ended before it could be killed."
+
+
+def assert_same(run, other):
+    assert run.history() == other.history()
+    ours, theirs = run.model(), other.model()
+    pairs = list(zip(ours.variables, theirs.variables, strict=True))
+    pairs += zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True)
+    assert len(pairs) > 20
+    for a, b in pairs:
+        np.testing.assert_array_equal(np.array(a), np.array(b), err_msg=a.path)
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_run_folder_holds_what_it_says(whole):
+    assert files(whole.folder) == ["history.json", "metrics.json", "model.keras", "run.json"]
+    history, metrics = whole.history(), whole.metrics()
+    names = ("loss", "reconstruction", "kl")
+    assert set(history) == {*names, *(f"val_{name}" for name in names)}
+    assert all(len(values) == EPOCHS for values in history.values())
+    assert metrics["val_loss"] == history["val_loss"][-1]
+    assert metrics["epochs"] == EPOCHS
+    assert metrics["seconds"] > 0
+    assert history["loss"][-1] < history["loss"][0]
+    assert Run.open(whole.folder) == whole
+    evaluated = whole.data().validation
+    again = whole.model().evaluate(evaluated.floats(), evaluated.y, verbose=0, batch_size=256)
+    assert again[0] == pytest.approx(metrics["val_loss"], abs=1e-3)
+
+
+def test_same_seed_same_run_and_another_seed_another(whole, tmp_path):
+    assert_same(train("digits", settings(), tmp_path / "again"), whole)
+    other = train("digits", settings(seed=1, epochs=1), tmp_path / "other")
+    assert other.history()["loss"][0] != whole.history()["loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("source", "changes"),
+    [
+        ("digits", {}),
+        ("digits", {"binarize": "dynamic", "shift": 1, "num_samples": 2, "cycles": 2}),
+        ("folder", {"batch_size": 16, "shift": 2}),
+    ],
+    ids=["plain", "dynamic", "streamed"],
+)
+def test_killed_and_resumed_is_as_if_it_had_not_been(source, changes, whole, folder, tmp_path):
+    source = folder if source == "folder" else source
+    config, out = settings(**changes), tmp_path / "killed"
+    moment, history = random.randint(1, EPOCHS - 4), out / "history.json"
+    killed(
+        source,
+        config,
+        out,
+        0,
+        lambda: history.is_file() and len(json.loads(history.read_text())["loss"]) >= moment,
+    )
+    data = load(source, memory_limit=1)
+    expected = train(data, config, tmp_path / "whole") if changes else whole
+    resumed = train(data, None, out, resume=True)
+    assert_same(resumed, expected)
+    assert resumed.config == expected.config
+    assert files(out) == files(expected.folder)
+
+
+def test_killed_before_the_first_checkpoint(whole, tmp_path):
+    out = tmp_path / "killed"
+    killed("digits", settings(), out, 1e9, (out / "run.json").is_file)
+    with pytest.raises(RunError, match=r"not finished.*cvae train digits --out .* --resume"):
+        Run.open(out).model()
+    assert_same(train("digits", out=out, resume=True), whole)
+
+
+def test_one_process_trains_in_a_folder(tmp_path):
+    config, out = settings(epochs=9999), tmp_path / "run"
+
+    def others_are_refused():
+        if not (out / "run.json").is_file():
+            return False
+        for how in ("resume", "overwrite"):
+            with pytest.raises(RunError, match=r"Another process is training in .*/run'"):
+                train("digits", config, out, **{how: True})
+        return True
+
+    killed("digits", config, out, 0, others_are_refused)
+    run = train("digits", settings(epochs=1), out, overwrite=True)  # what was killed holds nothing
+    assert files(run.folder) == ["history.json", "metrics.json", "model.keras", "run.json"]
+
+
+def test_interrupted_says_how_to_go_on(whole, tmp_path):
+    class Interrupt(keras_cvae.models.cvae.keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.step == 3 * 6 + 2:
+                raise KeyboardInterrupt
+
+    out = tmp_path / "with space"
+    with pytest.raises(Stopped, match=rf"(?s)of {EPOCHS} epochs.*--out '.*with space' --resume"):
+        train("digits", settings(), out, callbacks=[Interrupt()], checkpoint_seconds=0)
+    stopped = Run.open(out)
+    assert not stopped.complete
+    assert len(stopped.history()["loss"]) == 3
+    assert_same(train("digits", settings(), out, resume=True), whole)
+
+
+def test_history_that_ran_ahead_of_the_checkpoint_is_cut_back(whole, tmp_path):
+    class Die(keras_cvae.models.cvae.keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 4:
+                raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with pytest.raises(Stopped):
+        train("digits", settings(), out, callbacks=[Die()], checkpoint_seconds=0)
+    ahead = {name: [*values, 0.0] for name, values in Run.open(out).history().items()}
+    (out / "history.json").write_text(json.dumps(ahead))
+    (out / ".checkpoint.1.keras").write_bytes(b"left by a kill")
+    assert_same(train("digits", out=out, resume=True), whole)
+    assert files(out) == files(whole.folder)
+
+
+def test_more_epochs_for_a_complete_run(tmp_path):
+    constant = {"schedule": "constant", "warmup": 0.0}
+    long = train("digits", settings(epochs=4, **constant), tmp_path / "long")
+    short = train("digits", settings(epochs=2, **constant), tmp_path / "short")
+    grown = train("digits", RunConfig(epochs=4), short.folder, resume=True)
+    assert_same(grown, long)
+    assert grown.config == long.config
+    assert Run.open(short.folder) == grown
+    with pytest.raises(ConfigError, match="4 epochs; received --epochs 3"):
+        train("digits", RunConfig(epochs=3), short.folder, resume=True)
+
+
+def test_resuming_a_complete_run_changes_nothing(whole):
+    before = (whole.folder / "model.keras").read_bytes()
+    assert train("digits", settings(), whole.folder, resume=True) == whole
+    assert (whole.folder / "model.keras").read_bytes() == before
+
+
+def test_averages_of_a_short_run_forget_where_it_began(tmp_path):
+    ends = []
+    for ema in (0.0, 0.999):  # a memory of 1,000 steps, in a run of 39
+        config = settings(ema=ema, units=(64,), batch_size=128, epochs=3)
+        ends.append(train("digits", config, tmp_path / str(ema)).history()["val_loss"][-1])
+    assert abs(ends[1] - ends[0]) < 0.5
+
+
+def test_an_iwae_run_opens_again(tmp_path):
+    config = settings(objective="iwae", num_samples=2, epochs=1)
+    run = train("digits", config, tmp_path / "iwae")
+    assert Run.open(run.folder) == run
+    assert train("digits", config, run.folder, resume=True) == run
+
+
+def test_vectors_numbers_and_no_condition(rng, tmp_path):
+    for i, y in enumerate([rng.random((40, 2)), None]):
+        data = from_arrays(rng.standard_normal((40, 5)), y)
+        config = settings(likelihood="gaussian", epochs=2)
+        run = train(data, config, tmp_path / str(i))
+        condition = None if y is None else [0.1, 0.2]
+        assert run.model().generate(condition, n=3).shape == (3, 5)
+
+
+def test_what_are_no_pictures_cannot_be_moved(rng, tmp_path):
+    data = from_arrays(rng.standard_normal((40, 5)), None)
+    with pytest.raises(DataError, match=r"shift moves pictures .* received x of shape \(5,\)"):
+        train(data, settings(likelihood="gaussian", shift=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_data_set_by_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    run = train("digits", settings(epochs=1))
+    assert run.source == "digits"
+    assert run.folder == Path("runs/digits-run")
+    assert len(run.data().train)
+
+
+def test_overwrite_replaces_the_run_and_nothing_else(tmp_path):
+    out = tmp_path / "run"
+    train("digits", settings(epochs=2), out)
+    (out / "pictures").mkdir()
+    (out / "pictures" / "old.png").touch()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"exists already.*--resume.*--overwrite"):
+        train("digits", settings(epochs=1), out)
+    run = train("digits", settings(epochs=1), out, overwrite=True)
+    assert len(run.history()["loss"]) == 1
+    assert files(out) == ["history.json", "metrics.json", "model.keras", "notes.txt", "run.json"]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+@pytest.fixture
+def no_fit(monkeypatch):
+    """Fail if anything gets as far as training."""
+
+    def fit(*args, **kwargs):
+        pytest.fail("Training started.")
+
+    monkeypatch.setattr(keras_cvae.ConditionalVAE, "fit", fit)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (settings(latent_dim=9), r"latent_dim was 3, asked 9"),
+        (settings(seed=5, beta=2.0), r"beta was 1.0, asked 2.0"),
+        (settings(epochs=99), r"schedule=cosine.*--epochs cannot change"),
+        ("dense", r"other settings"),
+    ],
+)
+def test_resume_with_other_settings_is_refused(whole, no_fit, config, words):
+    before = {path: path.read_bytes() for path in whole.folder.iterdir()}
+    with pytest.raises(ValueError, match=words):
+        train("digits", config, whole.folder, resume=True)
+    assert {path: path.read_bytes() for path in whole.folder.iterdir()} == before
+
+
+def test_resume_on_other_data_or_nothing_is_refused(whole, folder, no_fit, tmp_path):
+    with pytest.raises(RunError, match="started on 'digits', not on"):
+        train(folder, None, whole.folder, resume=True)
+    with pytest.raises(RunError, match=r"does not exist\. Expected a folder"):
+        train("digits", out=tmp_path / "none", resume=True)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "words"),
+    [
+        (np.full((20, 4), 1.5), None, ValueError, "1.5"),
+        (np.full((20, 4), -0.5), None, ValueError, "-0.5"),
+        (np.full((20, 4), np.nan), None, DataError, "NaN"),
+        (np.full((20, 4), 0.5), np.zeros(19, int), DataError, "20 examples.*19"),
+        (np.zeros((0, 4)), None, DataError, "at least one example"),
+    ],
+    ids=["above", "below", "nan", "lengths", "empty"],
+)
+def test_bad_arrays_leave_nothing(x, y, error, words, no_fit, tmp_path):
+    with pytest.raises(error, match=words):
+        train(from_arrays(x, y), settings(), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"data": "digits", "config": {"a": 1}}'])
+def test_a_damaged_run_is_named(content, tmp_path):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match=r"run\.json' is damaged"):
+        Run.open(tmp_path)
+
+
+def test_a_loss_that_explodes_is_named(rng, tmp_path):
+    data = from_arrays(1e18 * rng.standard_normal((40, 5)))
+    config = settings(likelihood="gaussian", variance="fixed", learning_rate=1e6)
+    with pytest.raises(ArithmeticError, match=r"The loss is .* lower learning rate"):
+        train(data, config, tmp_path / "run")
