@@ -28,7 +28,8 @@ from keras_cvae.conditions.read import is_nothing
 from keras_cvae.data.containers import Split
 from keras_cvae.data.mixed import UNKNOWN, MixedBatches
 from keras_cvae.inference.results import check_class_prior
-from keras_cvae.models.cvae import ConditionalVAE, is_array
+from keras_cvae.models.cvae import ConditionalVAE
+from keras_cvae.models.inputs import is_array
 from keras_cvae.models.own import check_linear, check_own_model
 from keras_cvae.models.parts import Part
 from keras_cvae.models.serialization import serialize

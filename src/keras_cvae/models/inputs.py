@@ -1,0 +1,166 @@
+"""What a user's x and condition become: checked, canonical, one for each example."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvae import errors, trees
+from keras_cvae.conditions.read import as_float32
+
+
+class Inputs:
+    """The checks of a `ConditionalVAE`."""
+
+    condition: Any
+    likelihood: Any
+    x_shape: tuple[int, ...]
+    step: Any
+
+    def _repack(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        inputs = x if isinstance(x, dict) else _pack(x, y)
+        if "condition" not in inputs and self.condition.forgettable:
+            inputs = inputs | {"condition": self._nothing_known(inputs["x"])}
+        shape = tuple(inputs["x"].shape[1:])
+        if shape != self.x_shape:
+            raise ValueError(
+                f"Received a batch of x with examples of shape {shape}. This model expects "
+                f"{self.x_shape}."
+            )
+        if bool(self.condition.width) != ("condition" in inputs):
+            self.condition.prepare(inputs.get("condition"))  # says what is missing, or too much
+        return inputs, None, sample_weight
+
+    def _nothing_known(self, x) -> Any:
+        """Canonical conditions of which all are missing, one for each x of a batch."""
+        n = ops.shape(x)[0]
+
+        def each(one):
+            return ops.broadcast_to(ops.convert_to_tensor(one), (n, *one.shape[1:]))
+
+        return keras.tree.map_structure(each, self.condition.unknown())
+
+    def _check(self, x, y, name, sample_weight=None, learn=False):
+        if not is_array(x):
+            return x, y
+        x, y = self._x(x, name), self._labels([y] if np.isscalar(y) else y)
+        self._check_known_part(y)
+        if sample_weight is not None and not np.isfinite(np.asarray(sample_weight)).all():
+            raise ValueError("sample_weight holds NaN or infinity. Expected finite numbers.")
+        for what, other in (("y", y), ("sample_weight", sample_weight)):
+            if other is not None and (count := trees.count(other)) != len(x):
+                raise ValueError(
+                    f"{name} has {len(x)} examples, but {what} has {count}. Expected one "
+                    f"{what} for each."
+                )
+        if learn and self.likelihood.view is not None:
+            self.likelihood.view.settle(x, again=False)
+        if learn and y is not None:
+            self.condition.settle(y, again=False)
+        return x, y
+
+    def _see(self, x, y, held_out: float) -> None:
+        """Tell the condition what is trained on, as far as arrays, or what has them, say so.
+
+        Keras holds out the last part of arrays.
+        """
+        if not is_array(x):
+            self.condition.see(getattr(x, "all_conditions", None))
+        elif y is not None:
+            self.condition.see(trees.take(y, slice(math.floor(len(x) * (1 - held_out)))))
+
+    def _labels(self, y) -> Any:
+        """The canonical conditions of training examples; None where all may be missing, and is."""
+        return None if y is None and self.condition.forgettable else self.condition.prepare(y)
+
+    def _x(self, x, name: str = "x") -> np.ndarray:
+        if np.ma.is_masked(x):
+            raise ValueError(
+                f"A mask hides some of {name}. Expected whole examples; condition=KnownPart(...) "
+                "learns to complete what is missing."
+            )
+        x = np.asarray(x)
+        if x.shape[1:] != self.x_shape and (*x.shape[1:], 1) == self.x_shape:
+            x = x[..., None]
+        if x.shape[1:] != self.x_shape:
+            raise ValueError(
+                f"{name} has the shape {x.shape}. This model expects (n, "
+                f"{', '.join(map(str, self.x_shape))})."
+            )
+        if x.dtype.kind not in "fiub":
+            raise ValueError(f"{name} holds {x.dtype} values. Expected numbers.")
+        if not len(x):
+            raise ValueError(f"{name} is empty. Expected at least one example.")
+        single = as_float32(x)
+        if x.dtype.kind == "f" and not np.isfinite(single).all():
+            bad = ~np.isfinite(single.reshape(len(x), -1)).all(axis=1)
+            raise ValueError(
+                f"{name} holds NaN, infinity or numbers beyond single precision in {bad.sum()} of "
+                f"{len(x)} examples, first in row {int(np.argmax(bad))}. Expected finite numbers."
+            )
+        self.likelihood.check(x)
+        return single
+
+    def _conditions(self, condition, n: int) -> Any:
+        """One condition for each of `n`."""
+        y, single = self._known(condition)
+        if y is None:
+            return None
+        found = trees.count(y)
+        if single or found == 1:
+            return trees.repeat(y, n)
+        if found != n:
+            raise ValueError(f"Received {found} conditions for {n} examples. Expected one, or {n}.")
+        return y
+
+    def _known(self, condition) -> tuple[Any, bool]:
+        y, single = self.condition.prepare_any(condition)
+        self._check_known_part(y)
+        if y is not None and int(self.step):
+            self.condition.check_trained(y)
+        return y, single
+
+    def _check_known_part(self, y) -> None:
+        """Refuse canonical conditions that x itself could not be."""
+        if self.condition.knows_part and y is not None and self.likelihood.view is None:
+            known = np.asarray(y)[~np.isnan(y)]
+            if known.size:
+                self.likelihood.check(known)
+
+    @staticmethod
+    def _inputs(condition=None, **inputs) -> dict:
+        return inputs if condition is None else inputs | {"condition": condition}
+
+
+def _pack(x, y=None) -> dict:
+    return {"x": x} if y is None else {"x": x, "condition": y}
+
+
+def is_array(x: Any) -> bool:
+    """Whether x is examples at hand, not a data set that yields them."""
+    streams = isinstance(x, keras.utils.PyDataset) or hasattr(x, "__next__")
+    return x is not None and not streams and (hasattr(x, "__array__") or isinstance(x, list))
+
+
+def checked_shape(x_shape) -> tuple[int, ...]:
+    """Check the shape of one example."""
+    shape = tuple(int(n) for n in np.atleast_1d(x_shape))
+    if not shape or any(n < 1 for n in shape):
+        raise ValueError(
+            f"x_shape: received {x_shape}, expected positive sizes, like (28, 28, 1) or (20,)."
+        )
+    return shape
+
+
+def checked_groups(latent_dim) -> tuple[int, ...]:
+    """Check the length of z, or those of its groups."""
+    groups = tuple(errors.whole("latent_dim", n) for n in np.atleast_1d(latent_dim).tolist())
+    if not groups:
+        raise ValueError(
+            f"latent_dim: received {latent_dim}, expected a whole number, or a list of them for "
+            "several groups."
+        )
+    return groups
