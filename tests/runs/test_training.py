@@ -184,7 +184,7 @@ def test_history_that_ran_ahead_of_the_checkpoint_is_cut_back(whole, tmp_path):
         train("digits", settings(), out, callbacks=[Die()], checkpoint_seconds=0)
     ahead = {name: [*values, 0.0] for name, values in Run.open(out).history().items()}
     (out / "history.json").write_text(json.dumps(ahead))
-    (out / ".checkpoint.1.keras").write_bytes(b"left by a kill")
+    (out / ".checkpoint.0123abcd.keras").write_bytes(b"left by a kill")
     assert_same(train("digits", out=out, resume=True), whole)
     assert files(out) == files(whole.folder)
 

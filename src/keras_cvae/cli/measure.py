@@ -94,10 +94,10 @@ def compare(
 
 def _evaluated(run: Any, data: str | None, samples: int, limit, seed: int, page: bool) -> Any:
     from keras_cvae.evaluation import evaluate
+    from keras_cvae.files import write_json
     from keras_cvae.report.page import report_html
     from keras_cvae.report.pictures import pictures
     from keras_cvae.runs.build import load_data
-    from keras_cvae.runs.run import write_json
 
     model = run.model()
     split = load_data(data, run.config, progress_bar) if data else run.data(progress_bar)

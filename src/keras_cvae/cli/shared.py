@@ -11,6 +11,7 @@ from rich.progress import track
 from rich.text import Text
 
 from keras_cvae.cli.app import UsageError, err, out
+from keras_cvae.files import atomic
 
 
 def open_run(folder: Path) -> Any:
@@ -86,9 +87,8 @@ def write_arrays(path: Path, **arrays: Any) -> None:
     """Write an `.npz` file."""
     import numpy as np
 
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez_compressed(temporary, **arrays)
-    temporary.replace(path)
+    with atomic(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
 
 
 def _safe(name: str) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from PIL import Image
 from keras_cvae.figures.pixels import as_pixels, upscale
 from keras_cvae.figures.sheets import near_square
 from keras_cvae.figures.style import DPI, STYLE, at_least_one
+from keras_cvae.files import atomic
 
 _FIGURES: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
@@ -50,20 +49,6 @@ def _suffix(path: str | os.PathLike[str], supported: Mapping[str, Any]) -> str:
     return suffix
 
 
-@contextmanager
-def _atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; move it there on success, remove it on failure."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {str(path.parent)!r} of {path.name!r} does not exist.")
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save(figure: Figure, path: str | os.PathLike[str], dpi: float = DPI) -> None:
     """Write a figure; the same figure always gives the same bytes.
 
@@ -77,7 +62,7 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: float = DPI) -> None
         FileNotFoundError: the folder does not exist.
     """
     suffix = _suffix(path, _FIGURES)
-    with _atomic(path) as temporary, rc_context(STYLE):
+    with atomic(path) as temporary, rc_context(STYLE):
         figure.savefig(temporary, format=suffix[1:], dpi=dpi, metadata=_FIGURES[suffix])
 
 
@@ -101,7 +86,7 @@ def save_image(image: ArrayLike, path: str | os.PathLike[str], scale: int = 1) -
     suffix = _suffix(path, _IMAGES)
     pixels = as_pixels(image, "h w c", name="image")
     at_least_one("scale", scale)
-    with _atomic(path) as temporary:
+    with atomic(path) as temporary:
         as_picture(upscale(pixels, scale)).save(temporary, **_IMAGES[suffix])
 
 
@@ -142,7 +127,7 @@ def save_tiles(
     for i, image in enumerate(pixels):
         y, x = i // columns * (h + gap), i % columns * (w + gap)
         canvas[y : y + h, x : x + w] = upscale(image, scale)
-    with _atomic(path) as temporary:
+    with atomic(path) as temporary:
         as_picture(canvas).save(temporary, **_IMAGES[suffix])
 
 
@@ -190,5 +175,5 @@ def animate(
         "duration": milliseconds,
         "loop": 0,
     }
-    with _atomic(path) as temporary:
+    with atomic(path) as temporary:
         first.save(temporary, **options, **_ANIMATIONS[suffix])

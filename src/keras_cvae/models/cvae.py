@@ -7,7 +7,6 @@ generation  p(x | z, y)     model.decoder
 elbo(x | y) = E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z | y) )
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from keras import ops
 from keras_cvae import errors
 from keras_cvae.backend import UntrackedState
 from keras_cvae.conditions import base
+from keras_cvae.files import atomic
 from keras_cvae.fused.applies import evaluating, fitting
 from keras_cvae.fused.program import Fused
 from keras_cvae.models.assembly import assemble
@@ -343,12 +343,8 @@ class ConditionalVAE(UntrackedState, Inputs, Verbs, keras.Model):
             raise ValueError(f"Received the path '{path}'. Expected one that ends in '.keras'.")
         if path.exists() and not overwrite:
             raise FileExistsError(f"'{path}' exists. Choose another name, or overwrite=True.")
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-        try:
+        with atomic(path) as temporary:
             super().save(temporary, **kwargs)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     # What the verbs share.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from keras_cvae.files import atomic
 from keras_cvae.report.rows import ROWS, few_samples, written
 
 _STYLE = """
@@ -62,12 +63,8 @@ def report_html(
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"path must end in .html. Received: {str(path)!r}")
     page = _page(metrics, pictures)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.html")
-    try:
+    with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

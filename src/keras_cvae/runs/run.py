@@ -16,6 +16,7 @@ import keras
 import keras_cvae
 from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import NAMED
+from keras_cvae.files import leftovers, write_json
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.io import load as load_model
 from keras_cvae.runs.build import load_data
@@ -114,13 +115,6 @@ class Run:
         return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON to a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)
-
-
 def default_folder(data: str | Path | Data, config: RunConfig | str | None = None) -> Path:
     """The run folder where none is given."""
     name = data.name if isinstance(data, Data) else Path(data).stem
@@ -181,11 +175,13 @@ def absolute(source: str | Path) -> str:
 
 def create(run: Run, keep: bool) -> None:
     """Write `run.json`; without `keep` what an earlier run left goes, other files stay."""
-    patterns = [f".{name}.*" for name in ("run.json", "history.json", "metrics.json", "checkpoint")]
+    names = ("run.json", "history.json", "metrics.json", "checkpoint.keras")
+    gone = [path for name in names for path in leftovers(run.folder / name)]
     if not keep:
-        patterns += ["model.keras", "checkpoint.keras", "history.json", "metrics.json", "pictures"]
+        earlier = ("model.keras", "checkpoint.keras", "history.json", "metrics.json", "pictures")
+        gone += [path for name in earlier if (path := run.folder / name).exists()]
     try:
-        for path in (path for pattern in patterns for path in run.folder.glob(pattern)):
+        for path in gone:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     except OSError as error:
         raise RunError(f"Cannot write to '{run.folder}': {error.strerror}.") from error

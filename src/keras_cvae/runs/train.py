@@ -24,6 +24,7 @@ import keras
 from keras_cvae.conditions.base import Unconditional
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split
+from keras_cvae.files import write_json
 from keras_cvae.runs.build import build_model, epochs, load_data, mask_of
 from keras_cvae.runs.config import RunConfig, load_config
 from keras_cvae.runs.resume import Stopped, restored, resumed
@@ -35,7 +36,6 @@ from keras_cvae.runs.run import (
     check_folder,
     create,
     default_folder,
-    write_json,
 )
 
 CHECKPOINT_SECONDS = 10.0

@@ -1,0 +1,50 @@
+"""Files that are whole, or not there."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary name to write to, and move the file to `path` once it is whole.
+
+    The temporary name lies in the same folder and has the same suffix. What stands at `path` stays
+    untouched until the last moment; if the block raises, or writes nothing, the temporary file is
+    removed.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder '{path.parent}' of '{path.name}' does not exist.")
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def leftovers(path: str | os.PathLike[str]) -> list[Path]:
+    """Temporary files of `path`, left by a process that was killed while it wrote."""
+    path = Path(path)
+    return sorted(path.parent.glob(f".{path.stem}.{'[0-9a-f]' * 8}{path.suffix}"))
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write JSON, indented, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk has the file: a rename may otherwise outlive its content."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,66 @@
+"""The one atomic write: a file is the old one, or the new one."""
+
+import json
+
+import pytest
+
+from keras_cvae.files import atomic, leftovers, write_json
+
+
+def test_a_whole_file_takes_the_place_of_the_old_one(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("old")
+    with atomic(path) as temporary:
+        assert (temporary.parent, temporary.suffix) == (tmp_path, ".txt")
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), KeyboardInterrupt()])
+def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "notes.txt"
+    path.write_text("old")
+
+    def fail():
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert path.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_two_writers_of_one_file_have_names_of_their_own(tmp_path):
+    path = tmp_path / "notes.txt"
+    with atomic(path) as first:
+        with atomic(path) as second:
+            first.write_text("first")
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+
+
+def test_a_missing_folder_is_named_before_anything_is_computed(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match=r"missing' of 'notes\.txt' does not exist"),
+        atomic(tmp_path / "missing" / "notes.txt"),
+    ):
+        pytest.fail("the block ran")
+
+
+def test_leftovers_are_the_temporary_files_of_this_path_alone(tmp_path):
+    path = tmp_path / "model.keras"
+    with atomic(path) as temporary:
+        temporary.write_text("")
+        (tmp_path / ".model.mine.keras").touch()
+        (tmp_path / ".model.0123abcd.json").touch()
+        assert leftovers(path) == [temporary]
+
+
+def test_json_is_written_as_people_read_it(tmp_path):
+    write_json(tmp_path / "a.json", {"näme": [1, 2.5]})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"näme": [1, 2.5]}
