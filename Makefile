@@ -29,19 +29,19 @@ quickstart: $(VENV)/ready  ## Train on small digits in under a minute and draw o
 	$(VENV)/bin/cvae quickstart
 
 test: lint  ## Checks and tests on JAX.
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow'
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 test-backends: $(BACKENDS)/ready  ## The model's tests on PyTorch and TensorFlow, and across all three.
-	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(CORE_TESTS)
-	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(CORE_TESTS)
+	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile $(CORE_TESTS)
+	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile $(CORE_TESTS)
 	KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest tests/test_across_backends.py
 
 CORE_TESTS := tests/probability tests/networks tests/models/test_model.py tests/inference/test_importance.py \
 	tests/inference/test_drawing.py
 
 test-backends-more: $(BACKENDS)/ready  ## What takes too long for every change.
-	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(MORE_TESTS)
-	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(MORE_TESTS)
+	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile $(MORE_TESTS)
+	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile $(MORE_TESTS)
 
 MORE_TESTS := tests/conditions tests/inference/test_guidance.py tests/models/test_topdown.py \
 	tests/evaluation tests/models/test_completion.py tests/models/test_semisupervised.py

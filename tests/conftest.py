@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from paths import ROOT
 
 # Compiling is nine tenths of the time on JAX; many tests compile the same small model.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
@@ -18,11 +18,31 @@ import keras_cvae  # isort: skip
 import keras
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 import harness
 
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples on every machine and in every run; `--hypothesis-profile=thorough` tries more.
+settings.register_profile(
+    "few",
+    max_examples=20,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("thorough", settings.get_profile("few"), max_examples=300)
+settings.load_profile("few")
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow
+
+    # Keras then does without XLA, which takes minutes to compile what runs twice here.
+    keras.utils.set_random_seed(0)
+    tensorflow.config.experimental.enable_op_determinism()
 
 
 @pytest.fixture(autouse=True)

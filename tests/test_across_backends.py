@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import ROOT
+from paths import ROOT
 
 BACKENDS = ("jax", "torch", "tensorflow")
 MISSING = [name for name in BACKENDS if importlib.util.find_spec(name) is None]

@@ -10,7 +10,7 @@ from keras import ops
 from scipy import stats
 
 import keras_cvae
-from conftest import ROOT
+from paths import ROOT
 from keras_cvae import ELBO, IWAE, Categorical, ConditionalVAE, Gaussian, load
 from keras_cvae.data.batches import Batches
 from keras_cvae.data.containers import Split

@@ -1,0 +1,5 @@
+"""Where things lie in this clone."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
