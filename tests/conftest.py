@@ -1,4 +1,3 @@
-# ruff: noqa: E402
 """What all tests share: the backend, seeds, small data and small models."""
 
 import os

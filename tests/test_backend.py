@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from paths import ROOT
 from keras_cvae import backend
+from paths import ROOT
 
 
 def choose(home, before="", **environment):

@@ -10,11 +10,11 @@ from keras import ops
 from scipy import stats
 
 import keras_cvae
-from paths import ROOT
 from keras_cvae import ELBO, IWAE, Categorical, ConditionalVAE, Gaussian, load
 from keras_cvae.data.batches import Batches
 from keras_cvae.data.containers import Split
 from keras_cvae.models.serialization import precision
+from paths import ROOT
 
 FIT = {"epochs": 2, "batch_size": 16, "shuffle": False, "verbose": 0}  # 40 rows: 16, 16, 8
 
