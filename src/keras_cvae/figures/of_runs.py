@@ -268,8 +268,8 @@ def manifold(model, condition, name: str = "", grid: str = "linear", size: int =
     if second != first:
         z[..., second] += values[:, None] * spread[second]
     images = model.decode(z.reshape(-1, model.latent_dim), condition)
-    learned = type(model.prior.prior).__name__ != "StandardNormal"
-    unit = " in standard deviations of p(z|y) from its mean" if learned else ""
+    of_prior = " in standard deviations of p(z|y) from its mean"
+    unit = of_prior if model.prior.prior.learned else ""
     rest = (
         f"; the two of {model.latent_dim} dimensions that change the picture most, the others at "
         "the prior's mean"

@@ -1,13 +1,14 @@
 """From a model's arguments to its three parts and the hierarchy that walks them."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 from keras_cvae.models.hierarchy import Factored, Hierarchy
 from keras_cvae.models.parts import GenerationNetwork, Part, PriorNetwork, RecognitionNetwork
-from keras_cvae.models.topdown import TopDownGeneration, TopDownHierarchy, TopDownRecognition
-from keras_cvae.networks.backbone import BACKBONES
-from keras_cvae.networks.topdown import TopDown, TopDownNetwork
-from keras_cvae.probability.likelihoods.base import LIKELIHOODS
+from keras_cvae.models.topdown import TopDownGeneration, TopDownRecognition
+from keras_cvae.networks.backbone import BACKBONES, Backbone
+from keras_cvae.networks.topdown import TopDownNetwork
+from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
 
 
 class Parts(NamedTuple):
@@ -17,6 +18,65 @@ class Parts(NamedTuple):
     prior: PriorNetwork
     decoder: Part
     hierarchy: Hierarchy
+
+
+@dataclasses.dataclass(frozen=True)
+class Builder:
+    """What a model is to be made of, and the two ways to make it; a backbone takes one of them.
+
+    Attributes:
+        x_shape: Shape of one example.
+        groups: Lengths of the latent groups.
+        condition: The condition.
+        likelihood: The likelihood.
+        parameter_shape: Shape of the likelihood's parameters of one example.
+        prior: A prior, its name, or None.
+        encoder: A Keras model in place of the backbone's encoder, or None.
+        decoder: A Keras model in place of the backbone's decoder, or None.
+    """
+
+    x_shape: tuple[int, ...]
+    groups: tuple[int, ...]
+    condition: Any
+    likelihood: Likelihood
+    parameter_shape: tuple[int, ...]
+    prior: Any = None
+    encoder: Any = None
+    decoder: Any = None
+
+    def separate(self, backbone: Backbone) -> Parts:
+        """Build encoder, prior and decoder as three networks."""
+        size = sum(self.groups)
+        body = self.encoder or backbone
+        encoder = RecognitionNetwork(self.x_shape, size, body, self.condition, self.likelihood.view)
+        prior = PriorNetwork(
+            self.groups, "standard" if self.prior is None else self.prior, self.condition
+        )
+        body = self.decoder or backbone
+        decoder = GenerationNetwork(self.x_shape, size, body, self.likelihood, self.condition)
+        return Parts(encoder, prior, decoder, Factored(encoder, prior, decoder))
+
+    def shared(self, network: TopDownNetwork, groups: tuple[int, ...]) -> Parts:
+        """Build encoder, prior and decoder as views of one network.
+
+        Args:
+            network: The network.
+            groups: Lengths of its latent groups.
+
+        Raises:
+            ValueError: A prior, an encoder or a decoder is given beside the network.
+        """
+        own = {"prior": self.prior, "encoder": self.encoder, "decoder": self.decoder}
+        given = [name for name, value in own.items() if value is not None]
+        if given:
+            raise ValueError(
+                f"This backbone brings its own prior, encoder and decoder; received "
+                f"{', '.join(given)}. Leave them out, or choose another backbone."
+            )
+        encoder = TopDownRecognition(network, groups, self.condition, self.likelihood.view)
+        prior = PriorNetwork(groups, network, self.condition)
+        decoder = TopDownGeneration(network, groups, self.likelihood, self.condition)
+        return Parts(encoder, prior, decoder, encoder.hierarchy)
 
 
 def assemble(
@@ -29,38 +89,13 @@ def assemble(
     encoder: Any = None,
     decoder: Any = None,
 ) -> Parts:
-    """Build the parts, as described at `ConditionalVAE`.
+    """Build the parts of a model from the arguments of `ConditionalVAE`.
 
     Raises:
         ValueError: Arguments that do not fit each other.
     """
     backbone, likelihood = BACKBONES.get(backbone), LIKELIHOODS.get(likelihood)
-    likelihood.parameter_shape(x_shape)  # refuses an x that it is not for
-    if isinstance(backbone, TopDown):
-        own = {"prior": prior, "encoder": encoder, "decoder": decoder}
-        given = [name for name, value in own.items() if value is not None]
-        if given:
-            raise ValueError(
-                f"A top-down backbone brings its own prior, encoder and decoder; received "
-                f"{', '.join(given)}. Leave them out, or choose another backbone."
-            )
-        return _topdown(x_shape, groups, condition, likelihood, backbone)
-    parts = (
-        RecognitionNetwork(x_shape, sum(groups), encoder or backbone, condition, likelihood.view),
-        PriorNetwork(groups, "standard" if prior is None else prior, condition),
-        GenerationNetwork(x_shape, sum(groups), decoder or backbone, likelihood, condition),
-    )
-    return Parts(*parts, Factored(*parts))
-
-
-def _topdown(x_shape, channels, condition, likelihood, backbone: TopDown) -> Parts:
-    shape_out = likelihood.parameter_shape(x_shape)
-    network = TopDownNetwork(backbone, x_shape, shape_out)
-    areas = backbone.areas(x_shape, len(channels))
-    groups = tuple(n * area for n, area in zip(channels, areas, strict=True))
-    return Parts(
-        TopDownRecognition(network, groups, condition, likelihood.view),
-        PriorNetwork(groups, network, condition),
-        TopDownGeneration(network, groups, likelihood, condition),
-        TopDownHierarchy(network, condition, likelihood.view),
+    shape = likelihood.parameter_shape(x_shape)  # refuses an x that the likelihood is not for
+    return backbone.assemble(
+        Builder(x_shape, groups, condition, likelihood, shape, prior, encoder, decoder)
     )

@@ -21,13 +21,11 @@ from keras_cvae.files import atomic
 from keras_cvae.fused.applies import evaluating, fitting
 from keras_cvae.fused.program import Fused
 from keras_cvae.models.assembly import assemble
-from keras_cvae.models.hierarchy import Factored
 from keras_cvae.models.inputs import Inputs, checked_groups, checked_shape, is_array
 from keras_cvae.models.noise import Noise
 from keras_cvae.models.serialization import deserialize, rebuilt, serialize
 from keras_cvae.models.verbs import Verbs
 from keras_cvae.networks.backbone import BACKBONES
-from keras_cvae.networks.topdown import TopDown
 from keras_cvae.probability.normal import Gaussian
 from keras_cvae.probability.objectives import OBJECTIVES, Terms, doubly_reparameterize
 
@@ -106,7 +104,7 @@ class ConditionalVAE(UntrackedState, Inputs, Verbs, keras.Model):
             encoder,
             decoder,
         )
-        if self.objective.doubly_reparameterized and not isinstance(self.hierarchy, Factored):
+        if self.objective.doubly_reparameterized and not self.hierarchy.separate:
             raise ValueError(
                 "objective: DReG needs q(z | x, y) in a network of its own; a top-down network "
                 "shares its weights with the prior. Expected another objective, like IWAE, or "
@@ -318,7 +316,7 @@ class ConditionalVAE(UntrackedState, Inputs, Verbs, keras.Model):
             "condition": serialize(self.condition),
             "latent_dim": self.channels,
             "likelihood": serialize(self.likelihood),
-            "prior": None if isinstance(self.backbone, TopDown) else serialize(self.prior.prior),
+            "prior": serialize(self.prior.prior if self.hierarchy.separate else None),
             "backbone": serialize(self.backbone),
             "encoder": serialize(self.encoder.body if self.encoder.own else None),
             "decoder": serialize(self.decoder.body if self.decoder.own else None),

@@ -13,9 +13,11 @@ class Hierarchy:
 
     Attributes:
         prior: p(z | y), which also keeps the state on the way down the groups.
+        separate: Whether q(z | x, y) has weights of its own, none of which prior or decoder use.
     """
 
     prior: Prior
+    separate = True
 
     def observe(self, x, features) -> Any:
         """What q needs of x `(batch, *x_shape)`: computed once, whatever the number of draws."""

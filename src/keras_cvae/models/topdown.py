@@ -10,7 +10,15 @@ from keras_cvae.probability.likelihoods.masked import for_condition
 
 
 class TopDownHierarchy(Hierarchy):
-    """A top-down network as what the model walks; x is seen through the likelihood's view."""
+    """A top-down network as what the model walks.
+
+    Args:
+        network: The network.
+        condition: The condition.
+        view: A layer that the network sees x through; None: x itself.
+    """
+
+    separate = False
 
     def __init__(self, network: TopDownNetwork, condition, view=None):
         self.prior = self.network = network
@@ -33,13 +41,14 @@ class TopDownPart(Part):
         network: The network.
         latent_groups: Lengths of the groups.
         condition: The condition.
+        view: A layer that the network sees x through; None: x itself.
     """
 
-    def __init__(self, network: TopDownNetwork, latent_groups, condition=None, **kwargs):
+    def __init__(self, network: TopDownNetwork, latent_groups, condition=None, view=None, **kwargs):
         super().__init__(condition, **kwargs)
         self.network, self.latent_groups = network, tuple(latent_groups)
         network.build_groups(self.latent_groups, self.condition.width)
-        self.hierarchy = TopDownHierarchy(network, self.condition)
+        self.hierarchy = TopDownHierarchy(network, self.condition, view)
 
     def arguments(self):
         return {"network": self.network, "latent_groups": self.latent_groups}
@@ -47,20 +56,19 @@ class TopDownPart(Part):
 
 @PARTS.register("topdown_recognition")
 class TopDownRecognition(TopDownPart):
-    """q(z | x, y) along the means of the groups above; called as a `RecognitionNetwork`.
+    """q(z | x, y) along the means of the groups above; called as a `RecognitionNetwork` is.
 
     Args:
-        network: As in `TopDownPart`.
-        latent_groups: Likewise.
-        condition: Likewise.
-        view: As in `RecognitionNetwork`.
+        network: The network.
+        latent_groups: Lengths of the groups.
+        condition: The condition.
+        view: A layer that the network sees x through, the likelihood's; None: x itself.
     """
 
     def __init__(self, network, latent_groups, condition=None, view=None, **kwargs):
-        super().__init__(network, latent_groups, condition, **kwargs)
+        super().__init__(network, latent_groups, condition, view, **kwargs)
         self.view = view
-        self.hierarchy = TopDownHierarchy(network, self.condition, view)
-        self.build_on(x=self.network.x_shape)
+        self.build_on(x=network.x_shape)
 
     def arguments(self):
         return super().arguments() | {"view": self.view}
@@ -70,26 +78,21 @@ class TopDownRecognition(TopDownPart):
         evidence = self.hierarchy.observe(inputs["x"], features)
         still = ops.zeros((1, ops.shape(inputs["x"])[0], sum(self.latent_groups)), "float32")
         latents, _ = self.hierarchy.infer(evidence, features, still)
-        whole = {
-            "mean": [g.posterior.mean for g in latents],
-            "log_var": [g.posterior.log_var for g in latents],
-        }
-        return {
-            name: ops.concatenate([p + 0.0 * g.z for p, g in zip(parts, latents, strict=True)], -1)[
-                0
-            ]
-            for name, parts in whole.items()
-        }
+        # The first group's q may lack the axis of samples that its z has: z broadcasts it.
+        factors = [[p + 0.0 * g.z for p in g.posterior] for g in latents]
+        mean, log_var = (ops.concatenate(parts, axis=-1)[0] for parts in zip(*factors, strict=True))
+        return {"mean": mean, "log_var": log_var}
 
 
 @PARTS.register("topdown_generation")
 class TopDownGeneration(TopDownPart):
-    """p(x | z, y); called as a `GenerationNetwork`.
+    """p(x | z, y); called as a `GenerationNetwork` is.
 
     Args:
+        network: The network.
+        latent_groups: Lengths of the groups.
         likelihood: The likelihood.
-        *args: As `TopDownPart`.
-        **kwargs: Likewise.
+        condition: The condition.
     """
 
     def __init__(self, network, latent_groups, likelihood="bernoulli", condition=None, **kwargs):

@@ -93,6 +93,12 @@ class TopDown(Backbone):
         shapes = self.shapes(x_shape)
         return tuple(math.prod(shapes[level][:-1]) for level in self.group_levels(groups))
 
+    def assemble(self, builder):
+        areas = self.areas(builder.x_shape, len(builder.groups))
+        groups = tuple(n * area for n, area in zip(builder.groups, areas, strict=True))
+        network = TopDownNetwork(self, builder.x_shape, builder.parameter_shape)
+        return builder.shared(network, groups)
+
     def get_config(self):
         return {
             "units": self.units,

@@ -41,7 +41,12 @@ class Prior(keras.layers.Layer):
 
     A prior that keeps more than the groups above (a top-down network) writes `begin` and `descend`
     too, and hands on whatever it likes in place of a `Path`.
+
+    Attributes:
+        learned: Whether p(z | y) changes in training; if not, it is N(0, I).
     """
+
+    learned = True
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -138,6 +143,8 @@ def split_groups(z, sizes: tuple[int, ...]) -> list:
 @PRIORS.register("standard")
 class StandardNormal(Prior):
     """p(z | y) = N(0, I)."""
+
+    learned = False
 
     def conditional(self, group, state):
         return standard_normal(self.sizes[group])

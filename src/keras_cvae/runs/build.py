@@ -18,7 +18,6 @@ from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import load
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.serialization import precision
-from keras_cvae.networks.backbone import Backbone
 from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.mlp import MLP
 from keras_cvae.networks.topdown import TopDown
@@ -81,8 +80,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
             config.group_sizes
             or [len(part) for part in np.array_split(range(config.latent_dim), config.groups)],
             likelihood=likelihood,
-            prior=None if config.backbone.startswith("topdown") else config.prior,
-            backbone=_backbone(config),
+            **_networks(config),
             objective=_objective(config, total),
             seed=config.seed,
         )
@@ -111,14 +109,17 @@ def _rate(config: RunConfig, steps: int) -> Any:
     return schedules.PolynomialDecay(0.0, growing, peak) if growing else peak
 
 
-def _backbone(config: RunConfig) -> Backbone:
+def _networks(config: RunConfig) -> dict[str, Any]:
+    """The backbone, and the prior where the backbone does not bring its own."""
     units, activation = config.units, config.activation
     if config.backbone == "mlp":
-        return MLP(units, activation)
+        return {"backbone": MLP(units, activation), "prior": config.prior}
     if config.backbone == "conv":
-        return Conv(config.filters, units[-1], activation)
+        backbone = Conv(config.filters, units[-1], activation)
+        return {"backbone": backbone, "prior": config.prior}
     maps = config.filters if config.backbone == "topdown-conv" else ()
-    return TopDown(units[-1], filters=maps, levels=config.levels, activation=activation)
+    levels = config.levels
+    return {"backbone": TopDown(units[-1], filters=maps, levels=levels, activation=activation)}
 
 
 def _condition(config: RunConfig, data: Data) -> Condition:
