@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from keras_cvae import backend
 from paths import ROOT
 
 
@@ -86,53 +85,126 @@ def test_a_backend_that_is_not_installed(tmp_path, backend):
     assert f"pip install {backend}" in error
 
 
-def command(script, **environment):
-    """The last line that a script prints in the process of a command called cvae."""
-    script = f"import sys; sys.argv[0] = 'cvae'\nfrom keras_cvae import backend\n{script}"
+def script(text, *, cwd=None, **environment):
+    """The last line that a script prints, in a process without caches of compiled programs."""
     inherited = {name: text for name, text in os.environ.items() if "CACHE" not in name}
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", text],
         env=inherited | environment,
+        cwd=cwd,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()[-1]
 
 
+def test_importing_the_package_registers_every_class_that_a_file_may_name(small, tmp_path):
+    path = tmp_path / "model.keras"
+    small().save(path)
+    answer = script(
+        f"""
+import keras_cvae
+import keras
+
+for name in keras_cvae.__all__:
+    if isinstance(value := getattr(keras_cvae, name), type) and name != "RunConfig":
+        registered = keras.saving.get_registered_object(f"keras_cvae>{{name}}")
+        assert registered is value, name
+print(type(keras.saving.load_model({str(path)!r})) is keras_cvae.ConditionalVAE)
+"""
+    )
+    assert answer == "True"
+
+
+def test_a_lazy_import_waits_for_the_first_name(small, tmp_path):
+    path = tmp_path / "model.keras"
+    small().save(path)
+    answer = script(
+        f"""
+import sys
+import keras_cvae, keras_cvae.runs.run, keras_cvae.cli.main
+
+assert keras_cvae.RunConfig().beta == 1
+assert "keras" not in sys.modules
+model = keras_cvae.load({str(path)!r})
+print("keras" in sys.modules, type(model) is keras_cvae.ConditionalVAE)
+""",
+        KERAS_CVAE_LAZY="1",
+    )
+    assert answer == "True True"
+
+
+def test_the_command_answers_without_keras_where_no_model_is_needed(tmp_path):
+    answer = script(
+        """
+import os, sys
+import keras_cvae_command
+
+(open("taken", "w")).close()
+for words in (
+    "--help", "--version", "train --help", "presets", "train digits --preset notbook",
+    "train digits --epochs 0", "train digits --out taken", "train digits --resume",
+    "generate nowhere", "evaluate nowhere", "plot nowhere", "trian",
+    "quickstart --out taken",
+):
+    sys.argv[1:] = words.split()
+    try:
+        keras_cvae_command.main()
+    except SystemExit as end:
+        fine = (0, None) if words.endswith(("--help", "--version", "presets")) else (1, 2)
+        assert end.code in fine, (words, end.code)
+    assert not {"keras", "jax", "sklearn", "matplotlib"} & set(sys.modules), words
+assert "KERAS_CVAE_LAZY" not in os.environ
+print("done")
+""",
+        cwd=tmp_path,
+    )
+    assert answer == "done"
+
+
 def test_the_command_imports_a_light_keras_and_all_the_rest_later():
-    answer = command(
-        "backend.choose_backend(); backend.prepare_command(); import keras, sys\n"
-        "light = not {'sklearn', 'matplotlib'} & set(sys.modules)\n"
-        "import sklearn.base, matplotlib.pyplot\n"
-        "print(light, keras.Model.__name__)"
+    answer = script(
+        """
+import os, sys
+os.environ["KERAS_CVAE_LAZY"] = "1"
+from keras_cvae import backend
+
+backend.choose_backend()
+backend.import_light_keras()
+assert not {"sklearn", "matplotlib"} & set(sys.modules)
+backend.import_light_keras()  # again: nothing happens
+import keras, matplotlib.figure, sklearn.base
+
+backend.import_light_keras()
+print(sys.modules["sklearn"].base is sklearn.base, keras.Model.__name__)
+"""
     )
     assert answer == "True Model"
 
 
 @pytest.mark.skipif(os.environ.get("KERAS_BACKEND", "jax") != "jax", reason="JAX's cache")
-def test_the_command_keeps_compiled_programs_in_the_cache_folder(tmp_path):
-    script = (
-        "backend.prepare_command(); import jax; jax.jit(lambda x: x + 1)(1.0)\n"
-        "print(jax.config.jax_compilation_cache_dir)"
-    )
+def test_the_command_keeps_compiled_programs_in_the_users_cache(tmp_path):
+    text = """
+import os
+os.environ["KERAS_CVAE_LAZY"] = "1"
+from keras_cvae import backend
+
+backend.prepare_command()
+import jax
+
+jax.jit(lambda x: x + 1)(1.0)
+print(jax.config.jax_compilation_cache_dir)
+"""
     users = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}  # not this machine's own
-    kept = Path(command(script, **users))
+    kept = Path(script(text, **users))
     assert kept.is_relative_to(tmp_path)
+    assert "keras-cvae" in kept.parts
     assert len(list(kept.iterdir())) >= 1
     own = tmp_path / "own"
-    assert command(script, JAX_COMPILATION_CACHE_DIR=str(own)) == str(own)
+    assert script(text, JAX_COMPILATION_CACHE_DIR=str(own)) == str(own)
     assert len(list(own.iterdir())) >= 1
     none = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "none")}
-    command(script, JAX_ENABLE_COMPILATION_CACHE="0", **none)
+    script(text, JAX_ENABLE_COMPILATION_CACHE="0", **none)
     assert not (tmp_path / "none").exists()
-
-
-def test_the_cache_folder_is_the_systems(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert backend.cache_folder() == tmp_path / "keras-cvae"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert backend.cache_folder().parts[-2:] == (".cache", "keras-cvae")
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert backend.cache_folder().parts[-3:] == ("Library", "Caches", "keras-cvae")

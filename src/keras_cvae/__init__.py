@@ -1,22 +1,20 @@
 """Conditional variational autoencoders on Keras 3.
 
-Importing the package chooses the Keras backend if nobody has (JAX), registers the classes that a
-saved model consists of, and does nothing else.
+Importing the package chooses the Keras backend if nobody has (JAX) and imports the models, because
+`keras.saving.load_model` finds only classes that are imported already.
+
+Where `KERAS_CVAE_LAZY=1` stands in the environment, both wait until a name of the package is used:
+a process that reads configurations or answers `--help` need not take the seconds that importing
+Keras does. Load models with `keras_cvae.load` there.
 """
 
-import sys
-from contextlib import nullcontext, suppress
+import os
 from importlib import import_module
-from pathlib import Path
+from typing import Any
 
 from keras_cvae.backend import choose_backend
 
 __version__ = "0.1.0"
-
-# The command says what is wrong with a backend in one message of its own.
-_command = Path(sys.argv[0]).stem == "cvae"
-with suppress(ImportError) if _command else nullcontext():
-    choose_backend()
 
 _EXPORTS = {
     "ConditionalVAE": "models.cvae",
@@ -61,18 +59,19 @@ _EXPORTS = {
 __all__ = sorted(_EXPORTS)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'keras_cvae' has no attribute '{name}'")
+    choose_backend()
     return getattr(import_module(f"keras_cvae.{_EXPORTS[name]}"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return [*globals(), *__all__]
 
 
-# `keras.saving.load_model` finds a class only once its module is imported. The command alone waits:
-# `cvae --help` and Tab completion must not take the seconds that importing Keras does.
-if not _command:
+if os.environ.get("KERAS_CVAE_LAZY") != "1":
+    choose_backend()
+    import keras_cvae.models.baseline
     import keras_cvae.models.cvae
     import keras_cvae.models.semisupervised  # noqa: F401

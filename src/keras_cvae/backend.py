@@ -48,41 +48,33 @@ def choose_backend() -> None:
         )
 
 
-class _NotForKeras:
-    """Hides from `import keras` what it imports only in case somebody wants it.
-
-    That is half of its time. What it hides is wrappers and a gallery that the command never calls;
-    whoever else imports these packages gets them.
-    """
-
-    hidden = ("sklearn", "matplotlib")
-
-    def find_spec(self, name, path=None, target=None):
-        keras = sys.modules.get("keras")
-        if name in self.hidden and keras is not None and not hasattr(keras, "__version__"):
-            raise ModuleNotFoundError(f"'{name}' is hidden while Keras is imported", name=name)
-
-
 def prepare_command() -> None:
-    """Make the process of a command start fast: a light Keras, and compiled programs kept on disk.
+    """Keep the programs that JAX compiles on disk, so that the next command starts sooner.
 
-    JAX keeps what it compiles under the user's cache directory; its own variables have the last
-    word: `JAX_COMPILATION_CACHE_DIR` is another place, `JAX_ENABLE_COMPILATION_CACHE=0` none.
+    They lie under the user's cache directory. JAX's own variables have the last word:
+    `JAX_COMPILATION_CACHE_DIR` is another place, `JAX_ENABLE_COMPILATION_CACHE=0` none.
     """
-    if not any(isinstance(finder, _NotForKeras) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _NotForKeras())
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "xla"))
+    import platformdirs
+
+    folder = platformdirs.user_cache_path("keras-cvae", appauthor=False) / "xla"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
-def cache_folder() -> Path:
-    """Where the system keeps this user's caches of this package."""
-    home, own = Path.home(), "keras-cvae"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / own / "Cache"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / own
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / own
+def import_light_keras() -> None:
+    """Import Keras, in the process of a command, without what it offers to others.
+
+    Half of the time of `import keras` goes into scikit-learn and matplotlib, which it imports if
+    they are there, for wrappers and a gallery that the command never uses. They count as not
+    installed until Keras is imported, and are there again afterwards.
+    """
+    hidden = [name for name in ("sklearn", "matplotlib") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: not found
+    try:
+        import keras  # noqa: F401
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _configured() -> str | None:

@@ -24,7 +24,7 @@ from keras_cvae.cli import app, main, shared, train
 from keras_cvae.runs.config import RunConfig, presets
 from keras_cvae.runs.run import Run
 
-CVAE = Path(sys.executable).with_name("cvae")
+CVAE = (sys.executable, "-m", "keras_cvae_command")  # what the script `cvae` runs
 COMMANDS = (
     "train",
     "quickstart",
@@ -93,7 +93,7 @@ def tree(folder):
 def typed(*words, cwd, **environment):
     """Type a command in a process of its own."""
     return subprocess.run(
-        [CVAE, *map(str, words)],
+        [*CVAE, *map(str, words)],
         cwd=cwd,
         env=os.environ | {"COLUMNS": "80"} | environment,
         capture_output=True,
@@ -188,17 +188,23 @@ def test_help(cvae, command):
     assert all(len(line) <= 80 for line in said.out.splitlines())
 
 
-def test_help_lists_all_commands_and_stays_quick(tmp_path):
-    start = time.monotonic()
-    said = typed("--help", cwd=tmp_path)
-    assert said.returncode == 0
-    assert all(command in said.stdout for command in COMMANDS)
-    assert "cvae quickstart" in said.stdout
-    assert time.monotonic() - start < 5
-    code = (
-        "import sys; sys.argv = ['cvae']; import keras_cvae.cli; sys.exit('keras' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_help_lists_all_commands(cvae):
+    said = cvae("--help")
+    assert said.code == 0
+    assert all(command in said.out for command in COMMANDS)
+    assert "cvae quickstart" in said.out
+    assert "KERAS_CVAE_TRACEBACK=1" in said.out
+
+
+def test_version(cvae):
+    assert cvae("--version").out == f"keras-cvae {keras_cvae.__version__}\n"
+
+
+def test_an_error_shows_its_place_in_the_code_if_asked(cvae, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["cvae", "info", "nowhere"])
+    monkeypatch.setenv("KERAS_CVAE_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="nowhere"):
+        main.main()
 
 
 def test_every_setting_is_a_flag_and_every_flag_says_what_it_does():
@@ -257,7 +263,7 @@ def test_what_train_says_to_type_next_can_be_typed(cvae, tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on_and_that_works(tmp_path, cvae):
-    words = [CVAE, "train", "digits", "--epochs", "4000", "--units", "8", "--out", "my run"]
+    words = [*CVAE, "train", "digits", "--epochs", "4000", "--units", "8", "--out", "my run"]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "my run" / "run.json").exists() and process.poll() is None:
         time.sleep(0.05)

@@ -10,15 +10,17 @@ from typing import Any
 from rich.progress import track
 from rich.text import Text
 
+from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.files import atomic
+from keras_cvae.runs.run import Run
 
 
-def open_run(folder: Path) -> Any:
-    """Open a run folder."""
-    from keras_cvae.runs.run import Run
-
-    return Run.open(folder)
+def open_run(folder: Path) -> Run:
+    """Open a run folder, and import Keras if it is one: what follows needs it."""
+    run = Run.open(folder)
+    import_light_keras()
+    return run
 
 
 def progress_bar(items: Iterable, total: int | None = None, description: str = "") -> Iterator:

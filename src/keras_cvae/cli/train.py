@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.flags import AsJson, Overwrite, Seed, flags, starting, typed
 from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
 from keras_cvae.runs.config import RunConfig, load_config, presets
+from keras_cvae.runs.run import Run, check_folder, default_folder
 
 
 @app.command()
@@ -51,8 +53,6 @@ def train(
     if resume and overwrite:
         raise UsageError("Received --resume and --overwrite. Expected one of them.")
 
-    from keras_cvae.runs.run import default_folder
-
     folder = out_folder or default_folder(data, preset)
     run = _train(data, chosen, folder, resume=resume, overwrite=overwrite)
     if as_json:
@@ -89,21 +89,33 @@ def _how_to_ask(condition: Any) -> list[str] | None:
     return ["--condition", example]
 
 
-def _train(data: str, config: RunConfig, folder: Path, **options: Any) -> Any:
-    # Keras callbacks can only be defined once Keras is there.
+def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: bool) -> Run:
+    if resume:
+        Run.open(folder)
+    else:
+        check_folder(folder, overwrite)
+    import_light_keras()  # as late as this: what is refused above need not wait for it
     from keras.callbacks import LambdaCallback
 
     from keras_cvae.backend import flush_denormals
     from keras_cvae.cli.progress import EpochBar
-    from keras_cvae.runs import resume, train
+    from keras_cvae.runs.resume import Stopped
+    from keras_cvae.runs.train import train
 
     flush_denormals()
     bar = EpochBar(err)
     say = LambdaCallback(on_train_begin=lambda _: _say_if_unknown_is_a_class(data, bar.model))
-    options |= {"callbacks": [say, bar], "progress": progress_bar}
     try:
-        return train.train(data, config, folder, **options)
-    except resume.Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
+        return train(
+            data,
+            config,
+            folder,
+            resume=resume,
+            overwrite=overwrite,
+            callbacks=[say, bar],
+            progress=progress_bar,
+        )
+    except Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
         bar.stop()
         err.print(f"\n{stop}", soft_wrap=True)
         raise typer.Exit(130) from None
@@ -139,18 +151,19 @@ def quickstart(
     """Train on small digits in under a minute and draw one that you ask for."""
     config = load_config("quickstart", epochs=epochs, seed=seed)
 
-    from keras_cvae.conditions.categorical import Categorical
-    from keras_cvae.data.sources import NAMED
-    from keras_cvae.runs.run import check_folder
-
-    asked = Categorical(NAMED["digits"]).parse(ask)
     folder = out_folder
     if not overwrite and out_folder == Path("runs/quickstart"):
         folder = unused(out_folder)
     check_folder(folder, overwrite)
+
+    import_light_keras()
+    from keras_cvae.conditions.categorical import Categorical
+    from keras_cvae.data.sources import NAMED
+
+    asked = Categorical(NAMED["digits"]).parse(ask)
     err.print("Training a conditional VAE on scikit-learn's 8x8 handwritten digits.")
     started = time.monotonic()
-    run = _train("digits", config, folder, overwrite=overwrite)
+    run = _train("digits", config, folder, resume=False, overwrite=overwrite)
 
     from keras_cvae.figures.of_runs import draw
 

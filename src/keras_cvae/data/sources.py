@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import numpy as np
 
 from keras_cvae.data.arrays import from_arrays
@@ -139,6 +138,8 @@ def _digits() -> dict[str, Any]:
 
 
 def _download(name: str) -> dict[str, Any]:
+    import keras
+
     try:
         (x, y), test = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises bare Exceptions for failing downloads

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 
+from keras_cvae.models import baseline, semisupervised  # noqa: F401  whose classes files name
 from keras_cvae.models.cvae import ConditionalVAE
 
 

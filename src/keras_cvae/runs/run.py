@@ -1,4 +1,7 @@
-"""Run folders: what is in them, and who may write."""
+"""Run folders: what is in them, and who may write.
+
+Keras is imported where a model is, so that a folder that is none is refused without a wait.
+"""
 
 import contextlib
 import json
@@ -8,19 +11,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
-import keras
 
 import keras_cvae
 from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import NAMED
 from keras_cvae.files import leftovers, write_json
-from keras_cvae.models.cvae import ConditionalVAE
-from keras_cvae.models.io import load as load_model
-from keras_cvae.runs.build import load_data
 from keras_cvae.runs.config import RunConfig, validated
+
+if TYPE_CHECKING:
+    from keras_cvae.models.cvae import ConditionalVAE
 
 LOCK = ".lock"
 
@@ -82,7 +84,7 @@ class Run:
         """Whether training came to its end."""
         return self.model_path.is_file()
 
-    def model(self) -> ConditionalVAE:
+    def model(self) -> "ConditionalVAE":
         """Load the trained model.
 
         Raises:
@@ -93,10 +95,14 @@ class Run:
                 f"The run '{self.folder}' has not finished training. Continue it with: "
                 f"{self.resume_command}"
             )
-        return load_model(self.model_path)
+        from keras_cvae.models.io import load
+
+        return load(self.model_path)
 
     def data(self, progress: Callable | None = None) -> Data:
         """Load the data again, split as in training."""
+        from keras_cvae.runs.build import load_data
+
         return load_data(self.source, self.config, progress)
 
     def evaluation(self) -> dict[str, Any]:
@@ -185,6 +191,8 @@ def create(run: Run, keep: bool) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     except OSError as error:
         raise RunError(f"Cannot write to '{run.folder}': {error.strerror}.") from error
+    import keras
+
     about = {
         "data": run.source,
         "config": run.config.model_dump(),
