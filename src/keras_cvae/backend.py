@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 _PACKAGES = {"jax": "jax", "torch": "torch", "tensorflow": "tensorflow", "openvino": "openvino"}
 
@@ -99,6 +100,16 @@ class UntrackedState:
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
+
+
+def within_fit(evaluate: dict[str, Any]) -> bool:
+    """Whether these keyword arguments of `Model.evaluate` are those of a validation in `fit`."""
+    return bool(evaluate.get("_use_cached_eval_dataset"))
+
+
+def layers_of(model: Any) -> list:
+    """All layers of a model, at any depth."""
+    return list(model._flatten_layers())
 
 
 def flush_denormals() -> None:

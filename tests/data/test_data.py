@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_cvae.data.arrays import from_arrays
-from keras_cvae.data.batches import Batches
+from keras_cvae.data.batches import Batches, NextEpoch
 from keras_cvae.data.containers import Split
 from keras_cvae.data.images import ImageFiles
 from keras_cvae.data.sources import load
@@ -610,7 +610,8 @@ def fitted(batches, epochs, loss=None, **kwargs):
     """The order of the examples in each epoch of a real `fit`."""
     model = Recorder()
     model.compile("sgd", loss=loss, run_eagerly=True)
-    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[model.note], **kwargs)
+    callbacks = [NextEpoch(batches), model.note]
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks, **kwargs)
     return model.epochs
 
 

@@ -244,33 +244,46 @@ class Steps(keras.callbacks.Callback):
         self.losses.append(logs["loss"])
 
 
-@pytest.mark.parametrize(
-    "reason",
-    [
-        {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=print)]},
-        {"steps_per_epoch": 2},
-        {"shuffle": "batch"},
-        {"class_weight": {0: 1.0}},
-        {"compile": {"run_eagerly": True}},
-        {"compile": {"jit_compile": False}},
-        {"memory": 0},
-        {"model": {"backbone": Conv((2,), 4)}},  # on CPUs
-    ],
-    ids=lambda reason: next(iter(reason)),
-)
-def test_otherwise_the_plain_path_runs(reason, monkeypatch):
-    reason = dict(reason)
-    trained = model(**reason.pop("model", {}))
-    trained.compile(**reason.pop("compile", {}))
-    monkeypatch.setattr(applies, "MEMORY", reason.pop("memory", 0.5))
-    with applies.fitting(trained._fused, {"x": X, "y": Y, **reason}) as given:
-        assert given["x"] is X
-        assert trained.train_function is None
+def decided(trained, x=X, y=Y, **given):
+    return applies.decide(trained, x, y, **{"training": True, "shuffle": True} | given)
 
 
 @needs_jax
-def test_usual_callbacks_are_no_reason_for_the_plain_path(tmp_path):
-    trained = model()
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=print)]}, "CALLBACK"),
+        ({"steps": 2}, "STEPS"),
+        ({"shuffle": "batch"}, "SHUFFLE"),
+        ({"x": batches(shuffle=True), "y": None}, "SHUFFLE"),  # the batches, once more
+        ({"x": batches(workers=2), "y": None, "shuffle": False}, "WORKERS"),
+        ({"x": iter([]), "y": None, "shuffle": False}, "STREAM"),
+        ({"compile": {"run_eagerly": True}}, "UNCOMPILED"),
+        ({"compile": {"jit_compile": False}}, "UNCOMPILED"),
+        ({"memory": 0}, "MEMORY"),
+        ({"switch": "0"}, "SWITCHED_OFF"),
+        ({"model": {"backbone": Conv((2,), 4)}}, "CONVOLUTIONS"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_otherwise_steps_run_one_by_one_for_a_reason(given, reason, monkeypatch):
+    given = dict(given)
+    trained = model(**given.pop("model", {}))
+    trained.compile(**given.pop("compile", {}))
+    monkeypatch.setattr(applies, "MEMORY", given.pop("memory", 0.5))
+    monkeypatch.setenv("KERAS_CVAE_FASTPATH", given.pop("switch", "1"))
+    assert decided(trained, **given) is applies.StepByStep[reason]
+
+
+@needs_jax
+def test_the_reason_is_logged(caplog):
+    with caplog.at_level("DEBUG", "keras_cvae"):
+        model().fit(X, Y, steps_per_epoch=2, verbose=0)
+    assert "train: steps run one by one, because the number of steps is given" in caplog.text
+
+
+@needs_jax
+def test_usual_callbacks_are_no_reason_for_single_steps(tmp_path):
     callbacks = [
         keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True),
         keras.callbacks.EarlyStopping(patience=1),
@@ -279,14 +292,22 @@ def test_usual_callbacks_are_no_reason_for_the_plain_path(tmp_path):
         keras.callbacks.CSVLogger(tmp_path / "log.csv"),
         Steps(),
     ]
-    given = {"x": X, "y": Y, "callbacks": callbacks, "validation_split": 0.2}
-    with applies.fitting(trained._fused, given) as replaced:
-        train, held = replaced["x"].stored, replaced["validation_data"].stored
-        np.testing.assert_array_equal(train.x, X[:56])
-        np.testing.assert_array_equal(held.y, Y[56:])
-        assert callable(trained.train_function)
-        assert callable(trained.test_function)
-    assert trained.train_function is None
+    stored = decided(model(), callbacks=callbacks)
+    np.testing.assert_array_equal(stored.x, X)
+    np.testing.assert_array_equal(stored.y, Y)
+
+
+@needs_jax
+def test_a_callback_may_evaluate_other_data():
+    trained, found = model(), []
+    other = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: found.append(trained.evaluate(X[:10], Y[:10], verbose=0))
+    )
+    history = trained.fit(
+        X, Y, validation_data=(X[:40], Y[:40]), epochs=2, callbacks=[other], verbose=0
+    ).history
+    assert found[1] == trained.evaluate(X[:10], Y[:10], verbose=0)
+    assert history["val_loss"][1] == trained.evaluate(X[:40], Y[:40], verbose=0)[0]
 
 
 @needs_jax

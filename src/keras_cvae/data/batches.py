@@ -26,8 +26,9 @@ class Batches(keras.utils.PyDataset):
     The order of an epoch is a function of `(seed, epoch)` alone, so a resumed run that starts at
     `epoch` sees the stream that an uninterrupted one would have seen. For that, call
     `fit(batches, shuffle=False)`: by default Keras shuffles the order of the batches once more,
-    with Python's global random state. `epoch` advances after each epoch of a `fit`; a loop of your
-    own, and a `fit` that reuses the object for another model, should set it: `batches.epoch = 3`.
+    with Python's global random state. `ConditionalVAE.fit` moves on to the next epoch after each of
+    its epochs; the `fit` of another model needs the callback `NextEpoch(batches)` for that, and a
+    loop of your own calls `next_epoch()`.
 
     With `workers` above 1, build model, loss and metrics before `fit`: otherwise Keras takes a
     batch to build them, and its queue hands the batches it had prefetched to the first epoch.
@@ -88,7 +89,6 @@ class Batches(keras.utils.PyDataset):
                 raise ValueError("shift is for training. Expected shuffle=True, or no shift.")
         self.all_conditions = split.y  # for `fit`, which looks for them in what yields batches
         self._order: tuple[int, np.ndarray] | None = None  # (epoch, permutation)
-        self._was_reset = self._in_epoch = False
 
     def __len__(self) -> int:
         return math.ceil(len(self.split) / self.batch_size)
@@ -110,17 +110,9 @@ class Batches(keras.utils.PyDataset):
             x = np.less(self._fixed_noise(start, stop, x.dtype), x).astype(np.float32)
         return (x,) if self.split.y is None else (x, take(self.split.y, rows))
 
-    # Keras 3.15 calls on_epoch_end once before the first epoch of every fit (with an on_epoch_begin
-    # before it only if it took a batch to build something); only later pairs are epochs. Counting
-    # at the end, not at the beginning: prefetching starts before on_epoch_begin is called.
-    def on_epoch_begin(self) -> None:
-        """Called by Keras."""
-        self._in_epoch = self._was_reset
-
-    def on_epoch_end(self) -> None:
-        """Called by Keras: moves on to the next epoch."""
-        self.epoch += self._in_epoch
-        self._was_reset, self._in_epoch = True, False
+    def next_epoch(self) -> None:
+        """Move on to the order of the next epoch."""
+        self.epoch += 1
 
     def _permutation(self, epoch: int) -> np.ndarray:
         cached = self._order  # one read: workers may replace it meanwhile
@@ -155,8 +147,6 @@ class Batches(keras.utils.PyDataset):
             order=lambda: self._permutation(self.epoch).astype(np.int32) if self.shuffle else None,
             key=lambda: self._key(self.epoch) if dynamic and self.shuffle else None,
             move=lambda: self._move(self.epoch) if self.shift else None,
-            begin=self.on_epoch_begin,
-            end=self.on_epoch_end,
         )
 
     def _fixed_noise(self, start: int, stop: int, dtype: np.dtype) -> np.ndarray:
@@ -180,6 +170,22 @@ def check_shift(x_shape: tuple[int, ...]) -> None:
             f"shift moves pictures (height, width, channels); received x of shape {x_shape}. "
             "Leave it out."
         )
+
+
+class NextEpoch(keras.callbacks.Callback):
+    """Moves `Batches` on to the order of the next epoch after each epoch of a `fit`.
+
+    Args:
+        batches: What has `next_epoch()`.
+    """
+
+    def __init__(self, batches: Any):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Called by Keras, before anything of the next epoch is asked for."""
+        self.batches.next_epoch()
 
 
 class CompletionBatches(Batches):

@@ -25,37 +25,50 @@ class MixedBatches(keras.utils.PyDataset):
         share: Part of it that is labelled; at least one example.
         seed: Of order and binarisation.
         binarize: As in `Batches`.
+        weights: How much each labelled and each unlabelled example counts, `(n,)` and `(m,)`.
     """
 
     def __init__(
-        self, known: Split, unknown: Split, batch_size, share=0.1, seed=0, binarize="none"
+        self,
+        known: Split,
+        unknown: Split,
+        batch_size: int,
+        share: float = 0.1,
+        *,
+        seed: int = 0,
+        binarize: Any = "none",
+        weights: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
     ):
         super().__init__()
         batch_size = errors.whole("batch_size", batch_size)
         few = min(max(1, round(share * batch_size)), len(known), max(1, batch_size - 1))
         order: dict[str, Any] = {"shuffle": True, "seed": seed, "binarize": binarize}
-        self.known = Batches(known, few, **order)
-        self.unknown = Batches(Split(unknown.x), max(1, batch_size - few), **order)
+        labels = np.full(len(unknown), UNKNOWN, "int32")
+        self.known, self.unknown = (
+            Batches(Split(x, {"y": y, "weight": np.ones(len(x)) if w is None else w}), n, **order)
+            for x, y, w, n in (
+                (known.x, known.y, weights[0], few),
+                (unknown.x, labels, weights[1], max(1, batch_size - few)),
+            )
+        )
         self.all_conditions = known.y
         self.part = len(known) / (len(known) + len(unknown))
 
     def __len__(self) -> int:
         return len(self.unknown)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns `(x, y, weight)`, the labelled examples first."""
         whole = len(self.known.split) // self.known.batch_size  # a pass; the rest comes in the next
         rounds, place = divmod(index, whole)
         self.known.epoch = self.unknown.epoch * -(-len(self) // whole) + rounds
-        (x, y), (others,) = self.known[place], self.unknown[index]
+        (x, few), (others, rest) = self.known[place], self.unknown[index]
         n, m = len(x), len(others)
         weight = np.repeat([self.part / n, (1 - self.part) / m], [n, m]) * (n + m)
-        y = np.concatenate([y, np.full(m, UNKNOWN)]).astype("int32")
+        weight = weight * np.concatenate([few["weight"], rest["weight"]])
+        y = np.concatenate([few["y"], rest["y"]]).astype("int32")
         return np.concatenate([x, others]), y, weight.astype("float32")
 
-    def on_epoch_begin(self) -> None:
-        """Called by Keras."""
-        self.unknown.on_epoch_begin()
-
-    def on_epoch_end(self) -> None:
-        """Called by Keras: moves on to the next epoch."""
-        self.unknown.on_epoch_end()
+    def next_epoch(self) -> None:
+        """Move on to the order of the next epoch."""
+        self.unknown.next_epoch()

@@ -1,6 +1,5 @@
 """Data as it lies on a device, and how an epoch goes through it."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +28,6 @@ class Stored:
             lie.
         key: Called once an epoch: the key of `binarized`, or None where x is taken as it is.
         move: Called once an epoch: how x is `moved`, or None where it is not.
-        begin: Called before an epoch, as `keras.utils.PyDataset.on_epoch_begin` is.
-        end: Likewise, after it.
     """
 
     x: np.ndarray
@@ -41,27 +38,8 @@ class Stored:
     order: Callable[[], np.ndarray | None] = nothing
     key: Callable[[], np.ndarray | None] = nothing
     move: Callable[[], np.ndarray | None] = nothing
-    begin: Callable[[], None] = nothing
-    end: Callable[[], None] = nothing
 
     def arrays(self) -> list[np.ndarray]:
         """All that lies on the device."""
         parts = keras.tree.flatten((self.x, self.y, self.weight))
         return [part for part in parts if part is not None]
-
-
-class Steps(keras.utils.PyDataset):
-    """What Keras' loop is told of the data: how many steps an epoch has, and when one begins."""
-
-    def __init__(self, stored: Stored):
-        super().__init__()
-        self.stored = stored
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.stored.x) / self.stored.batch_size)
-
-    def on_epoch_begin(self) -> None:
-        self.stored.begin()
-
-    def on_epoch_end(self) -> None:
-        self.stored.end()

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from keras_cvae.data.batches import Batches
+from keras_cvae.data.batches import Batches, NextEpoch
 from keras_cvae.data.containers import Split
 from keras_cvae.inference.importance import Progress
 from keras_cvae.networks.conv import ConvEncoder
@@ -58,7 +58,8 @@ class Judge:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.network.compile(keras.optimizers.Adam(rate), loss)
         watch = [] if progress is None else [_Progress(progress, epochs)]
-        self.network.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=watch)
+        callbacks = [NextEpoch(batches), *watch]
+        self.network.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
         return self
 
     def predict(self, x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,10 @@
 """Many training steps in one compiled program."""
 
+import contextlib
+import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -10,25 +13,27 @@ import numpy as np
 
 from keras_cvae.backend import accelerated
 from keras_cvae.data.hashed import binarized, moved, unit
-from keras_cvae.data.stored import Steps, Stored
+from keras_cvae.data.stored import Stored
+from keras_cvae.fused.applies import StepByStep
 
 SECONDS = 0.4  # of training between two looks at the clock, the callbacks and Ctrl-C
+STEPS = 128  # at most, between two such looks on an accelerator
 
-
-STEPS = 128  # likewise, on an accelerator: at most
+logger = logging.getLogger(__name__)
 
 
 class Fused:
-    """The compiled programs of one model; `compile` makes a new one.
+    """The compiled programs of one model, and the data that they run on at present.
 
     Args:
-        model: A compiled model.
+        model: A compiled model; `compile` makes a new `Fused`.
     """
 
     def __init__(self, model: keras.Model):
         self.model = model
-        self._programs: dict[str, Callable] = {}
         self.ahead = {"train": 1, "test": 1}  # steps at once
+        self._programs: dict[str, Callable] = {}
+        self._feeds: dict[str, FusedFunction | None] = {}
 
     def program(self, kind: str) -> Callable:
         """The program that runs `train_step` or `test_step`, compiled once for each size."""
@@ -42,6 +47,30 @@ class Fused:
                 run, static_argnames=("batch_size", "size", "shape", *fixed), donate_argnums=0
             )
         return self._programs[kind]
+
+    @contextlib.contextmanager
+    def feeding(self, **found: Stored | StepByStep) -> Iterator[None]:
+        """Run many steps at once of what is `Stored`, for "train" or "test", while this lasts."""
+        before = self._feeds
+        for kind, data in found.items():
+            if isinstance(data, StepByStep):
+                logger.debug("%s: steps run one by one, because %s", kind, data.value)
+        self._feeds = before | {
+            kind: FusedFunction(self, kind, data) if isinstance(data, Stored) else None
+            for kind, data in found.items()
+        }
+        try:
+            yield
+        finally:
+            self._feeds = before
+
+    def around(self, kind: str, step: Callable) -> Callable:
+        """What Keras calls for each step of a kind: many at once where there is data for it."""
+
+        def function(*args):
+            return (self._feeds.get(kind) or step)(*args)
+
+        return function
 
 
 def _run(
@@ -82,7 +111,7 @@ def _run(
 
 
 class FusedFunction:
-    """Stands for Keras' compiled step: called for each step, it runs many at once.
+    """Runs a block of steps when Keras calls it for the first of them, and nothing for the others.
 
     Args:
         fused: The programs.
@@ -98,7 +127,7 @@ class FusedFunction:
         flat = stored.x.reshape(len(stored.x), -1)  # gathers rows faster than pictures
         self.data = jax.device_put((flat, stored.y, stored.weight))
         self.known = jax.device_put(stored.known)
-        self.steps = len(Steps(stored))
+        self.steps = math.ceil(len(stored.x) / stored.batch_size)
         self.iterator: Any = None
         self.fused, self.compiled = fused, False
 

@@ -18,12 +18,12 @@ from keras_cvae import errors
 from keras_cvae.backend import UntrackedState
 from keras_cvae.conditions import base
 from keras_cvae.files import atomic
-from keras_cvae.fused.applies import evaluating, fitting
 from keras_cvae.fused.program import Fused
 from keras_cvae.models.assembly import assemble
 from keras_cvae.models.inputs import Inputs, checked_groups, checked_shape, is_array
 from keras_cvae.models.noise import Noise
 from keras_cvae.models.serialization import deserialize, rebuilt, serialize
+from keras_cvae.models.training import Training
 from keras_cvae.models.verbs import Verbs
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.normal import Gaussian
@@ -31,7 +31,7 @@ from keras_cvae.probability.objectives import OBJECTIVES, Terms, doubly_reparame
 
 
 @keras.saving.register_keras_serializable(package="keras_cvae")
-class ConditionalVAE(UntrackedState, Inputs, Verbs, keras.Model):
+class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
     """A conditional variational autoencoder (Sohn, Lee & Yan 2015); with `condition=None`, a VAE.
 
     Args:
@@ -219,60 +219,6 @@ class ConditionalVAE(UntrackedState, Inputs, Verbs, keras.Model):
         self.compile(**deserialize(config))
         self.optimizer.build(self.trainable_variables)
 
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        *,
-        sample_weight=None,
-        validation_data=None,
-        **kwargs,
-    ):
-        """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`.
-
-        Several named conditions come as a dict of arrays or a DataFrame. Where all of them may be
-        missing, y may be left out. Numbers and signals (and bounded x) are scaled by the first that
-        are fitted. A data set must yield y as `condition.prepare` gives it: classes as positions,
-        0 .. K - 1.
-
-        Raises:
-            ValueError: Arrays that do not fit each other or the model, or sizes that cannot be.
-        """
-        errors.whole("epochs", epochs, 0)
-        if batch_size is not None:
-            errors.whole("batch_size", batch_size)
-        if not errors.number("validation_split", split := kwargs.get("validation_split", 0)) < 1:
-            raise ValueError(f"validation_split: received {split}, expected a part of 1, like 0.1.")
-        x, y = self._check(x, y, "x", sample_weight, learn=True)
-        self._see(x, y, split if validation_data is None else 0)
-        if isinstance(validation_data, tuple | list):
-            vx, *rest = validation_data
-            vx, vy = self._check(vx, rest[0] if rest else None, "validation x")
-            validation_data = (vx, vy, *rest[1:])
-        data = {"x": x, "y": y, "sample_weight": sample_weight, "validation_data": validation_data}
-        given = kwargs | data | {"batch_size": batch_size, "epochs": epochs}
-        with fitting(self._fused, given) as given:
-            history = super().fit(**given)
-        # Where weights are averaged, Keras ends with weights and averages in the same buffers, and
-        # JAX could not donate these twice to the next training.
-        for weight in self.trainable_variables:
-            weight.assign(ops.copy(weight))
-        return history
-
-    def evaluate(self, x=None, y=None, **kwargs):
-        """As in Keras, with the same noise at every call and schedules at their end.
-
-        Raises:
-            ValueError: Arrays that do not fit each other or the model.
-        """
-        if not kwargs.get("_use_cached_eval_dataset"):
-            x, y = self._check(x, y, "x", kwargs.get("sample_weight"))
-        self.noise.rewind()
-        with evaluating(self._fused, kwargs | {"x": x, "y": y}) as given:
-            return super().evaluate(**given)
-
     def predict(self, x, condition=None, **kwargs):
         """Reconstructions `(n, *x_shape)`: the mean of p(x | z, y) at the mean of q(z | x, y).
 
@@ -293,14 +239,6 @@ class ConditionalVAE(UntrackedState, Inputs, Verbs, keras.Model):
             return super().predict_step(*state, self._repack(data))
         finally:
             self._reconstructs = False
-
-    def train_step(self, *args):
-        *state, data = args
-        return super().train_step(*state, self._repack(data))
-
-    def test_step(self, *args):
-        *state, data = args
-        return super().test_step(*state, self._repack(data))
 
     # The verbs of a conditional VAE.
 

@@ -1,6 +1,5 @@
 """What a user's x and condition become: checked, canonical, one for each example."""
 
-import math
 from typing import Any
 
 import keras
@@ -43,34 +42,22 @@ class Inputs:
 
         return keras.tree.map_structure(each, self.condition.unknown())
 
-    def _check(self, x, y, name, sample_weight=None, learn=False):
+    def _check(self, x, y=None, sample_weight=None, name="x"):
         if not is_array(x):
-            return x, y
+            return x, y, sample_weight
         x, y = self._x(x, name), self._labels([y] if np.isscalar(y) else y)
         self._check_known_part(y)
-        if sample_weight is not None and not np.isfinite(np.asarray(sample_weight)).all():
-            raise ValueError("sample_weight holds NaN or infinity. Expected finite numbers.")
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)
+            if not np.isfinite(sample_weight).all():
+                raise ValueError("sample_weight holds NaN or infinity. Expected finite numbers.")
         for what, other in (("y", y), ("sample_weight", sample_weight)):
             if other is not None and (count := trees.count(other)) != len(x):
                 raise ValueError(
                     f"{name} has {len(x)} examples, but {what} has {count}. Expected one "
                     f"{what} for each."
                 )
-        if learn and self.likelihood.view is not None:
-            self.likelihood.view.settle(x, again=False)
-        if learn and y is not None:
-            self.condition.settle(y, again=False)
-        return x, y
-
-    def _see(self, x, y, held_out: float) -> None:
-        """Tell the condition what is trained on, as far as arrays, or what has them, say so.
-
-        Keras holds out the last part of arrays.
-        """
-        if not is_array(x):
-            self.condition.see(getattr(x, "all_conditions", None))
-        elif y is not None:
-            self.condition.see(trees.take(y, slice(math.floor(len(x) * (1 - held_out)))))
+        return x, y, sample_weight
 
     def _labels(self, y) -> Any:
         """The canonical conditions of training examples; None where all may be missing, and is."""

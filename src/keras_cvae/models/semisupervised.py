@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import errors
+from keras_cvae import errors, trees
 from keras_cvae.conditions.categorical import Categorical
 from keras_cvae.conditions.read import is_nothing
 from keras_cvae.data.containers import Split
@@ -33,6 +33,7 @@ from keras_cvae.models.inputs import is_array
 from keras_cvae.models.own import check_linear, check_own_model
 from keras_cvae.models.parts import Part
 from keras_cvae.models.serialization import serialize
+from keras_cvae.models.training import Examples, check_sizes
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.objectives import Terms
 
@@ -237,6 +238,9 @@ class SemiSupervisedCVAE(ConditionalVAE):
         labelled: float | None = 0.1,
         seed: int = 0,
         binarize: Any = "none",
+        sample_weight=None,
+        validation_data=None,
+        validation_split: float = 0.0,
         **kwargs,
     ):
         """As in `ConditionalVAE`, with -1, None or NaN for unknown labels.
@@ -250,25 +254,31 @@ class SemiSupervisedCVAE(ConditionalVAE):
                 the data: with few labels most batches would have none. None: as the data come.
             seed: Of the order, with `labelled`.
             binarize: As in `Batches`, with `labelled`.
+            sample_weight: How much each example counts, `(n,)`.
+            validation_data: `(x, y)`, `(x, y, sample_weight)`, or a data set.
+            validation_split: The last share of the arrays, held out for validation.
             **kwargs: As in `ConditionalVAE`.
         """
         if labelled is not None and not 0 < labelled < 1:
             raise ValueError(f"labelled: received {labelled}, expected a part of 1, like 0.1.")
-        if is_array(x) and labelled is not None:
-            x, y = self._check(x, y, "x")
+        check_sizes(epochs, batch_size, validation_split)
+        given = validation_data, validation_split
+        train, held = self._prepared(Examples(x, y, sample_weight), *given)
+        if is_array(train.x) and labelled is not None:
+            x, y, weight = train
             known = y >= 0
             if known.any() and not known.all():
-                _check_mixed(kwargs)
-                x = MixedBatches(
+                mixed = MixedBatches(
                     Split(x[known], y[known]),
                     Split(x[~known]),
                     32 if batch_size is None else batch_size,
                     labelled,
                     seed=seed,
                     binarize=binarize,
+                    weights=(trees.take(weight, known), trees.take(weight, ~known)),
                 )
-                y, batch_size, kwargs["shuffle"] = None, None, False
-        return super().fit(x, y, batch_size, epochs, **kwargs)
+                train, batch_size, kwargs["shuffle"] = Examples(mixed), None, False
+        return self._run(train, held, batch_size, epochs, **kwargs)
 
     def recognise(self, x, *, batch_size: int | None = None) -> np.ndarray:
         """q(y | x) `(n, classes)`: the classifier's, in one step; `classify` is Bayes' rule."""
@@ -308,18 +318,6 @@ class SemiSupervisedCVAE(ConditionalVAE):
             "consistency": self.consistency,
             "confidence": self.confidence,
         }
-
-
-def _check_mixed(given: dict) -> None:
-    for name, instead in (
-        ("validation_split", "validation_data=(x, y)"),
-        ("sample_weight", "labelled=None"),
-    ):
-        if given.get(name) is not None and np.any(given[name]):
-            raise ValueError(
-                f"{name} does not go with batches of which a fixed part is labelled. Expected "
-                f"{instead} in its place."
-            )
 
 
 def _check_changes(augment, consistency, confidence, x_shape) -> None:

@@ -1,0 +1,92 @@
+"""What `fit` takes from the data before it trains: scalings, and what is held out."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_cvae import MLP, Bounded, ConditionalVAE, Continuous, SemiSupervisedCVAE
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+N = 40
+X = np.random.default_rng(0).normal(size=(N, 2)).astype("float32") + np.arange(N)[:, None]
+
+
+def build(condition=None, cls=ConditionalVAE, **kwargs):
+    free = Bounded([None, None], [None, None])
+    options = {"likelihood": free, "backbone": MLP((4,)), "seed": 0} | kwargs
+    model = cls((2,), condition, 1, **options)
+    model.compile("adam")
+    return model
+
+
+def numpy(weight):
+    return keras.ops.convert_to_numpy(weight)
+
+
+def assert_scaled_by(layer, values):
+    np.testing.assert_allclose(numpy(layer.mean), values.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(numpy(layer.scale), values.std(axis=0), rtol=1e-4)
+
+
+def test_scalings_are_those_of_what_is_trained_on():
+    model, y = build(Continuous()), X[:, :1] ** 2
+    history = model.fit(X, y, validation_split=0.25, verbose=0).history
+    assert "val_loss" in history
+    assert_scaled_by(model.likelihood.view, X[:30])
+    assert_scaled_by(model.condition, y[:30])
+    model.fit(X - 7, y, verbose=0)  # they stay
+    assert_scaled_by(model.likelihood.view, X[:30])
+
+
+def test_held_out_by_share_is_held_out_as_by_hand():
+    losses = []
+    for share in (True, False):
+        keras.utils.set_random_seed(0)
+        model, weight = build(), np.linspace(0, 1, N)
+        if share:
+            given = {"x": X, "sample_weight": weight, "validation_split": 0.3}
+        else:
+            held = (X[28:], None, weight[28:])
+            given = {"x": X[:28], "sample_weight": weight[:28], "validation_data": held}
+        losses.append(model.fit(**given, epochs=2, verbose=0).history)
+    assert losses[0] == losses[1]
+
+
+def test_what_cannot_be_held_out_is_refused():
+    with pytest.raises(ValueError, match=r"validation_split=0.9 of 1 example\(s\) leaves none"):
+        build().fit(X[:1], validation_split=0.9)
+    with pytest.raises(ValueError, match=r"cuts arrays; received generator, .*validation_data"):
+        build().fit(((X,) for _ in range(2)), validation_split=0.5)
+    for share in (1, -0.1, np.nan):
+        with pytest.raises(ValueError, match="validation_split: received"):
+            build().fit(X, validation_split=share)
+
+
+LABELS = np.array([3, 5, 7])[np.arange(N) % 3]
+SOME = np.where(np.arange(N) % 2, LABELS, -1)
+
+
+@pytest.mark.parametrize("labels", [LABELS, SOME], ids=["all", "some"])
+def test_semi_supervised_models_take_scalings_too(labels):
+    model = build([3, 5, 7], SemiSupervisedCVAE, classifier="mlp")
+    weight = np.linspace(0.5, 1, N)
+    history = model.fit(
+        X, labels, 16, labelled=0.2, sample_weight=weight, validation_split=0.25, verbose=0
+    ).history
+    assert np.isfinite(history["val_loss"]).all()
+    assert_scaled_by(model.likelihood.view, X[:30])
+
+
+def test_weights_count_in_batches_of_which_a_part_is_labelled():
+    """Examples of weight 0 change nothing."""
+    weights = []
+    for other in (0.0, 9.0):
+        keras.utils.set_random_seed(0)
+        model = build(3, SemiSupervisedCVAE, classifier="mlp", alpha=0.0)
+        model.likelihood.adapt(X)
+        x, y = np.where(np.arange(N)[:, None] < 20, X, other), np.where(SOME > 0, 0, -1)
+        model.fit(x, y, N, sample_weight=(np.arange(N) < 20) * 1.0, verbose=0)
+        weights.append(model.get_weights())
+    for one, same in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, same, atol=1e-6)
