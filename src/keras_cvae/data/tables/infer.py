@@ -1,0 +1,211 @@
+"""What kind of column a Series is."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from keras_cvae.data.tables.columns import (
+    DECIMALS,
+    FORMATS,
+    STEPS,
+    AnyColumn,
+    Boolean,
+    Category,
+    Datetime,
+    LeftOut,
+    Missing,
+    Number,
+    Ordered,
+    moments,
+    name_of,
+)
+from keras_cvae.errors import DataError
+
+IDS = 20  # rows above which text that is different in every row is an id
+WORDS = 8  # in the mean, from which on text is prose
+
+
+def infer(series: pd.Series, missing: Missing = "state") -> AnyColumn:
+    """Infer the kind of a column from its dtype and its values.
+
+    Args:
+        series: The column.
+        missing: What an empty cell is, if there are any: "state" or "unknown".
+
+    Raises:
+        DataError: Values of which no kind can be made, named with the column.
+    """
+    name, present = str(series.name), series.dropna()
+    if not len(present):
+        raise DataError(
+            f"Column '{name}' is empty: all {len(series)} cells are missing. Expected values, or a "
+            "table without it."
+        )
+    about: dict[str, Any] = {"name": name, "dtype": name_of(series.dtype)}
+    about["missing"] = missing if len(present) < len(series) else "never"
+    dtype = series.dtype
+    if pd.api.types.is_object_dtype(dtype):
+        _check_objects(name, present)
+    if present.nunique() == 1:
+        first = present.iloc[0]
+        about["note"] = f"always {first.item() if isinstance(first, np.generic) else first!r}"
+    if isinstance(dtype, pd.CategoricalDtype):
+        kind = Ordered if dtype.ordered else Category
+        return kind(levels=_levels(name, list(dtype.categories)), **about)
+    if pd.api.types.is_bool_dtype(dtype):
+        return Boolean(**about)
+    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
+        return _number(series, present, about)
+    if isinstance(present.iloc[0], dt.date | dt.time | dt.timedelta):
+        return _datetime(present, about)
+    if pd.api.types.is_string_dtype(dtype) or pd.api.types.is_object_dtype(dtype):
+        return _object(present, about)
+    raise DataError(f"Column '{name}' holds {dtype} values. Expected numbers, text or dates.")
+
+
+def _number(series: pd.Series, present: pd.Series, about: dict[str, Any]) -> AnyColumn:
+    values = present.to_numpy()
+    if values.dtype == object:  # nullable
+        whole = pd.api.types.is_integer_dtype(series.dtype)
+        values = values.astype("int64" if whole else "float64")
+    name = about["name"]
+    if values.dtype.kind == "f":
+        infinite = np.isinf(values)
+        if infinite.any():
+            row = present.index[int(np.argmax(infinite))]
+            raise DataError(
+                f"Column '{name}' holds infinity in {infinite.sum()} rows, the first with index "
+                f"{row!r}. Expected finite numbers, or empty cells."
+            )
+    elif len(values) > 2 and _counts_rows(values):
+        return LeftOut(name=name, dtype=about["dtype"], note="it counts the rows")
+    low, high = values.min().item(), values.max().item()
+    return Number(decimals=_decimals(values), low=low, high=high, **about)
+
+
+def _counts_rows(values: np.ndarray) -> bool:
+    steps = np.diff(values.astype(np.float64))
+    return bool(len(values) > IDS and abs(steps[0]) == 1 and np.all(steps == steps[0]))
+
+
+def _decimals(values: np.ndarray) -> int | None:
+    """How many digits after the point occur; None if there are more than a few."""
+    if values.dtype.kind in "iu":
+        return 0
+    for digits in range(DECIMALS + 1):
+        scaled = np.rint(values.astype(np.float64) * 10.0**digits)
+        if np.abs(scaled).max() >= 2**53:
+            return None
+        if np.array_equal((scaled / 10.0**digits).astype(values.dtype), values):
+            return digits
+    return None
+
+
+def _datetime(present: pd.Series, about: dict[str, Any], written: str | None = None) -> AnyColumn:
+    first = present.iloc[0]
+    if pd.api.types.is_object_dtype(present.dtype) and isinstance(first, dt.date | dt.time):
+        about["dtype"] = type(first).__name__.lower().replace("timestamp", "datetime")
+    times = moments(present, written)
+    step = next(
+        name
+        for name, (unit, _) in STEPS.items()
+        if np.array_equal(times.astype(f"{times.dtype.kind}8[{unit}]").astype(times.dtype), times)
+    )
+    low, high = (str(pd.Series([end]).iloc[0]) for end in (times.min(), times.max()))
+    return Datetime(format=written, step=step, low=low, high=high, **about)
+
+
+def _object(present: pd.Series, about: dict[str, Any]) -> AnyColumn:
+    name, kind = about["name"], _kind(present.iloc[0])
+    if kind is bool:
+        return Boolean(**about)
+    if kind in (int, float):
+        numbers = present.astype("int64" if kind is int else "float64")
+        about["dtype"] = "object" if kind is int else "object[float]"
+        return _number(numbers, numbers, about)
+    distinct = pd.Series(present.unique(), dtype=object).astype("str")
+    if written := _written(distinct):
+        return _datetime(present, about, written)
+    _check_numbers(name, present, distinct)
+    if note := _text(present, distinct):
+        return LeftOut(name=name, dtype=about["dtype"], note=note)
+    return Category(levels=tuple(sorted(distinct)), **about)
+
+
+def _kind(value: Any) -> type:
+    if isinstance(value, np.generic):
+        value = value.item()
+    return type(value)
+
+
+def _check_objects(name: str, present: pd.Series) -> None:
+    """Refuse objects of several types, or of one that is none of ours."""
+    kinds: dict[type, Any] = {}
+    for value in present:
+        kinds.setdefault(_kind(value), value)
+    if len(kinds) > 1:
+        some = [f"{kind.__name__} ({value!r})" for kind, value in list(kinds.items())[:3]]
+        raise DataError(
+            f"Column '{name}' holds values of several types: {' and '.join(some)}. Expected one "
+            "type, or empty cells."
+        )
+    (kind,) = kinds
+    if not issubclass(kind, bool | int | float | str | dt.date | dt.time | dt.timedelta):
+        raise DataError(
+            f"Column '{name}' holds {kind.__name__} values. Expected numbers, text or dates."
+        )
+
+
+def _written(distinct: pd.Series) -> str | None:
+    """How dates are written in text; None if they are no dates."""
+    some = distinct.iloc[:50]
+    if not some.str.contains(r"^[\d\-/:. T]{6,}$").all():
+        return None
+    for written in FORMATS:
+        for part in (some, distinct):
+            times = pd.to_datetime(part, format=written, errors="coerce")
+            if times.isna().any() or not (times.dt.strftime(written) == part).all():
+                break
+        else:
+            return written
+    return None
+
+
+def _check_numbers(name: str, present: pd.Series, distinct: pd.Series) -> None:
+    """Refuse a column of numbers that a few words have made text."""
+    numbers = pd.to_numeric(distinct, errors="coerce").notna()
+    if len(distinct) <= IDS or numbers.all() or numbers.mean() < 0.8:
+        return
+    word = distinct[~numbers].iloc[0]
+    rows = int((~present.isin(distinct[numbers])).sum())
+    raise DataError(
+        f"Column '{name}' holds numbers and text: {distinct[numbers].iloc[0]!r} and, in {rows} of "
+        f"{len(present)} rows, {word!r}. Expected numbers, with empty cells where there is none."
+    )
+
+
+def _text(present: pd.Series, distinct: pd.Series) -> str | None:
+    """Why a text is no category; None if it is one."""
+    if len(present) <= IDS:
+        return None
+    if len(distinct) == len(present):
+        return f"it is text that is different in every row, such as {distinct.iloc[0]!r:.40}"
+    words = distinct.iloc[:1000].str.split().str.len().mean()
+    if words >= WORDS and len(distinct) > len(present) / 2:
+        return f"it is free text, {words:.0f} words in the mean"
+    return None
+
+
+def _levels(name: str, categories: list[Any]) -> tuple[Any, ...]:
+    plain = [value.item() if isinstance(value, np.generic) else value for value in categories]
+    bad = next((v for v in plain if not isinstance(v, bool | int | float | str)), None)
+    if bad is not None:
+        raise DataError(
+            f"Column '{name}' has categories that are {type(bad).__name__}, such as {bad!r}. "
+            "Expected text, numbers or booleans: table[column] = table[column].astype(str)."
+        )
+    return tuple(plain)
