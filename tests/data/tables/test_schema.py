@@ -79,8 +79,7 @@ def test_a_column_that_is_left_out_is_named_with_its_reason():
 def test_a_schema_can_be_edited_and_must_fit_the_data():
     table = _table(grade=np.array(["a", "b", "c"])[np.arange(N) % 3])
     text = Schema.infer(table).to_toml()
-    grade = 'name = "grade"
-kind = '
+    grade = 'name = "grade"\nkind = '
     edited = Schema.from_toml(text.replace(f'{grade}"category"', f'{grade}"ordered"'))
     assert edited["grade"].kind == "ordered"
     edited.check(table)
