@@ -23,6 +23,37 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     return ", ".join(str(name) for name in names[:most]) + more
 
 
+def check_dense(x: Any, name: str) -> None:
+    """Refuse sparse arrays, and tables with columns that are no numbers.
+
+    Args:
+        x: Anything.
+        name: What to call it in messages.
+
+    Raises:
+        DataError: Saying how to make it dense, or which column holds what.
+    """
+    if hasattr(x, "toarray"):
+        raise DataError(
+            f"{name} is sparse ({type(x).__name__}). Expected a dense array: {name}.toarray()."
+        )
+    columns = getattr(x, "columns", None)
+    if columns is None or not hasattr(x, "dtypes"):
+        return
+    text = [
+        (column, dtype)
+        for column, dtype in zip(columns, x.dtypes, strict=True)
+        if getattr(dtype, "kind", "f") not in "biuf"
+    ]
+    if text:
+        column, dtype = text[0]
+        more = f", and {len(text) - 1} more like it" if len(text) > 1 else ""
+        raise DataError(
+            f"The column {column!r} of {name} holds {dtype} values{more}. Expected numbers. Leave "
+            "it out of x; a column of names can be the condition."
+        )
+
+
 def whole(name: str, value: Any, least: int = 1) -> int:
     """The value as an int.
 

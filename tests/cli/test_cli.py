@@ -12,7 +12,6 @@ import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from PIL import Image, ImageDraw
 from typer.main import get_command
 
 import keras_cvae
-from keras_cvae.cli import app, main, shared, train
+from keras_cvae.cli import app, main, shared
 from keras_cvae.runs.config import RunConfig, presets
 from keras_cvae.runs.run import Run
 
@@ -404,21 +403,15 @@ def test_a_label_of_minus_one_is_a_class_and_said_to_be(cvae, tmp_path, rng):
     assert "of its own" not in said.err
 
 
-@pytest.mark.parametrize(
-    ("data", "labels"),
-    [
-        ("x.npz", [-1, 1]),
-        ("x.npz", [-1, 0]),
-        ("x.npz", [0, 1, 2]),
-        ("x.npz", [-1, 1, 2]),
-        ("x.npz", [-2, -1, 0, 1]),
-        ("a folder", [-1, 0, 1]),
-    ],
-)
-def test_other_labels_are_what_they_seem(data, labels, capsys):
-    condition = keras_cvae.Categorical(list(map(str, labels)))
-    train._say_if_unknown_is_a_class(data, SimpleNamespace(condition=condition))
-    assert capsys.readouterr().err == ""
+def test_labels_that_look_like_numbers_are_said_to_be_taken_so(cvae, tmp_path, rng):
+    x = rng.integers(0, 2, (60, 4, 4))
+    npz(tmp_path / "x.npz", x=x, y=np.arange(60) % 3 * 1.0)
+    said = cvae("train", "x.npz", *QUICK)
+    assert "y holds 3 whole numbers as floats (0, 1, 2)" in said.err
+    assert "--condition y:categorical" in said.err
+    assert "taken as numbers" in cvae("info", "x.npz").out.replace("\n", " ")
+    said = cvae("train", "x.npz", *QUICK, "--condition", "y:categorical", "--out", "classes")
+    assert "taken as" not in said.err
 
 
 def test_a_class_that_was_never_in_training_is_told(cvae, tmp_path, rng):

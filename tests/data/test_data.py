@@ -1,10 +1,13 @@
 import json
 import os
+import re
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from scipy import sparse
 
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.batches import Batches, NextEpoch
@@ -274,6 +277,9 @@ def with_nan(x):
         (lambda: from_arrays(IMAGES[:0]), "at least one example"),
         (lambda: from_arrays(np.zeros(5)), r"Expected x of shape .* Received: \(5,\)"),
         (lambda: from_arrays(np.array([["a"]])), "Expected numbers in x"),
+        (lambda: from_arrays(sparse.csr_array(np.eye(9))), r"x is sparse .csr_array.*x\.toarray"),
+        (lambda: from_arrays(pd.DataFrame({"a": [1, 2], "b": ["u", "v"], "c": ["u", "v"]})),
+         "The column 'b' of x holds (object|str) values, and 1 more"),
         (lambda: from_arrays(IMAGES, np.zeros(40, complex)), "integers, strings or floats"),
         (lambda: from_arrays(IMAGES, [["a", "b"]] * 40), "one name per example"),
         (lambda: from_arrays(IMAGES, LABELS, test=(IMAGES, LABELS + 1)),
@@ -296,6 +302,35 @@ def with_nan(x):
 def test_array_errors(make, message):
     with pytest.raises(DataError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("y", "note"),
+    [
+        (LABELS - 1.0, "y holds 4 whole numbers as floats .-1, 0, 1, 2.*y:categorical"),
+        ((LABELS * 1.0)[:, None], "y holds 4 whole numbers"),
+        (LABELS - 1, "-1 is taken as a class of its own, beside 0 to 2.*y:categorical"),
+        (LABELS, None),
+        (LABELS % 2 - 1, None),
+        (LABELS + 0.5, None),
+        (np.arange(40.0), None),
+        (np.eye(4)[LABELS], None),
+        (None, None),
+    ],
+)
+def test_what_is_doubtful_is_noted(y, note):
+    data = from_arrays(IMAGES, y)
+    assert len(data.notes) == (note is not None)
+    assert data.describe().get("notes", []) == list(data.notes)
+    if note:
+        assert re.search(note, data.notes[0])
+
+
+def test_labels_in_a_column_are_classes():
+    for labels in (LABELS, np.array(list("abcd"))[LABELS]):
+        data = from_arrays(IMAGES, labels[:, None])
+        assert data.train.y.ndim == 1
+        assert len(data.class_names) == 4
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

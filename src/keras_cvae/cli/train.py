@@ -95,7 +95,6 @@ def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: 
     else:
         check_folder(folder, overwrite)
     import_light_keras()  # as late as this: what is refused above need not wait for it
-    from keras.callbacks import LambdaCallback
 
     from keras_cvae.backend import flush_denormals
     from keras_cvae.cli.progress import EpochBar
@@ -104,7 +103,6 @@ def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: 
 
     flush_denormals()
     bar = EpochBar(err)
-    say = LambdaCallback(on_train_begin=lambda _: _say_if_unknown_is_a_class(data, bar.model))
     try:
         return train(
             data,
@@ -112,8 +110,9 @@ def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: 
             folder,
             resume=resume,
             overwrite=overwrite,
-            callbacks=[say, bar],
+            callbacks=[bar],
             progress=progress_bar,
+            notice=lambda text: err.print(text, soft_wrap=True),
         )
     except Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
         bar.stop()
@@ -121,21 +120,6 @@ def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: 
         raise typer.Exit(130) from None
     finally:
         bar.stop()
-
-
-def _say_if_unknown_is_a_class(data: str, model: Any) -> None:
-    from keras_cvae.conditions.optional import classes_of
-
-    classes = classes_of(model.condition)
-    if classes is None or classes.num_classes < 3 or Path(data).suffix.lower() != ".npz":
-        return
-    last = classes.num_classes - 2
-    if classes.names == tuple(map(str, range(-1, last + 1))):
-        err.print(
-            f"The label -1 is taken as a class of its own, beside 0 to {last}. If it means that "
-            "the class is unknown: --condition y:categorical.",
-            soft_wrap=True,
-        )
 
 
 @app.command()

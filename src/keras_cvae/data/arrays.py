@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from keras_cvae.data.containers import Data, Split, as_floats, shortened
 from keras_cvae.data.images import Color, checked_size, recolored, resized
 from keras_cvae.data.splits import split_data
-from keras_cvae.errors import DataError
+from keras_cvae.errors import DataError, check_dense
 
 
 def from_arrays(
@@ -25,15 +26,17 @@ def from_arrays(
     image_size: int | tuple[int, int] | None = None,
     color: Color = "auto",
 ) -> Data:
-    """Checks arrays and makes a `Data` of them.
+    """Check arrays and make a `Data` of them.
 
     Args:
-        x: `(n, h, w)`, `(n, h, w, c)` or `(n, d)`. uint8 stays (0..255; `Split.floats` divides by
-            255), and so do integer images within 0..255; integers that are all 0 or 1 are binary
-            and become 0 and 255; booleans likewise; everything else becomes float32 unscaled.
-        y: None; `(n,)` integers, booleans or strings: classes, numbered in sorted order; floats
-            `(n,)` or `(n, k)`, or integers `(n, k)` with k > 1: numbers. A dict of arrays by name
-            stays as it is, but for its lengths: the model's condition says what it means.
+        x: `(n, h, w)`, `(n, h, w, c)` or `(n, d)`, or a DataFrame of numbers. uint8 stays (0..255;
+            `Split.floats` divides by 255), and so do integer images within 0..255; integers that
+            are all 0 or 1 are binary and become 0 and 255, and so do booleans; everything else
+            becomes float32 unscaled.
+        y: None; integers, booleans or strings, `(n,)` or `(n, 1)`: classes, numbered in sorted
+            order; floats `(n,)` or `(n, k)`, or integers `(n, k)` with k > 1: numbers. A dict of
+            arrays by name stays as it is, but for its lengths: the model's condition says what it
+            means.
         test: `(x, y)` of the test set; every class in it must be in train.
         class_names: With integer y: the name of label i, or of the i-th distinct label. With
             string y: the order of the labels.
@@ -44,7 +47,8 @@ def from_arrays(
         color: As in `load`.
 
     Raises:
-        DataError: Empty, of different lengths, NaN or infinite, of unusable shape or type.
+        DataError: Arrays that are empty, of different lengths, NaN or infinite, sparse, or of
+            unusable shape or type.
     """
     size = checked_size(image_size)
     xs = [_checked_x(x, "x")]
@@ -62,14 +66,42 @@ def from_arrays(
             raise DataError(f"There is a y for {have} but none for {lack}. Give both or neither.")
     xs = [recolored(resized(x, size), color) for x in _canonical(xs)]
     ys, names = (ys, None) if isinstance(y, Mapping) else _encoded(ys, class_names)
+    notes = () if isinstance(y, Mapping) else _notes(ys[0], names if class_names is None else None)
     splits = [Split(x, y) for x, y in zip(xs, ys, strict=True)]
-    return split_data(
+    data = split_data(
         name, splits[0], splits[1] if test is not None else None, names, validation, seed
+    )
+    return replace(data, notes=notes)
+
+
+_FEW = 20  # different whole numbers that may well be classes
+
+
+def _notes(y: np.ndarray | None, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """What is doubtful about how y was read."""
+    if names is not None:
+        last = len(names) - 2
+        if last < 1 or names != tuple(map(str, range(-1, last + 1))):
+            return ()
+        return (
+            f"The label -1 is taken as a class of its own, beside 0 to {last}. If it means that "
+            "the class is unknown: --condition y:categorical.",
+        )
+    if y is None or y.dtype.kind != "f" or y.size != len(y):
+        return ()
+    found = np.unique(y)
+    if len(found) > min(_FEW, len(y) // 2) or not np.array_equal(found, np.round(found)):
+        return ()
+    return (
+        f"y holds {len(found)} whole numbers as floats ({shortened(f'{v:g}' for v in found)}), and "
+        "is taken as numbers to interpolate between. If they are classes: --condition "
+        "y:categorical, or save y as integers.",
     )
 
 
 def _checked_x(x, what: str) -> np.ndarray:
     """`(n, h, w, c)` or `(n, d)`, non-empty and finite; integers as they came, floats float32."""
+    check_dense(x, what)
     x = np.asarray(x)
     if x.dtype.kind not in "buif":
         raise DataError(f"Expected numbers in {what}. Received: dtype {x.dtype}.")

@@ -54,6 +54,7 @@ class Data:
         validation: Held out of train, or the test split itself (`validation="test"`).
         test: None if the source has none.
         class_names: In the order of the indices in y; None if y is None or continuous.
+        notes: What is doubtful about how the source was read, a sentence each.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Data:
     validation: Split
     test: Split | None
     class_names: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
 
     @property
     def x_shape(self) -> tuple[int, ...]:
@@ -101,7 +103,7 @@ class Data:
             facts["condition"] = "numbers"
             facts["condition_size"] = 1 if y.ndim == 1 else y.shape[1]
             facts["condition_range"] = _range(y)
-        return facts
+        return facts | ({"notes": list(self.notes)} if self.notes else {})
 
 
 def shortened(labels: Iterable, most: int = 10) -> str:

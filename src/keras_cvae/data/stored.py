@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -43,3 +43,11 @@ class Stored:
         """All that lies on the device."""
         parts = keras.tree.flatten((self.x, self.y, self.weight))
         return [part for part in parts if part is not None]
+
+
+class Checked(NamedTuple):
+    """A batch of data that were checked before: the step need not look at its values."""
+
+    x: Any
+    y: Any = None
+    sample_weight: Any = None

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_cvae.backend import accelerated
 from keras_cvae.data.hashed import binarized, moved, unit
-from keras_cvae.data.stored import Stored
+from keras_cvae.data.stored import Checked, Stored
 from keras_cvae.fused.applies import StepByStep
 
 SECONDS = 0.4  # of training between two looks at the clock, the callbacks and Ctrl-C
@@ -49,7 +49,7 @@ class Fused:
         return self._programs[kind]
 
     @contextlib.contextmanager
-    def feeding(self, **found: Stored | StepByStep) -> Iterator[None]:
+    def feeding(self, **found: Stored | StepByStep | None) -> Iterator[None]:
         """Run many steps at once of what is `Stored`, for "train" or "test", while this lasts."""
         before = self._feeds
         for kind, data in found.items():
@@ -102,7 +102,7 @@ def _run(
         x = x.reshape((size, *shape))
         y = y if known is None else jax.numpy.where(known, x, np.float32(np.nan))
         # The step is compiled as on the plain path: not fused with what is around it.
-        _, state = step(*lax.optimization_barrier((state, (x, y, weight))))
+        _, state = step(*lax.optimization_barrier((state, Checked(x, y, weight))))
         return state
 
     state = lax.fori_loop(0, count, body, state)

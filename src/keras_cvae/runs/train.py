@@ -50,6 +50,7 @@ def train(
     overwrite: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: Callable | None = None,
+    notice: Callable[[str], Any] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Run:
     """Train a model into a run folder.
@@ -63,6 +64,7 @@ def train(
         overwrite: Replace a run that is there.
         callbacks: Keras callbacks.
         progress: Wraps slow loops, called as `progress(iterable, total=..., description=...)`.
+        notice: Called with each sentence of `Data.notes` before training starts.
         checkpoint_seconds: Least time between two checkpoints; the last epoch always has one.
 
     Returns:
@@ -92,6 +94,9 @@ def train(
                 "with the same data, or choose another --out."
             )
 
+    if notice is not None:
+        for note in data.notes:
+            notice(note)
     chosen = run.config.model_copy(update={"epochs": epochs(run.config, len(data.train))})
     run = Run(run.folder, run.source, chosen)
     model, epoch = build_model(run.config, data), 0
