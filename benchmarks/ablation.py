@@ -77,9 +77,9 @@ def score(data, settings, epochs, images, folder) -> dict:
     model = keras_cvae.train(loaded, config, folder, overwrite=True).model()
     seconds = time.monotonic() - start
     test = loaded.test.spread(images)
-    x = prepare.prepared(model, test, "dynamic")
-    estimate = model.log_prob(x, test.y, num_samples=200)
-    elbo = bound.bound(model, x, test.y)
+    x, y = prepare.examples(model, test, "dynamic")
+    estimate = model.log_prob(x, y, num_samples=200)
+    elbo = bound.bound(model, x, y)
     return {
         "nats": -estimate.mean,
         "elbo": -float(elbo.elbo.mean()),

@@ -57,7 +57,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             model = keras_cvae.train(data, config, Path(folder) / "run").model()
         few = data.test.spread(options.images)
-        nats = model.log_prob(prepare.prepared(model, few, "dynamic"), few.y, num_samples=200)
+        nats = model.log_prob(*prepare.examples(model, few, "dynamic"), num_samples=200)
         print(f"label dropout {dropout}: -log p(x|y) {-nats.mean:.2f} nats", flush=True)
         for weight in options.weights if dropout else [1.0]:
             draws = prepare.drawn(model, asked, len(asked), 0, guidance=weight)

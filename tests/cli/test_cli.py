@@ -364,6 +364,8 @@ def test_evaluate_then_compare(cvae, run, tmp_path):
     with Image.open(tmp_path / "both.png") as picture:
         assert picture.width > picture.height
     assert json.loads(cvae("compare", "a", "b", "--json").out)["b"] == metrics
+    (tmp_path / "b" / "evaluation" / "metrics.json").write_text('{"elbo": 1}')
+    assert "Evaluate the run again" in cvae("compare", "a", "b").err
 
 
 def test_info(cvae, run):

@@ -1,15 +1,18 @@
-"""Figures on cases whose answer is known."""
+"""Metrics on cases whose answer is known."""
 
 import base64
 import dataclasses
 import json
 import math
 import re
+from html.parser import HTMLParser
 
 import keras
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from scipy import linalg
+from scipy.spatial.distance import cdist
 
 from keras_cvae import (
     MLP,
@@ -18,12 +21,14 @@ from keras_cvae import (
     ConditionalVAE,
     Continuous,
     Gaussian,
+    Joint,
     Warmup,
     load_data,
 )
 from keras_cvae.data.arrays import from_arrays
-from keras_cvae.data.containers import Split
-from keras_cvae.evaluation import bound, calibration, evaluate, judge, likelihood, likeness, prepare
+from keras_cvae.data.containers import Data, Split
+from keras_cvae.evaluation import bound, calibration, judge, likelihood, likeness, prepare
+from keras_cvae.evaluation.evaluate import Evaluation, evaluate
 from keras_cvae.report import page, pictures, rows
 
 
@@ -48,19 +53,15 @@ def trained(digits):
 
 
 @pytest.fixture(scope="module")
-def metrics(trained, digits):
-    return evaluate.evaluate(trained, digits, samples=40, binarize="dynamic", limit=200)
+def measured(trained, digits):
+    return evaluate(trained, digits, samples=40, binarize="dynamic", limit=200)
 
 
-def test_a_limit_takes_examples_from_everywhere(trained, digits, monkeypatch):
-    order = np.argsort(digits.test.y, kind="stable")
-    of_a_kind = dataclasses.replace(digits, test=digits.test.take(order))
-    seen = []
-    monkeypatch.setattr(evaluate, "bound", lambda m, x, y, **_: seen.append(y) or 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        evaluate.evaluate(trained, of_a_kind, limit=40)
-    assert len(seen[0]) == 40
-    assert set(seen[0]) == set(range(10))
+def test_a_limit_takes_examples_from_everywhere():
+    of_a_kind = Split(np.arange(90.0)[:, None], np.repeat([0, 1, 2], 30))
+    some = of_a_kind.spread(9)
+    np.testing.assert_array_equal(some.y, np.repeat([0, 1, 2], 3))
+    assert of_a_kind.spread(90) is of_a_kind
 
 
 # The bound and the latent.
@@ -98,12 +99,35 @@ def test_latent_figures_of_a_gaussian_channel():
 
 
 def test_collapse_is_named_with_its_remedy():
-    said, advice = bound.verdict(0, 8, 0.01)
-    assert "Collapsed" in said
-    assert "Warm" in advice
-    assert "Partly" in bound.verdict(2, 8, 5.0)[0]
-    assert bound.verdict(8, 8, 20.0)[1] == "Nothing to do."
+    ignored = bound.verdict(0, 8, 0.01)
+    assert ignored["state"] == "collapsed"
+    assert ignored["verdict"].startswith("Collapsed")
+    assert ignored["advice"].startswith("Warm beta up")
     assert Warmup(10)  # what the advice names exists
+    partly = bound.verdict(2, 8, 5.0)
+    assert partly["state"] == "partly collapsed"
+    assert "2 of 8 dimensions" in partly["verdict"]
+    assert "To use more of them: warm beta up" in partly["advice"]
+    assert bound.verdict(8, 8, 20.0)["advice"] == "Nothing to do."
+
+
+def test_the_metrics_of_a_bound_are_means_of_its_terms():
+    mean = np.array([[1.0, 0.0], [-1.0, 0.0], [3.0, 0.0]])
+    kl = np.array([[1.0, 0.5], [2.0, 0.5], [6.0, 0.5]])
+    terms = _terms(mean, np.zeros_like(mean))._replace(
+        reconstruction=np.array([10.0, 20.0, 60.0]), kl=kl, groups=(1, 1)
+    )
+    elbo = bound.Elbo.of(terms)
+    assert elbo.elbo == pytest.approx(-33.5)  # -(11.5 + 22.5 + 66.5) / 3
+    assert elbo.standard_error == pytest.approx(np.std([11.5, 22.5, 66.5], ddof=1) / 3**0.5)
+    assert elbo.reconstruction == pytest.approx(30.0)
+    assert elbo.kl == pytest.approx(3.5)
+    assert elbo.kl_per_group == elbo.kl_per_dimension == pytest.approx((3.0, 0.5))
+    alone = bound.Elbo.of(bound.Bound(*(part[:1] for part in terms[:-1]), groups=(1, 1)))
+    assert alone.standard_error is None
+    assert "standard_error" not in alone.to_dict()
+    latent = bound.Latent.of(terms)
+    assert (latent.latent_dim, latent.active_units, latent.state) == (2, 1, "healthy")
 
 
 # Calibration of draws.
@@ -113,14 +137,18 @@ def test_ranks_that_are_not_uniform_are_found(rng):
     ranks = rng.integers(0, 200, (500, 3))
     ranks[:, 1] = ranks[:, 1] // 2 + 50  # too narrow
     ranks[:, 2] = np.minimum(ranks[:, 2] + 40, 199)  # too high
-    found = calibration.Calibration(ranks, draws=199)
-    for p in (found.chi_square(), found.chi_square(7), found.kolmogorov_smirnov()):
+    found = calibration.Ranks(ranks, draws=199)
+    for p in (found.chi_square(), found.chi_square(7)):
         assert p[0] > 0.01
         assert (p[1:] < 1e-4).all()
     np.testing.assert_allclose(found.coverage((0.5,))[0], [0.5, 1.0, 0.5], atol=0.07)
-    even = calibration.Calibration(np.arange(200)[:, None], draws=199)
+    even = calibration.Ranks(np.arange(200)[:, None], draws=199)
     for bins in (2, 7, 20):  # 7 bins of 200 ranks are uneven
         np.testing.assert_allclose(even.chi_square(bins), 1.0)
+    told = calibration.Calibration.of(found)
+    assert told.least_p_value == pytest.approx(3 * found.chi_square().min())
+    assert told.coverage_50 == pytest.approx(found.coverage((0.5,)).mean())
+    assert (told.draws, told.examples) == (199, 500)
 
 
 class _Prior:
@@ -136,16 +164,24 @@ class _Prior:
         return np.repeat(y, n, axis=0) + self.spread * noise
 
 
-@pytest.mark.parametrize(("spread", "right"), [(1.0, True), (0.5, False), (2.0, False)])
-def test_calibration_tells_right_from_wrong_spread(rng, spread, right):
+@pytest.mark.parametrize(
+    ("spread", "right", "covered"),
+    # P(|spread N| < q) with q the 80 % point of N, from the truth's side: P(|N| < spread q)
+    [(1.0, True, 0.8), (0.5, False, 0.478), (2.0, False, 0.990)],
+)
+def test_calibration_tells_right_from_wrong_spread(rng, spread, right, covered):
     y = rng.normal(size=(400, 2))
     x = y + rng.normal(size=(400, 2))
     found = calibration.calibration(_Prior(spread), x, y, draws=99)
     assert (found.chi_square() > 0.05).all() == right
-    assert ((found.coverage((0.8,)) > 0.8) == (spread > 1)).all() or right
-    for draws in (0, 9.5):
-        with pytest.raises(ValueError, match=f"draws: received {draws}"):
-            calibration.calibration(_Prior(spread), x, y, draws=draws)
+    np.testing.assert_allclose(found.coverage((0.8,)), covered, atol=0.06)
+
+
+@pytest.mark.parametrize("draws", [0, 9.5])
+def test_calibration_needs_a_number_of_draws(draws):
+    x = np.zeros((4, 2))
+    with pytest.raises(ValueError, match=f"draws: received {draws}"):
+        calibration.calibration(_Prior(1.0), x, x, draws=draws)
 
 
 # Likelihood and classification.
@@ -162,11 +198,15 @@ def test_reliability_of_a_calibrated_and_an_overconfident_classifier():
     p = rng.uniform(0.5, 1.0, 40_000)
     y = (rng.random(40_000) > p).astype(int)  # class 0 with probability p
     honest = likelihood.reliability(np.stack([p, 1 - p], axis=1), y)
-    assert honest["calibration_error"] < 0.015
-    assert honest["accuracy"] == pytest.approx(0.75, abs=0.01)
-    assert sum(honest["count"]) == len(y)
+    assert honest.calibration_error < 0.015
+    assert honest.accuracy == pytest.approx(0.75, abs=0.01)
+    assert sum(honest.count) == len(y)
+    np.testing.assert_allclose(honest.confidence, honest.accuracy_in_bin, atol=0.04)
+    entropy = -np.mean(p * np.log(p) + (1 - p) * np.log(1 - p))
+    assert honest.log_loss == pytest.approx(entropy, abs=0.01)
     sure = likelihood.reliability(np.tile([1.0, 0.0], (len(y), 1)), y)
-    assert sure["calibration_error"] == pytest.approx(0.25, abs=0.01)
+    assert sure.confidence == (1.0,)
+    assert sure.calibration_error == pytest.approx(0.25, abs=0.01)
 
 
 # The quality of samples.
@@ -209,6 +249,22 @@ def test_frechet_distance_of_gaussians():
     assert rotated == pytest.approx(likeness.frechet_distance(a, b), rel=1e-6)
 
 
+def test_frechet_distance_is_that_of_its_formula(rng):
+    a, b = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 3)), rng.normal(size=(40, 3)) + 1.0
+    s_a, s_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    cross = np.trace(linalg.sqrtm(s_a @ s_b)).real
+    shift = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
+    wanted = shift + np.trace(s_a) + np.trace(s_b) - 2 * cross
+    assert likeness.frechet_distance(a, b) == pytest.approx(wanted, rel=1e-10)
+    flat = a @ np.diag([1.0, 1.0, 0.0])  # no inverse, and fewer examples than dimensions
+    assert likeness.frechet_distance(flat, flat) == pytest.approx(0.0, abs=1e-9)
+    assert likeness.frechet_distance(a[:2], a[:2]) == pytest.approx(0.0, abs=1e-9)
+    assert likeness.frechet_distance(a[:, :1], b[:, :1]) == pytest.approx(
+        np.square(a[:, 0].mean() - b[:, 0].mean())
+        + np.square(a[:, 0].std(ddof=1) - b[:, 0].std(ddof=1))
+    )
+
+
 def test_diversity_of_known_cases():
     rng = np.random.default_rng(0)
     real = rng.normal(size=(2000, 8))
@@ -225,6 +281,21 @@ def test_diversity_of_known_cases():
     assert narrow["coverage"] < 0.5
 
 
+def test_diversity_is_that_of_its_definition(rng):
+    real, drawn = rng.normal(size=(40, 3)), 0.7 * rng.normal(size=(30, 3)) + 0.5
+    apart = cdist(drawn, real)
+    of_real = np.sort(cdist(real, real), axis=1)[:, 4]
+    of_drawn = np.sort(cdist(drawn, drawn), axis=1)[:, 4]
+    assert likeness.diversity(real, drawn, k=4) == pytest.approx(
+        {
+            "precision": (apart <= of_real).any(axis=1).mean(),
+            "recall": (apart <= of_drawn[:, None]).any(axis=0).mean(),
+            "density": (apart <= of_real).sum() / (4 * 30),
+            "coverage": (apart <= of_real).any(axis=0).mean(),
+        }
+    )
+
+
 def test_nearest_agrees_with_all_distances(digits):
     x = digits.test.floats(slice(0, 30))
     train = digits.train.floats()
@@ -234,52 +305,83 @@ def test_nearest_agrees_with_all_distances(digits):
     np.testing.assert_array_equal(index[:, 0], everything.argmin(axis=1))
 
 
+def test_nearest_reads_more_than_fits_at_once(rng):
+    x, train = rng.normal(size=(7, 2)), rng.normal(size=(11_000, 2)).astype("float32")
+    distance, index = likeness.nearest(x, Split(train), 5)
+    everything = cdist(x.astype("float32"), train)
+    np.testing.assert_array_equal(index, everything.argsort(axis=1, kind="stable")[:, :5])
+    np.testing.assert_allclose(distance, np.sort(everything, axis=1)[:, :5], rtol=1e-5)
+
+
 def test_memorising_fires_on_copies_only(digits):
     held = digits.test.floats(slice(0, 180))
     fresh = likeness.memorising(digits.test.floats(slice(180, 359)), digits.train, held)
-    assert not fresh["memorised"]
+    assert not fresh.memorised
     copies = digits.train.floats(slice(0, 200))
-    assert likeness.memorising(copies, digits.train, held)["share"] > 0.95
+    assert likeness.memorising(copies, digits.train, held).share > 0.95
     noise = np.random.default_rng(0).normal(size=copies.shape) * 0.01
-    assert likeness.memorising(copies + noise, digits.train, held)["memorised"]
+    assert likeness.memorising(copies + noise, digits.train, held).memorised
     half = np.concatenate([copies[:20], digits.test.floats(slice(180, 340))])
-    assert likeness.memorising(half, digits.train, held)["memorised"]
+    assert likeness.memorising(half, digits.train, held).memorised
 
 
 # All of it.
 
 
-def test_evaluate_gives_every_figure(metrics, digits):
-    assert json.loads(json.dumps(metrics)) == metrics
-    assert set(metrics) == {
+def test_evaluate_gives_every_metric(measured, digits):
+    said = json.loads(json.dumps(measured.to_dict()))
+    assert set(said) == {
         "settings", "elbo", "latent", "classification", "conditional", "marginal", "samples",
-        "memorising", "seconds",
+        "memorising", "left_out", "seconds",
     }  # fmt: skip
-    elbo, nll = metrics["elbo"], metrics["conditional"]
-    assert elbo["elbo"] == pytest.approx(-elbo["reconstruction"] - elbo["kl"], rel=1e-5)
-    assert nll["nats"] < -elbo["elbo"] + 3 * nll["monte_carlo_error"]
+    assert Evaluation.from_dict(said) == measured
+    elbo, nll = measured.elbo, measured.conditional
+    assert elbo.elbo == pytest.approx(-elbo.reconstruction - elbo.kl, rel=1e-5)
+    assert nll.nats < -elbo.elbo + 3 * nll.monte_carlo_error
     # y is worth between 0 and log 10 nats, up to the noise of 200 examples
-    assert 0 < metrics["marginal"]["nats"] - nll["nats"] < math.log(10) + 0.2
-    assert set(nll["per_class"]) == set(digits.class_names)
-    sizes = [one["examples"] for one in nll["per_class"].values()]
-    weighted = [one["nats"] * one["examples"] for one in nll["per_class"].values()]
-    assert sum(weighted) / sum(sizes) == pytest.approx(nll["nats"], rel=1e-6)
-    assert len(elbo["kl_per_group"]) == 2
-    assert len(elbo["kl_per_dimension"]) == 8
-    assert metrics["samples"]["on_label_accuracy"] > 0.8
-    assert metrics["samples"]["tstr"] > 0.6
-    assert not metrics["memorising"]["memorised"]
-    assert metrics["classification"]["accuracy"] > 0.5
+    assert 0 < measured.marginal.nats - nll.nats < math.log(10) + 0.2
+    assert set(nll.per_class) == set(digits.class_names)
+    sizes = [one.examples for one in nll.per_class.values()]
+    weighted = [one.nats * one.examples for one in nll.per_class.values()]
+    assert sum(sizes) == measured.settings.examples == 200
+    assert sum(weighted) / sum(sizes) == pytest.approx(nll.nats, rel=1e-6)
+    assert len(elbo.kl_per_group) == 2
+    assert len(elbo.kl_per_dimension) == 8
+    assert measured.samples.on_label_accuracy > 0.8
+    assert measured.samples.tstr > 0.6
+    assert measured.samples.count == len(digits.train)
+    assert not measured.memorising.memorised
+    assert measured.classification.accuracy > 0.5
+    assert measured.classification.uncalibrated.accuracy == measured.classification.accuracy
 
 
-def test_grey_levels_are_no_likelihood(trained, digits):
-    x, y = digits.test.floats(slice(0, 40)), digits.test.y[:40]
-    figures = evaluate._likelihood_figures(trained, digits, x, y, 10, "none", 0, None)
-    assert "grey_level_cross_entropy" in figures
-    assert not {"conditional", "marginal", "bits_per_dimension"} & set(figures)
+def test_metrics_of_another_version_are_refused(measured):
+    said = measured.to_dict()
+    del said["elbo"]
+    with pytest.raises(ValueError, match=r"elbo: Field required\. Evaluate the run again"):
+        Evaluation.from_dict(said)
+    with pytest.raises(ValueError, match=r"latent\.active_units: .*valid integer"):
+        Evaluation.from_dict(
+            measured.to_dict() | {"latent": measured.to_dict()["latent"] | {"active_units": "all"}}
+        )
 
 
-def test_figures_that_do_not_apply_are_absent():
+@pytest.fixture(scope="module")
+def few_digits(digits):
+    parts = {name: getattr(digits, name).spread(60) for name in ("train", "validation", "test")}
+    return dataclasses.replace(digits, **parts)
+
+
+def test_grey_levels_are_no_likelihood(trained, few_digits):
+    found = evaluate(trained, few_digits, samples=10, limit=20)
+    grey = found.grey_level_cross_entropy
+    assert grey.loss == -found.elbo.elbo
+    assert grey.standard_error == found.elbo.standard_error
+    assert grey.importance_weighted < grey.loss
+    assert found.conditional is found.marginal is found.bits_per_dimension is None
+
+
+def test_metrics_that_do_not_apply_are_absent():
     rng = np.random.default_rng(0)
     y = rng.normal(size=(120, 2)).astype("float32")
     x = (y @ rng.normal(size=(2, 5)) + rng.normal(size=(120, 5))).astype("float32")
@@ -287,16 +389,36 @@ def test_figures_that_do_not_apply_are_absent():
     model = ConditionalVAE(
         (5,), Continuous(2), 2, likelihood=Gaussian("learned"), prior=ConditionalNormal(())
     )
-    metrics = evaluate.evaluate(model, data, samples=20)
-    assert {"marginal", "classification", "samples", "bits_per_dimension"}.isdisjoint(metrics)
-    assert "2 numbers" in metrics["left_out"][0]
-    assert metrics["components"]["count"] == len(data.train)
-    assert (
-        metrics["components"]["frechet_distance"] > metrics["components"]["frechet_distance_real"]
+    found = evaluate(model, data, samples=20)
+    assert {"marginal", "classification", "samples", "bits_per_dimension"}.isdisjoint(
+        found.to_dict()
     )
-    assert 0 <= metrics["calibration"]["least_p_value"] <= 1
-    assert metrics["settings"]["split"] == "validation"
-    assert "memorising" in metrics
+    assert "2 numbers" in found.left_out[0]
+    assert "in principal components of x" in found.left_out[1]
+    assert found.components.count == len(data.train)
+    assert found.components.output == "sample"
+    assert found.components.frechet_distance > found.components.frechet_distance_real
+    assert 0 <= found.calibration.least_p_value <= 1
+    assert found.settings.split == "validation"
+    assert found.memorising is not None
+
+
+def test_of_named_conditions_the_classes_are_judged(rng):
+    kind, age = np.array(["a", "b", "c"])[np.arange(210) % 3], rng.normal(size=210)
+    x = (rng.normal(size=(210, 4)) + 4 * (np.arange(210) % 3)[:, None]).astype("float32")
+
+    def part(start, stop):
+        some = slice(start, stop)
+        return Split(x[some], {"kind": kind[some], "age": age[some].astype("float32")})
+
+    data = Data("joint", part(0, 150), part(150, 180), part(180, 210), None)
+    condition = Joint({"age": Continuous(), "kind": ["a", "b", "c"]})
+    model = ConditionalVAE((4,), condition, 2, likelihood=Gaussian("learned"), backbone=MLP((8,)))
+    found = evaluate(model, data, samples=5)
+    assert found.samples.label == "kind"
+    assert found.samples.judge_accuracy > 0.9
+    assert found.samples.on_label_accuracy < 0.9  # the model never learned anything
+    assert "On-label" not in " ".join(found.left_out)
 
 
 def test_bits_per_dimension_are_of_dequantised_data():
@@ -306,69 +428,113 @@ def test_bits_per_dimension_are_of_dequantised_data():
     model = ConditionalVAE(
         (4, 4, 1), None, 2, likelihood=Gaussian(sigma=0.3), backbone=MLP((4,)), seed=0
     )
-    bits = evaluate.evaluate(model, data, samples=10)["bits_per_dimension"]
-    assert 8.0 < bits["bits"] < 14.0  # no model of uniform noise can go below 8
-    assert bits["examples"] == 20
+    bits = evaluate(model, data, samples=10).bits_per_dimension
+    assert 8.0 < bits.bits < 14.0  # no model of uniform noise can go below 8
+    assert bits.examples == 20
 
 
 # The report.
 
 
-def test_the_report_needs_nothing_but_itself(trained, digits, metrics, tmp_path):
-    shown = pictures.pictures(trained, digits, metrics)
+class _Page(HTMLParser):
+    """Checks that tags are closed in order, and keeps the text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.text = [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_report_needs_nothing_but_itself(trained, digits, measured, tmp_path):
+    shown = pictures.pictures(trained, digits, measured)
     assert {"Samples", "Reconstructions", "Outliers", "Reliability of p(y | x)"} <= set(shown)
-    path = page.report_html(metrics, shown, tmp_path / "report.html")
+    path = page.report_html(measured, shown, tmp_path / "report.html")
     text = path.read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     linked = re.findall(r"(?:src|href)=\"?([^\" >]*)", text)
     assert all(link.startswith("data:image/png") for link in linked)
     assert not re.search(r"<script|@import|url\(", text)
     images = re.findall(r"base64,([^\"]+)", text)
-    assert len(images) == len(pictures)
+    assert len(images) == len(shown)
     assert all(base64.b64decode(image).startswith(b"\x89PNG") for image in images)
-    assert f"{metrics['conditional']['nats']:.2f}" in text
+    said = _Page(text).text
+    assert f"{measured.conditional.nats:.2f}" in said
+    assert all(row.label in said for row in rows.ROWS if row.written(measured))
     with pytest.raises(ValueError, match=r"\.html"):
-        page.report_html(metrics, {}, tmp_path / "report.pdf")
+        page.report_html(measured, {}, tmp_path / "report.pdf")
 
 
-def test_a_report_escapes_and_warns(metrics, tmp_path):
-    said, advice = bound.verdict(0, 8, 0.0)
-    bad = metrics | {
-        "settings": metrics["settings"] | {"data": "<b>"},
-        "latent": metrics["latent"] | {"verdict": said, "advice": advice},
-        "memorising": metrics["memorising"] | {"memorised": True, "share": 0.9},
-    }
-    text = page.report_html(bad, {}, tmp_path / "r.html").read_text()
-    assert "&lt;b&gt;" in text
-    assert "Collapsed" in text
-    assert "Warm beta up" in text
-    assert "90.0 % of the samples are copies" in text
+def test_a_report_escapes_and_warns(measured, tmp_path):
+    bad = dataclasses.replace(
+        measured,
+        settings=dataclasses.replace(measured.settings, data="<b>&"),
+        latent=dataclasses.replace(measured.latent, **bound.verdict(0, 8, 0.0)),
+        memorising=dataclasses.replace(measured.memorising, memorised=True, share=0.9),
+        left_out=("<i>this</i>",),
+    )
+    text = page.report_html(bad, {'<u>"': Figure()}, tmp_path / "r.html").read_text()
+    assert not re.search("<b>&|<i>this|<u>", text)
+    said = _Page(text).text
+    assert "A conditional VAE on <b>&" in said
+    assert '<u>"' in said
+    assert "<i>this</i>" in said
+    assert "Collapsed" in said
+    assert "Warm beta up" in said
+    assert "90.0 % of the samples are copies" in said
 
 
-def test_few_effective_samples_are_named(metrics, tmp_path):
+def test_few_effective_samples_are_named(measured, tmp_path):
     row = next(row for row in rows.ROWS if row.label.startswith("effective samples"))
-    few, many = (json.loads(json.dumps(metrics)) for _ in range(2))
-    few["conditional"]["median_effective_sample_size"] = 2.5
-    many["conditional"]["median_effective_sample_size"] = 31.4
-    assert rows.written(few, row) == "2 of 40 (few)"
-    assert rows.written(many, row) == "31 of 40"
-    assert "by about 0.20 nats" in rows.few_samples(few)
-    assert rows.few_samples(many) == ""
+    few, many = (
+        dataclasses.replace(
+            measured,
+            conditional=dataclasses.replace(
+                measured.conditional, median_effective_sample_size=effective
+            ),
+        )
+        for effective in (2.5, 31.4)
+    )
+    assert row.written(few) == "2 of 40 (few)"
+    assert row.written(many) == "31 of 40"
+    assert "by about 0.20 nats" in few.conditional.warning
+    assert many.conditional.warning == ""
     pages = [page.report_html(one, {}, tmp_path / "r.html").read_text() for one in (few, many)]
     assert "Take more samples" in pages[0]
     assert "Take more samples" not in pages[1]
 
 
-def test_compare_marks_the_best_only_beyond_the_errors(metrics):
-    better = json.loads(json.dumps(metrics))
-    better["conditional"]["nats"] -= 10.0
-    better["marginal"]["nats"] -= 1e-4
-    del better["classification"]
-    found = {row["label"]: row for row in rows.compare({"a": metrics, "b": better})}
+def test_compare_marks_the_best_only_beyond_the_errors(measured):
+    better = dataclasses.replace(
+        measured,
+        conditional=dataclasses.replace(measured.conditional, nats=measured.conditional.nats - 10),
+        marginal=dataclasses.replace(measured.marginal, nats=measured.marginal.nats - 1e-4),
+        elbo=dataclasses.replace(measured.elbo, elbo=measured.elbo.elbo - 10),
+        classification=None,
+    )
+    found = {row["label"]: row for row in rows.compare({"a": measured, "b": better})}
     assert found["−log p(x | y)"]["best"] == 1
     assert found["−log p(x)"]["best"] is None
+    assert found["−ELBO"]["best"] == 0
+    assert found["−ELBO"]["values"][0].startswith(f"{-measured.elbo.elbo:.2f} ± ")
     assert found["accuracy of p(y | x)"]["values"][1] == ""
+    assert found["accuracy of p(y | x)"]["best"] is None
     assert all(len(row["values"]) == 2 for row in found.values())
+
+
+def test_no_two_rows_have_the_same_name():
+    names = [row.label for row in rows.ROWS]
+    assert len({*names}) == len(names)
 
 
 def test_pictures_of_runs_side_by_side(trained):
@@ -383,14 +549,15 @@ def test_the_judge_on_mnist(mnist):
     assert own.accuracy(mnist["x_test"][..., None], mnist["y_test"]) >= 0.99
     held = Split(mnist["x_test"][..., None]).floats
     train = Split(x, y)
-    assert likeness.memorising(train.floats(slice(0, 500)), train, held(slice(0, 500)))["memorised"]
-    assert not likeness.memorising(held(slice(500, 1000)), train, held(slice(0, 500)))["memorised"]
+    assert likeness.memorising(train.floats(slice(0, 500)), train, held(slice(0, 500))).memorised
+    assert not likeness.memorising(held(slice(500, 1000)), train, held(slice(0, 500))).memorised
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, None), (0, 1)])
 def test_categorical_levels_are_scaled_as_their_likelihood_counts(low, high, digits):
     likelihood = CategoricalValues(256, low, high)
     model = ConditionalVAE((8, 8, 1), likelihood=likelihood, backbone=MLP((4,)))
-    x = prepare.prepared(model, digits.validation)
+    x, condition = prepare.examples(model, digits.validation)
+    assert condition is None
     likelihood.check(x)
     np.testing.assert_allclose(prepare.brightness(model, x), digits.validation.floats(), atol=1e-6)

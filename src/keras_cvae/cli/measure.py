@@ -11,6 +11,7 @@ from rich.text import Text
 from keras_cvae.cli.app import app, err, out
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed
 from keras_cvae.cli.shared import check_output, images_only, open_run, progress_bar
+from keras_cvae.runs.run import Run
 
 Samples = Annotated[int, typer.Option(min=1, help="Importance samples per example.")]
 
@@ -36,14 +37,14 @@ def evaluate(
 ) -> None:
     """Say how good a run is: likelihood with error bars, samples judged, calibration.
 
-    Figures are written to RUN/evaluation/metrics.json, the page to RUN/evaluation/report.html.
+    Metrics are written to RUN/evaluation/metrics.json, the page to RUN/evaluation/report.html.
     """
     opened = open_run(run)
-    metrics = _evaluated(opened, data, samples, limit, seed, report)
+    evaluation = _evaluated(opened, data, samples, limit, seed, report)
     if as_json:
-        print(json.dumps(metrics))
+        print(json.dumps(evaluation.to_dict()))
         return
-    _figures({opened.folder.name: metrics})
+    _show({opened.folder.name: evaluation})
     if report:
         page = opened.folder / "evaluation" / "report.html"
         out.print(f"The page is {page}", soft_wrap=True)
@@ -69,14 +70,14 @@ def compare(
         models = {name: one.model() for name, one in opened.items()}
         for model in models.values():
             images_only(model, "Leave out --out.")
-    figures = {}
-    for name, one in opened.items():
-        known = one.evaluation()
-        figures[name] = known or _evaluated(one, None, samples, limit, seed, False)
+    evaluations = {
+        name: _known(one) or _evaluated(one, None, samples, limit, seed, False)
+        for name, one in opened.items()
+    }
     if as_json:
-        print(json.dumps(figures))
+        print(json.dumps({name: one.to_dict() for name, one in evaluations.items()}))
     else:
-        _figures(figures)
+        _show(evaluations)
     if output is not None:
         from keras_cvae.figures import writing
         from keras_cvae.report import pictures
@@ -92,8 +93,18 @@ def compare(
         err.print(f"Draws are in {output}", soft_wrap=True)
 
 
-def _evaluated(run: Any, data: str | None, samples: int, limit, seed: int, page: bool) -> Any:
-    from keras_cvae.evaluation import evaluate
+def _known(run: Run) -> Any:
+    """What was measured of a run already, or None."""
+    from keras_cvae.evaluation.evaluate import Evaluation
+
+    metrics = run.evaluation()
+    return Evaluation.from_dict(metrics) if metrics else None
+
+
+def _evaluated(
+    run: Run, data: str | None, samples: int, limit: int | None, seed: int, page: bool
+) -> Any:
+    from keras_cvae.evaluation.evaluate import evaluate
     from keras_cvae.files import write_json
     from keras_cvae.report.page import report_html
     from keras_cvae.report.pictures import pictures
@@ -101,7 +112,7 @@ def _evaluated(run: Any, data: str | None, samples: int, limit, seed: int, page:
 
     model = run.model()
     split = load_data(data, run.config, progress_bar) if data else run.data(progress_bar)
-    metrics = evaluate.evaluate(
+    evaluation = evaluate(
         model,
         split,
         samples=samples,
@@ -112,22 +123,21 @@ def _evaluated(run: Any, data: str | None, samples: int, limit, seed: int, page:
     )
     folder = run.folder / "evaluation"
     folder.mkdir(exist_ok=True)
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", evaluation.to_dict())
     if page:
-        shown = pictures(model, split, metrics, seed)
-        report_html(metrics, shown, folder / "report.html")
-    return metrics
+        report_html(evaluation, pictures(model, split, evaluation, seed), folder / "report.html")
+    return evaluation
 
 
-def _figures(runs: dict[str, Any]) -> None:
-    from keras_cvae.report import rows
+def _show(evaluations: dict[str, Any]) -> None:
+    from keras_cvae.report.rows import compare
 
     table = Table(box=None, padding=(0, 2))
     table.add_column("")
-    for name in runs:
+    for name in evaluations:
         table.add_column(name, justify="right", overflow="fold")
     group = None
-    for row in rows.compare(runs):
+    for row in compare(evaluations):
         if row["group"] != group:
             group = row["group"]
             table.add_row(Text(group, "bold"))
@@ -136,12 +146,10 @@ def _figures(runs: dict[str, Any]) -> None:
         ]
         table.add_row(f"  {row['label']}", *cells)
     out.print(table)
-    for name, metrics in runs.items():
-        latent = metrics["latent"]
-        prefix = f"{name}: " if len(runs) > 1 else ""
-        out.print(f"\n{prefix}{latent['verdict']} {latent['advice'] or ''}".rstrip())
-        few = rows.few_samples(metrics)
-        if few:
-            out.print(f"{prefix}{few}")
-        if left_out := metrics.get("left_out"):
-            out.print(f"{prefix}Left out: {' '.join(left_out)}")
+    for name, one in evaluations.items():
+        prefix = f"{name}: " if len(evaluations) > 1 else ""
+        out.print(f"\n{prefix}{one.latent.verdict} {one.latent.advice}")
+        if one.conditional and one.conditional.warning:
+            out.print(f"{prefix}{one.conditional.warning}")
+        if one.left_out:
+            out.print(f"{prefix}Left out: {' '.join(one.left_out)}")

@@ -1,11 +1,14 @@
 """The ELBO taken apart: reconstruction, KL, active units, mutual information."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from keras import ops
+from scipy.special import logsumexp
 
+from keras_cvae.evaluation.metrics import Metric, Metrics
 from keras_cvae.inference.steps import Step, compiled
 from keras_cvae.probability.normal import Gaussian
 from keras_cvae.trees import take
@@ -20,10 +23,10 @@ class Bound(NamedTuple):
         reconstruction: -E_q[ log p(x | z, y) ], `(n,)` nats.
         kl: KL( q(z | x, y) || p(z | y) ) of each latent dimension, `(n, latent_dim)` nats.
         z: One draw from q, `(n, latent_dim)`.
-        mean: Of q, met by that draw, `(n, latent_dim)`.
-        log_var: Of q, `(n, latent_dim)`.
-        prior_mean: Of p(z | y), met by that draw, `(n, latent_dim)`.
-        prior_log_var: Likewise.
+        mean: Of q, given the groups of z above, `(n, latent_dim)`.
+        log_var: Logarithm of q's variance, `(n, latent_dim)`.
+        prior_mean: Of p(z | y), given the groups of z above, `(n, latent_dim)`.
+        prior_log_var: Logarithm of the prior's variance, `(n, latent_dim)`.
         groups: Sizes of the latent groups.
     """
 
@@ -49,7 +52,7 @@ class Bound(NamedTuple):
 
 
 class BoundTerms(Step):
-    """What `bound` collects of a batch."""
+    """The terms of `Bound` for a batch."""
 
     def call(self, inputs):
         features = self.features(inputs)
@@ -138,8 +141,9 @@ def mutual_information(terms: Bound, groups=None, limit: int = 4000) -> tuple[fl
         constant = np.sum(np.square(mean) * precision + log_var, axis=1)
         squared = np.square(z) @ precision.T - 2.0 * z @ (mean * precision).T + constant
         log_q = -0.5 * squared  # (i, j): log q(z_i | x_j), without the constant in 2 pi
-        information += float(np.sum(np.diag(log_q) - _logmeanexp(log_q)))
-        ceiling += len(rows) * math.log(len(rows))
+        most = math.log(len(rows))
+        information += float(np.sum(np.diag(log_q) - logsumexp(log_q, axis=1) + most))
+        ceiling += len(rows) * most
     return information / n, ceiling / n
 
 
@@ -154,26 +158,128 @@ def aggregate_gap(terms: Bound) -> np.ndarray:
     return 0.5 * (np.square(mean) + var - 1.0 - np.log(var))
 
 
-def verdict(active: int, latent_dim: int, kl: float) -> tuple[str, str]:
-    """Posterior collapse in words: what is the case, and what to do about it."""
+@dataclass(frozen=True, kw_only=True)
+class Elbo(Metrics):
+    """The ELBO in the mean over the examples, nats.
+
+    Args:
+        elbo: Higher is better.
+        standard_error: Of the mean, as an estimate for new examples; None of a single one.
+        reconstruction: -E_q[ log p(x | z, y) ].
+        kl: KL( q(z | x, y) || p(z | y) ).
+        kl_per_group: The same of each latent group.
+        kl_per_dimension: The same of each latent dimension.
+    """
+
+    elbo: Annotated[
+        float,
+        Metric(
+            "−ELBO",
+            unit="nats",
+            better=-1,
+            negated=True,
+            error="standard_error",
+            note="The bound that training minimises.",
+        ),
+    ]
+    standard_error: float | None = None
+    reconstruction: Annotated[float, Metric("reconstruction", unit="nats")]
+    kl: Annotated[float, Metric("KL", unit="nats", note="What the latent says about x.")]
+    kl_per_group: tuple[float, ...]
+    kl_per_dimension: tuple[float, ...]
+
+    @classmethod
+    def of(cls, terms: Bound) -> "Elbo":
+        """The means of the terms of a bound."""
+        elbo, n = terms.elbo, len(terms.elbo)
+        return cls(
+            elbo=float(elbo.mean()),
+            standard_error=float(elbo.std(ddof=1) / math.sqrt(n)) if n > 1 else None,
+            reconstruction=float(terms.reconstruction.mean()),
+            kl=float(terms.kl.sum(axis=1).mean()),
+            kl_per_group=tuple(terms.kl_per_group.tolist()),
+            kl_per_dimension=tuple(terms.kl.mean(axis=0).tolist()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latent(Metrics):
+    """What the latent is used for.
+
+    Args:
+        latent_dim: How many dimensions there are.
+        active_units: How many of them carry information about x, see `active_units`.
+        mutual_information: I(x; z | y), a lower estimate, nats.
+        mutual_information_ceiling: What that estimate cannot pass, nats.
+        aggregate_gap: KL of the aggregate posterior from the prior, nats, see `aggregate_gap`.
+        state: Whether the posterior has collapsed onto the prior.
+        verdict: The state in a sentence.
+        advice: What to do about it.
+    """
+
+    latent_dim: int
+    active_units: Annotated[int, Metric("active dimensions")]
+    mutual_information: Annotated[
+        float,
+        Metric(
+            "I(x; z | y), at least",
+            unit="nats",
+            note="An estimate that cannot pass the logarithm of the number of examples.",
+        ),
+    ]
+    mutual_information_ceiling: float
+    aggregate_gap: Annotated[
+        float,
+        Metric(
+            "aggregate posterior to prior",
+            unit="nats",
+            better=-1,
+            note="0 when drawing from the prior is drawing from what the decoder knows.",
+        ),
+    ]
+    state: Literal["healthy", "partly collapsed", "collapsed"]
+    verdict: str
+    advice: str
+
+    @classmethod
+    def of(cls, terms: Bound, classes: np.ndarray | None = None) -> "Latent":
+        """The latent of a bound, for examples of these classes `(n,)`; None: all of one."""
+        active = int(active_units(terms).sum())
+        information, ceiling = mutual_information(terms, classes)
+        return cls(
+            latent_dim=terms.z.shape[1],
+            active_units=active,
+            mutual_information=information,
+            mutual_information_ceiling=ceiling,
+            aggregate_gap=float(aggregate_gap(terms).sum()),
+            **verdict(active, terms.z.shape[1], float(terms.kl.sum(axis=1).mean())),
+        )
+
+
+def verdict(active: int, latent_dim: int, kl: float) -> dict[str, Any]:
+    """Whether the posterior has collapsed: `state`, `verdict` and `advice` of `Latent`.
+
+    Args:
+        active: How many dimensions carry information about x.
+        latent_dim: Out of how many.
+        kl: Mean KL of all of them, nats.
+    """
     remedy = (
-        "Warm beta up (objective=ELBO(beta=Warmup(steps))), give free bits "
+        "arm beta up (objective=ELBO(beta=Warmup(steps))), give free bits "
         "(ELBO(free_bits=...)), lower beta, or weaken the decoder"
     )
     if active == 0 or kl < 0.1:
-        return (
-            "Collapsed: the latent is ignored. All samples of a condition look alike.",
-            f"{remedy}. Check that the reconstruction term is a sum over x, not a mean.",
-        )
+        return {
+            "state": "collapsed",
+            "verdict": "Collapsed: the latent is ignored. All samples of a condition look alike.",
+            "advice": f"W{remedy}. Check that the reconstruction term is a sum over x, not a mean.",
+        }
+    some = f"{active} of {latent_dim} dimensions carry information."
     if active < 0.5 * latent_dim:
-        return (
-            f"Partly collapsed: {active} of {latent_dim} dimensions carry information.",
-            f"Harmless if the likelihood is good: a smaller latent_dim, about {active + 2}, does "
-            f"the same faster. To use more of them: {remedy[0].lower()}{remedy[1:]}.",
-        )
-    return f"Healthy: {active} of {latent_dim} dimensions carry information.", "Nothing to do."
-
-
-def _logmeanexp(values: np.ndarray) -> np.ndarray:
-    peak = values.max(axis=1)
-    return peak + np.log(np.mean(np.exp(values - peak[:, None]), axis=1))
+        return {
+            "state": "partly collapsed",
+            "verdict": f"Partly collapsed: {some}",
+            "advice": "Harmless if the likelihood is good: a smaller latent_dim, about "
+            f"{active + 2}, does the same faster. To use more of them: w{remedy}.",
+        }
+    return {"state": "healthy", "verdict": f"Healthy: {some}", "advice": "Nothing to do."}

@@ -1,15 +1,17 @@
 """Simulation-based calibration of posteriors."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from keras_cvae import errors
+from keras_cvae.evaluation.metrics import Metric, Metrics
 from keras_cvae.trees import take
 
 
-class Calibration(NamedTuple):
+class Ranks(NamedTuple):
     """Ranks of true values among draws from p(x | y): uniform, if the model is right about both.
 
     Args:
@@ -37,24 +39,66 @@ class Calibration(NamedTuple):
         p = stats.chisquare(found, np.broadcast_to(expected, found.shape), axis=1).pvalue
         return np.reshape(p, self.ranks.shape[1:])
 
-    def kolmogorov_smirnov(self) -> np.ndarray:
-        """p-values of uniform ranks, `(*x_shape)`, by the largest gap of the distributions.
-
-        Sharper than `chi_square` where all is too high or too low, blunter where the spread is off.
-        """
-        from scipy import stats
-
-        u = (self.ranks + 0.5) / (self.draws + 1)
-        p = [stats.kstest(one, "uniform").pvalue for one in u.reshape(len(u), -1).T]
-        return np.reshape(p, u.shape[1:])
-
     def coverage(self, levels=(0.5, 0.8, 0.9, 0.95)) -> np.ndarray:
         """Share of truths in the central interval of each level, `(levels, *x_shape)`."""
         u = (self.ranks + 0.5) / (self.draws + 1)
         return np.stack([np.mean(np.abs(u - 0.5) <= level / 2, axis=0) for level in levels])
 
 
-def calibration(model, x, y, *, draws: int = 199, seed: int = 0) -> Calibration:
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Metrics):
+    """Whether draws from p(x | y) are spread as the truth is, over all values of x.
+
+    Args:
+        draws: For each example.
+        examples: How many.
+        least_p_value: Of uniform ranks, the least of all values of x, times their number
+            (Bonferroni), at most 1.
+        coverage_50: Share of truths in the central interval of 50 %.
+        coverage_90: Share of truths in the central interval of 90 %.
+    """
+
+    draws: int
+    examples: int
+    coverage_50: Annotated[
+        float,
+        Metric(
+            "truths within the central 50 %",
+            unit="%",
+            note="Of draws from p(x | y), in mean over the values of x.",
+        ),
+    ]
+    coverage_90: Annotated[
+        float,
+        Metric(
+            "truths within the central 90 %",
+            unit="%",
+            note="Fewer: the draws are too sure; more: not sure enough.",
+        ),
+    ]
+    least_p_value: Annotated[
+        float,
+        Metric(
+            "least p-value of uniform ranks",
+            note="Below 0.05, some value of x is drawn from the wrong distribution.",
+        ),
+    ]
+
+    @classmethod
+    def of(cls, ranks: Ranks) -> "Calibration":
+        """The metrics of ranks."""
+        inside = ranks.coverage((0.5, 0.9)).reshape(2, -1).mean(axis=1)
+        p = ranks.chi_square()
+        return cls(
+            draws=ranks.draws,
+            examples=len(ranks.ranks),
+            coverage_50=float(inside[0]),
+            coverage_90=float(inside[1]),
+            least_p_value=min(1.0, float(p.min() * p.size)),
+        )
+
+
+def calibration(model, x, y, *, draws: int = 199, seed: int = 0) -> Ranks:
     """Simulation-based calibration (Talts et al. 2018, algorithm 1).
 
     Args:
@@ -74,4 +118,4 @@ def calibration(model, x, y, *, draws: int = 199, seed: int = 0) -> Calibration:
         drawn = drawn.reshape(len(truth), draws, *model.x_shape)
         ties = np.sum(drawn == truth, axis=1)
         ranks.append(np.sum(drawn < truth, axis=1) + rng.integers(0, ties + 1))
-    return Calibration(np.concatenate(ranks), draws)
+    return Ranks(np.concatenate(ranks), draws)

@@ -1,12 +1,63 @@
 """How like the data draws are: distances, diversity, memorisation."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from sklearn.metrics import pairwise_distances_chunked
+from sklearn.neighbors import NearestNeighbors
 
 from keras_cvae.data.containers import Split
+from keras_cvae.evaluation.metrics import Metric, Metrics
 
 NEIGHBOURS = 5  # whose balls stand for where data are
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness(Metrics):
+    """How like the test data draws are, in some features of both.
+
+    Args:
+        frechet_distance: Squared Frechet distance of draws from test data, see `frechet_distance`.
+        frechet_distance_real: The same of as many training examples: what perfect draws would get.
+        precision: Share of draws within a ball of test data.
+        recall: Share of test data within a ball of draws.
+        density: How many balls of test data hold a draw, over the number of neighbours.
+        coverage: Share of balls of test data that hold a draw.
+    """
+
+    frechet_distance: Annotated[
+        float,
+        Metric("Fréchet distance", better=-1, note="Between samples and test data; not the FID."),
+    ]
+    frechet_distance_real: Annotated[
+        float, Metric("the same, of training data", note="What perfect samples would get.")
+    ]
+    precision: Annotated[
+        float, Metric("precision", unit="%", better=1, note="Samples that look real.")
+    ]
+    recall: Annotated[
+        float, Metric("recall", unit="%", better=1, note="Real data that samples reach.")
+    ]
+    density: Annotated[float, Metric("density", note="1 is like real data.")]
+    coverage: Annotated[
+        float, Metric("coverage", unit="%", better=1, note="Real data with a sample near.")
+    ]
+
+
+def likeness(real: np.ndarray, draws: np.ndarray, train: np.ndarray) -> Likeness:
+    """Compare features `(n, d)` of draws with those of test data.
+
+    Args:
+        real: Of test data.
+        draws: Of draws; as many as test data are used for the balls.
+        train: Of training data.
+    """
+    return Likeness(
+        frechet_distance=frechet_distance(draws, real),
+        frechet_distance_real=frechet_distance(train, real),
+        **diversity(real, draws[: len(real)], NEIGHBOURS),
+    )
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -15,18 +66,18 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2) (Heusel et al. 2017, eq. 6). In a
     judge's features it is comparable only with the same judge; it is not the FID.
     """
-    a, b = a.astype("float64"), b.astype("float64")
-    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    root = _root(np.atleast_2d(cov_a))
-    cross = np.linalg.eigvalsh(root @ np.atleast_2d(cov_b) @ root)
+    a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
+    # With S = R^T R the trace of the last term is the sum of the singular values of R_a R_b^T; no
+    # covariance has to be regular for that.
+    r_a, r_b = _root(a), _root(b)
     shift = np.sum(np.square(a.mean(axis=0) - b.mean(axis=0)))
-    traces = np.trace(np.atleast_2d(cov_a)) + np.trace(np.atleast_2d(cov_b))
-    return float(shift + traces - 2.0 * np.sum(np.sqrt(np.maximum(cross, 0.0))))
+    traces = np.sum(np.square(r_a)) + np.sum(np.square(r_b))
+    return float(shift + traces - 2.0 * np.linalg.norm(r_a @ r_b.T, "nuc"))
 
 
-def _root(matrix: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+def _root(x: np.ndarray) -> np.ndarray:
+    """R of the covariance R^T R of x."""
+    return np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1)).R
 
 
 def diversity(real: np.ndarray, samples: np.ndarray, k: int = 5) -> dict[str, float]:
@@ -43,40 +94,26 @@ def diversity(real: np.ndarray, samples: np.ndarray, k: int = 5) -> dict[str, fl
         hold a sample, over k; `coverage`: share of real balls that hold a sample (Naeem et al.
         2020, eq. 3, 4); both near 1 for samples as good as real data.
     """
-    real_ball = _radii(real, k)
-    sample_ball = _radii(samples, k)
-    precise, recalled = np.zeros(len(samples), bool), np.zeros(len(real), bool)
-    covered, hits = np.zeros(len(real), bool), 0
-    for rows, squared in _squared_distances(samples, real):
-        within = squared <= real_ball
-        precise[rows] = within.any(axis=1)
+    real_ball, sample_ball = (
+        NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors()[0][:, -1]
+        for x in (real, samples)
+    )
+    precise, hits, start = [], 0, 0
+    recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
+    for distance in pairwise_distances_chunked(samples, real):  # (rows, n)
+        within = distance <= real_ball
+        precise.append(within.any(axis=1))
         covered |= within.any(axis=0)
         hits += int(within.sum())
-        recalled |= (squared <= sample_ball[rows, None]).any(axis=0)
+        stop = start + len(distance)
+        recalled |= (distance <= sample_ball[start:stop, None]).any(axis=0)
+        start = stop
     return {
-        "precision": float(precise.mean()),
+        "precision": float(np.concatenate(precise).mean()),
         "recall": float(recalled.mean()),
         "density": hits / (k * len(samples)),
         "coverage": float(covered.mean()),
     }
-
-
-def _radii(points: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance to the k-th other point, `(n,)`."""
-    parts = [np.partition(s, k, axis=1)[:, k] for _, s in _squared_distances(points, points)]
-    return np.concatenate(parts)
-
-
-def _squared_distances(a: np.ndarray, b: np.ndarray, chunk: int = 1000):
-    """Yield slices of a and their squared distances to b, `(rows, m)`."""
-    a, b = a.astype("float32"), b.astype("float32")
-    centre = b.mean(axis=0)
-    a, b = a - centre, b - centre  # smaller numbers, smaller rounding errors
-    norm = np.einsum("nd,nd->n", b, b)
-    for start in range(0, len(a), chunk):
-        part = a[start : start + chunk]
-        squared = np.einsum("nd,nd->n", part, part)[:, None] + norm - 2.0 * part @ b.T
-        yield slice(start, start + len(part)), np.maximum(squared, 0.0)
 
 
 def nearest(x: np.ndarray, train: Split, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -84,27 +121,51 @@ def nearest(x: np.ndarray, train: Split, k: int = 1) -> tuple[np.ndarray, np.nda
 
     Args:
         x: `(n, *x_shape)` floats.
-        train: The training data; read in parts.
+        train: The training data, at least k; read in parts, as they may be files.
         k: Neighbours.
     """
     x = np.asarray(x, "float32").reshape(len(x), -1)
-    best = np.full((len(x), k), np.inf, "float32")
-    index = np.zeros((len(x), k), int)
+    distance, index = np.empty((len(x), 0)), np.empty((len(x), 0), int)
     for start in range(0, len(train), 5000):
         part = train.floats(slice(start, start + 5000))
         part = part.reshape(len(part), -1)
-        for rows, squared in _squared_distances(x, part):
-            both = np.concatenate([best[rows], squared], axis=1)
-            known = np.arange(start, start + len(part))
-            names = np.concatenate([index[rows], np.broadcast_to(known, squared.shape)], axis=1)
-            few = np.argpartition(both, k - 1, axis=1)[:, :k]
-            few = np.take_along_axis(few, np.argsort(np.take_along_axis(both, few, 1), axis=1), 1)
-            best[rows] = np.take_along_axis(both, few, 1)
-            index[rows] = np.take_along_axis(names, few, 1)
-    return np.sqrt(best), index
+        found = NearestNeighbors(n_neighbors=min(k, len(part)), algorithm="brute").fit(part)
+        nearer, where = found.kneighbors(x)
+        distance = np.concatenate([distance, nearer], axis=1)
+        index = np.concatenate([index, where + start], axis=1)
+        best = np.argsort(distance, axis=1, kind="stable")[:, :k]
+        distance = np.take_along_axis(distance, best, axis=1)
+        index = np.take_along_axis(index, best, axis=1)
+    return distance, index
 
 
-def memorising(samples: np.ndarray, train: Split, held_out: np.ndarray) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Memorising(Metrics):
+    """Whether draws are copies of training examples, see `memorising`.
+
+    Args:
+        share: Of draws that are as near to a training example as 1 % of unseen real data.
+        memorised: Whether that is more than 0.05.
+        median_ratio: Of the draws: distance of the nearest training example over the mean of the
+            50 nearest.
+        median_ratio_held_out: The same of real data that was not trained on.
+    """
+
+    share: Annotated[
+        float,
+        Metric(
+            "possible copies of training data",
+            unit="%",
+            better=-1,
+            note="1 % is expected of samples that copy nothing.",
+        ),
+    ]
+    memorised: bool
+    median_ratio: float
+    median_ratio_held_out: float
+
+
+def memorising(samples: np.ndarray, train: Split, held_out: np.ndarray) -> Memorising:
     """Whether samples are copies of training examples.
 
     A copy is much nearer to one training example than to that example's neighbours: the ratio of
@@ -115,22 +176,18 @@ def memorising(samples: np.ndarray, train: Split, held_out: np.ndarray) -> dict[
         samples: `(n, *x_shape)` floats.
         train: What the model was trained on.
         held_out: Real data that it was not trained on, `(m, *x_shape)` floats.
-
-    Returns:
-        `share`: of samples below the threshold, 0.01 expected; `memorised`: whether that is more
-        than 0.05; `median_ratio` and `median_ratio_held_out`.
     """
     k = min(50, len(train))
 
-    def ratio(x):
+    def ratio(x: np.ndarray) -> np.ndarray:
         distance, _ = nearest(x, train, k)
         return distance[:, 0] / np.maximum(distance.mean(axis=1), 1e-12)
 
     of_samples, of_real = ratio(samples), ratio(held_out)
     share = float(np.mean(of_samples < np.quantile(of_real, 0.01)))
-    return {
-        "share": share,
-        "memorised": share > 0.05,
-        "median_ratio": float(np.median(of_samples)),
-        "median_ratio_held_out": float(np.median(of_real)),
-    }
+    return Memorising(
+        share=share,
+        memorised=share > 0.05,
+        median_ratio=float(np.median(of_samples)),
+        median_ratio_held_out=float(np.median(of_real)),
+    )

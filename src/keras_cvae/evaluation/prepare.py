@@ -1,44 +1,58 @@
-"""Data and draws as the figures take them."""
+"""Data and draws as the metrics take them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from keras_cvae import masks
+from keras_cvae.conditions.base import Unconditional
 from keras_cvae.data.batches import Batches, CompletionBatches
-from keras_cvae.data.containers import Split
+from keras_cvae.data.containers import Data, Split
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.trees import take
 
+Binarize = Literal["none", "dynamic"]
 
-def prepared(model, split: Split, binarize: Literal["none", "dynamic"] = "none") -> np.ndarray:
-    """x as the likelihood expects it, `(n, *x_shape)` float32; binarised by one fixed draw."""
+
+def tested(data: Data) -> tuple[Split, str]:
+    """The split that a model is measured on, and its name: test, or validation without a test."""
+    return (data.validation, "validation") if data.test is None else (data.test, "test")
+
+
+def examples(model: Any, split: Split, binarize: Binarize = "none") -> tuple[np.ndarray, Any]:
+    """x as the likelihood expects it, `(n, *x_shape)` float32, and its condition.
+
+    The condition is the known part of x for a model that completes (random parts are one fixed
+    draw), None for a model without a condition, and the split's for all others.
+
+    Args:
+        model: A `ConditionalVAE`.
+        split: The examples.
+        binarize: "dynamic": x ~ Bernoulli(pixel), one fixed draw. "none": x as it is.
+    """
+    if model.condition.knows_part:
+        fixed = model.condition.fixed
+        mask = masks.RANDOM if fixed is None else fixed
+        completing = CompletionBatches(split, 1000, mask, binarize=binarize)
+        x, y = zip(*(completing[i] for i in range(len(completing))), strict=True)
+        return np.concatenate(x), np.concatenate(y)
     batches = Batches(split, 1000, binarize=binarize)
     x = np.concatenate([batches[i][0] for i in range(len(batches))])
     if isinstance(model.likelihood, CategoricalValues) and is_image(model):
         low, high = model.likelihood.low, model.likelihood.high
-        return low + x * (high - low)
-    return x
+        x = low + x * (high - low)
+    return x, None if isinstance(model.condition, Unconditional) else split.y
 
 
-def known_part(
-    model, split: Split, binarize: Literal["none", "dynamic"] = "none"
-) -> tuple[np.ndarray, np.ndarray]:
-    """x, and the part of it that is known to a model that completes; random parts by one draw."""
-    fixed = model.condition.fixed
-    mask = masks.RANDOM if fixed is None else fixed
-    batches = CompletionBatches(split, 1000, mask, binarize=binarize)
-    x, y = zip(*(batches[i] for i in range(len(batches))), strict=True)
-    return np.concatenate(x), np.concatenate(y)
-
-
-def drawn(model, y, n: int, seed: int, output: str = "mean", guidance: float = 1.0) -> np.ndarray:
-    """n draws, one for each condition if there are any; images as uint8, 0..255.
+def drawn(
+    model: Any, condition: Any, n: int, seed: int, output: str = "mean", guidance: float = 1.0
+) -> np.ndarray:
+    """Draw n examples, one for each condition if there are any; images as uint8, 0..255.
 
     Args:
         model: A `ConditionalVAE`.
-        y: Conditions `(n, ...)` or None.
+        condition: Conditions `(n, ...)` or None.
         n: How many.
         seed: Of the draws.
         output: "mean" or "sample".
@@ -47,28 +61,34 @@ def drawn(model, y, n: int, seed: int, output: str = "mean", guidance: float = 1
     image, parts = is_image(model), []
     for start in range(0, n, 5000):
         stop = min(start + 5000, n)
-        count = stop - start if y is None else 1
-        some = take(y, slice(start, stop))
+        count = stop - start if condition is None else 1
+        some = take(condition, slice(start, stop))
         x = model.generate(some, count, seed=seed + start, output=output, guidance=guidance)
         parts.append(_as_uint8(model, x) if image else x)
     return np.concatenate(parts)
 
 
-def _as_uint8(model, x: np.ndarray) -> np.ndarray:
+def _as_uint8(model: Any, x: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(brightness(model, x), 0, 1) * 255).astype("uint8")
 
 
-def brightness(model, x: np.ndarray) -> np.ndarray:
-    """Undo `prepared`'s scale: images in 0..1, whatever values the likelihood counts in."""
+def brightness(model: Any, x: np.ndarray) -> np.ndarray:
+    """Images in 0..1, from whatever values the likelihood counts in: undoes their scale."""
     low = getattr(model.likelihood, "low", 0.0)
     return (x - low) / (getattr(model.likelihood, "high", 1.0) - low)
 
 
-def is_continuous(model) -> bool:
+def is_binary(model: Any) -> bool:
+    """Whether p(x | z, y) is a probability of zeros and ones."""
+    likelihood = getattr(model.likelihood, "likelihood", model.likelihood)  # of a masked one
+    return isinstance(likelihood, Bernoulli)
+
+
+def is_continuous(model: Any) -> bool:
     """Whether p(x | z, y) is a density, not a probability."""
-    return not (model.likelihood.discrete or isinstance(model.likelihood, Bernoulli))
+    return not (model.likelihood.discrete or is_binary(model))
 
 
-def is_image(model) -> bool:
+def is_image(model: Any) -> bool:
     """Whether x has the rank of a picture."""
     return len(model.x_shape) == 3

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_cvae.conditions.base import Unconditional
 from keras_cvae.conditions.optional import classes_of
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.evaluation import bound, likeness, prepare
+from keras_cvae.evaluation.evaluate import Evaluation
 from keras_cvae.figures import charts, sheets
-from keras_cvae.report.rows import value
 from keras_cvae.trees import take
 
 
@@ -63,12 +62,8 @@ def held_out_conditions(model, data: Data, n: int = 10, binarize: Any = "none") 
         n: How many; from the start again where there are fewer examples.
         binarize: As in `evaluate`, for models that complete pictures.
     """
-    test = data.validation if data.test is None else data.test
-    test = test.take(slice(0, 500))
-    if model.condition.knows_part:
-        y = prepare.known_part(model, test, binarize)[1]
-    else:
-        y = model.condition.prepare(test.y)
+    test = prepare.tested(data)[0].take(slice(0, 500))
+    y = model.condition.prepare(prepare.examples(model, test, binarize)[1])
     order = np.arange(len(test))
     if isinstance(y, dict):
         missing = ["?" in model.condition.words(take(y, i)) for i in order]
@@ -76,43 +71,38 @@ def held_out_conditions(model, data: Data, n: int = 10, binarize: Any = "none") 
     return take(y, np.resize(order, n))
 
 
-def pictures(model, data: Data, metrics: Mapping[str, Any], seed: int = 0) -> dict[str, Figure]:
+def pictures(model, data: Data, evaluation: Evaluation, seed: int = 0) -> dict[str, Figure]:
     """The pictures of a report, by their titles.
 
     Args:
         model: A `ConditionalVAE`.
         data: As given to `evaluate`.
-        metrics: What it returned.
+        evaluation: What it returned.
         seed: Of the draws.
     """
-    shown: dict[str, Figure] = {}
-    test = data.validation if data.test is None else data.test
-    test = test.take(slice(0, metrics["settings"]["examples"]))
-    y = None if isinstance(model.condition, Unconditional) else test.y
-    binarize = metrics["settings"]["binarize"]
-    x = prepare.prepared(model, test.take(slice(0, 2000)), binarize)
-    y = take(y, slice(2000))
+    settings, shown = evaluation.settings, dict[str, Figure]()
+    test = prepare.tested(data)[0].take(slice(0, settings.examples))
+    x, y = prepare.examples(model, test.take(slice(0, 2000)), settings.binarize)
     names = data.class_names
-    if model.condition.knows_part:
-        x, y = prepare.known_part(model, test.take(slice(0, 2000)), binarize)
-        if len(model.x_shape) == 3:
-            shown["Completions"] = completions(model, test, binarize, seed=seed)
-    elif len(model.x_shape) == 3:
-        shown |= _image_pictures(model, data, x, y, names, seed)
-    per_class = value(metrics, "conditional.per_class")
-    if per_class:
+    if prepare.is_image(model):
+        if model.condition.knows_part:
+            shown["Completions"] = completions(model, test, settings.binarize, seed=seed)
+        else:
+            shown |= _image_pictures(model, data, x, y, names, seed)
+    likelihood = evaluation.conditional
+    if likelihood and likelihood.per_class:
         shown["−log p(x | y) by class"] = charts.bars(
-            [one["nats"] for one in per_class.values()],
-            labels=list(per_class),
-            errors=[one["standard_error"] or 0.0 for one in per_class.values()],
-            line=metrics["conditional"]["nats"],
+            [one.nats for one in likelihood.per_class.values()],
+            labels=list(likelihood.per_class),
+            errors=[one.standard_error or 0.0 for one in likelihood.per_class.values()],
+            line=likelihood.nats,
             ylabel="nats",
             zero=False,
             caption="Bars are one standard error; the dashed line is the mean of all classes.",
         )
     groups = model.latent_groups
     shown["KL by dimension"] = charts.bars(
-        _sorted_within(metrics["elbo"]["kl_per_dimension"], groups),
+        _sorted_within(evaluation.elbo.kl_per_dimension, groups),
         groups=groups,
         ylabel="nats",
         xlabel="latent dimension, most informative first",
@@ -131,15 +121,13 @@ def pictures(model, data: Data, metrics: Mapping[str, Any], seed: int = 0) -> di
             caption="Test examples in the two most informative dimensions, measured from the "
             "prior's mean in its deviations.",
         )
-    classification = metrics.get("classification")
-    if classification:
-        curves = {"calibrated": classification}
-        if "uncalibrated" in classification:
-            curves["as it is"] = classification["uncalibrated"]
-        else:
-            curves = {"as it is": classification}
+    if known := evaluation.classification:
+        curves = {"as it is": known.uncalibrated or known}
+        if known.uncalibrated:
+            curves = {"calibrated": known} | curves
         shown["Reliability of p(y | x)"] = charts.reliability(
-            curves, caption="The larger a dot, the more examples."
+            {name: curve.to_dict() for name, curve in curves.items()},
+            caption="The larger a dot, the more examples.",
         )
     return shown
 
@@ -149,7 +137,7 @@ def completions(
 ) -> Figure:
     """What is known, the truth, and `n` completions, one row an example."""
     rows = split.take(slice(0, examples))
-    x, y = prepare.known_part(model, rows, binarize)
+    x, y = prepare.examples(model, rows, binarize)
     drawn = model.complete(y, n=n, seed=seed).reshape(len(x), n, *model.x_shape)
     known = np.where(np.isnan(y), 0.5, y)
     labels = ["known", "truth", *map(str, range(1, n + 1))]

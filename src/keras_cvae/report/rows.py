@@ -1,222 +1,112 @@
-"""The figures as rows of a table, and the comparison of runs."""
+"""An evaluation as rows of a table, and the comparison of runs."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from keras_cvae.evaluation import evaluate
+from keras_cvae.evaluation.evaluate import Evaluation
+from keras_cvae.evaluation.metrics import Metric, Section
 
 
-class Row(NamedTuple):
-    """One figure of a table.
+@dataclass(frozen=True)
+class Row:
+    """One metric of an evaluation.
 
     Args:
-        group: What it belongs to.
+        group: The heading that it stands below.
         label: Its name.
-        path: Where it stands in the metrics.
-        unit: "nats", "%", "bits", "s", or "" for a number.
-        better: 1: higher is better; -1: lower; 0: neither.
-        error: Where its standard error stands, or None.
         note: What it means, in a sentence.
-        of: Where it stands out of how many it is, or None.
+        section: The field of `Evaluation` that it belongs to.
+        name: Its own field in there.
+        shown: How it is shown.
     """
 
     group: str
     label: str
-    path: str
-    unit: str
-    better: int
-    error: str | None = None
-    note: str = ""
-    of: str | None = None
+    note: str
+    section: str
+    name: str
+    shown: Metric
+
+    def value(self, evaluation: Evaluation) -> float | None:
+        """The number as it is shown, or None if it does not apply."""
+        number = self._field(evaluation, self.name)
+        return -number if number is not None and self.shown.negated else number
+
+    def error(self, evaluation: Evaluation) -> float:
+        """Its standard error; 0 if there is none."""
+        return self._field(evaluation, self.shown.error) or 0.0
+
+    def written(self, evaluation: Evaluation) -> str:
+        """The number with its error and unit; "" if it does not apply."""
+        number, shown = self.value(evaluation), self.shown
+        if number is None:
+            return ""
+        if shown.unit == "%":
+            return f"{100 * number:.1f} %" if number < 0.9995 else "100 %"
+        if isinstance(number, int):
+            return f"{number}"
+        text, error = f"{number:.{shown.digits}f}", self.error(evaluation)
+        if shown.of:
+            text += f" of {self._field(evaluation, shown.of)}"
+        if error:
+            text += f" ± {error:.{shown.digits}f}"
+        few = " (few)" if number < shown.few else ""
+        return f"{text} {shown.unit}".rstrip() + few
+
+    def _field(self, evaluation: Evaluation, name: str) -> Any:
+        section = getattr(evaluation, self.section)
+        return getattr(section, name) if section is not None and name else None
 
 
-def _diversity(of: str, where: str = "") -> tuple[Row, ...]:
-    """Rows for the figures of `evaluation.diversity`, in whatever samples were compared in."""
-    figures = (
-        ("precision", "%", 1, "Samples that look real."),
-        ("recall", "%", 1, "Real data that samples reach."),
-        ("density", "", 0, "1 is like real data."),
-        ("coverage", "%", 1, "Real data with a sample near."),
-    )
-    return tuple(
-        Row("Samples", f"{name}{where}", f"{of}.{name}", unit, better, note=note)
-        for name, unit, better, note in figures
-    )
+def _annotated(cls: type, kind: type) -> Iterator[tuple[str, Any, Any]]:
+    """Name, type and annotation of the fields of a dataclass that have one of this kind."""
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        for about in getattr(hint, "__metadata__", ()):
+            if isinstance(about, kind):
+                yield name, typing.get_args(hint)[0], about
 
 
-ROWS = (
-    Row(
-        "Likelihood", "−log p(x | y)", "conditional.nats", "nats", -1,
-        "conditional.standard_error", "How surprising a test example is, given its condition.",
-    ),
-    Row(
-        "Likelihood", "the same, z drawn from p(z | y)", "from_prior.nats", "nats", -1,
-        "from_prior.standard_error", "What completions are drawn from; an upper bound.",
-    ),
-    Row(
-        "Likelihood", "−log p(x)", "marginal.nats", "nats", -1, "marginal.standard_error",
-        "Without the class: comparable with unconditional models.",
-    ),
-    Row(
-        "Likelihood", "effective samples, median", "conditional.median_effective_sample_size", "",
-        0, None, "How many of the draws of z a test example's estimate rests on.",
-        of="conditional.num_samples",
-    ),
-    Row(
-        "Likelihood", "bits per dimension", "bits_per_dimension.bits", "bits", -1,
-        "bits_per_dimension.standard_error", "The same, for each value of x.",
-    ),
-    Row(
-        "Likelihood", "grey-level cross-entropy", "grey_level_cross_entropy.loss", "nats", -1,
-        "elbo.standard_error",
-        "Reconstruction + KL on grey levels. Not a likelihood: compare only with the same.",
-    ),
-    Row(
-        "Likelihood", "−ELBO", "elbo.negative", "nats", -1, "elbo.standard_error",
-        "The bound that training minimises.",
-    ),
-    Row("Likelihood", "reconstruction", "elbo.reconstruction", "nats", 0),
-    Row("Likelihood", "KL", "elbo.kl", "nats", 0, None, "What the latent says about x."),
-    Row("Latent", "active dimensions", "latent.active_units", "", 0),
-    Row(
-        "Latent", "I(x; z | y), at least", "latent.mutual_information", "nats", 0, None,
-        "An estimate that cannot pass the logarithm of the number of examples.",
-    ),
-    Row(
-        "Latent", "aggregate posterior to prior", "latent.aggregate_gap", "nats", -1, None,
-        "0 when drawing from the prior is drawing from what the decoder knows.",
-    ),
-    Row(
-        "Samples", "on-label accuracy", "samples.on_label_accuracy", "%", 1, None,
-        "How often the judge sees the class that was asked for.",
-    ),
-    Row(
-        "Samples", "train on samples, test on real", "samples.tstr", "%", 1, None,
-        "A classifier that saw only samples.",
-    ),
-    Row(
-        "Samples", "train on real, test on real", "samples.judge_accuracy", "%", 0, None,
-        "The same classifier on real data: what the line above can reach.",
-    ),
-    Row(
-        "Samples", "Fréchet distance (judge features)", "samples.frechet_distance", "", -1, None,
-        "Between samples and test data; not the FID.",
-    ),
-    Row(
-        "Samples", "the same, of training data", "samples.frechet_distance_real", "", 0, None,
-        "What perfect samples would get.",
-    ),
-    *_diversity("samples"),
-    Row(
-        "Samples", "Fréchet distance, in components of x", "components.frechet_distance", "", -1,
-        None, "Between samples and test data.",
-    ),
-    Row(
-        "Samples", "the same, of training data, in components of x",
-        "components.frechet_distance_real", "", 0,
-    ),
-    *_diversity("components", ", in components of x"),
-    Row(
-        "Samples", "possible copies of training data", "memorising.share", "%", -1, None,
-        "1 % is expected of samples that copy nothing.",
-    ),
-    Row(
-        "Classification", "accuracy of p(y | x)", "classification.accuracy", "%", 1, None,
-        "Bayes' rule on the likelihoods of the classes.",
-    ),
-    Row(
-        "Classification", "calibration error", "classification.calibration_error", "%", -1, None,
-        "How far the confidence is from the share that is right.",
-    ),
-    Row(
-        "Calibration", "truths within the central 50 %", "calibration.coverage_50", "%", 0, None,
-        "Of draws from p(x | y), in mean over the values of x.",
-    ),
-    Row(
-        "Calibration", "truths within the central 90 %", "calibration.coverage_90", "%", 0, None,
-        "Fewer: the draws are too sure; more: not sure enough.",
-    ),
-    Row(
-        "Calibration", "least p-value of uniform ranks", "calibration.least_p_value", "", 0, None,
-        "Below 0.05, some value of x is drawn from the wrong distribution.",
-    ),
-)  # fmt: skip
+def _rows() -> Iterator[Row]:
+    for section, hint, about in _annotated(Evaluation, Section):
+        metrics = next(part for part in typing.get_args(hint) or (hint,) if part is not type(None))
+        for name, _, shown in _annotated(metrics, Metric):
+            label, note = about.labels.get(
+                name, ("", "") if about.labels else (shown.label, shown.note)
+            )
+            if label:
+                yield Row(about.group, label + about.suffix, note, section, name, shown)
 
 
-def value(metrics: Mapping[str, Any], path: str) -> Any:
-    """The figure at a dotted path, or None."""
-    if path == "elbo.negative":
-        elbo = value(metrics, "elbo.elbo")
-        return None if elbo is None else -elbo
-    found: Any = metrics
-    for key in path.split("."):
-        if not isinstance(found, Mapping) or key not in found:
-            return None
-        found = found[key]
-    return found
+ROWS = tuple(_rows())
 
 
-def written(metrics: Mapping[str, Any], row: Row) -> str:
-    """A figure with its error and unit, "" if it is absent."""
-    number = value(metrics, row.path)
-    if number is None:
-        return ""
-    if row.unit == "%":
-        return f"{100 * number:.1f} %" if number < 0.9995 else "100 %"
-    if isinstance(number, int):
-        return f"{number}"
-    if row.of:
-        few = " (few)" if number < evaluate.FEW else ""
-        return f"{number:.0f} of {value(metrics, row.of)}{few}"
-    error = value(metrics, row.error) if row.error else None
-    digits = 3 if row.unit == "bits" else 2
-    if error is not None and math.isfinite(error):
-        return f"{number:.{digits}f} ± {error:.{digits}f} {row.unit}".rstrip()
-    return f"{number:.{digits}f} {row.unit}".rstrip()
-
-
-def few_samples(metrics: Mapping[str, Any]) -> str:
-    """What it means where importance samples are too few for their errors; else "".
-
-    The logarithm of a mean of weights lies below the truth by half its relative variance, which is
-    about one over the effective sample size.
-    """
-    effective = value(metrics, "conditional.median_effective_sample_size")
-    if effective is None or effective >= evaluate.FEW:
-        return ""
-    return (
-        f"Half of the estimates rest on fewer than {effective:.1f} effective samples of "
-        f"{value(metrics, 'conditional.num_samples')}: −log p is too high, by about "
-        f"{0.5 / effective:.2f} nats or more, and its errors are too small. Take more samples; if "
-        "that changes little, q(z | x, y) misses part of the true posterior."
-    )
-
-
-def compare(runs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Several metrics side by side.
+def compare(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
+    """Put several evaluations side by side.
 
     Args:
-        runs: Metrics by the name of the run.
+        evaluations: By the name of the run.
 
     Returns:
-        For each figure that any run has: `group`, `label`, `values` (written, one a run), `best`
-        (index of the best run, or None where it has no sense, or where the error bars of the best
-        two meet).
+        For each metric that any run has: `group`, `label`, `values` (written, one a run), `best`
+        (index of the best run; None if better has no meaning, or if the error bars of the best two
+        meet).
     """
     table = []
     for row in ROWS:
-        cells = [written(metrics, row) for metrics in runs.values()]
-        if not any(cells):
-            continue
-        numbers = [value(metrics, row.path) for metrics in runs.values()]
-        errors = [(value(m, row.error) or 0.0) if row.error else 0.0 for m in runs.values()]
-        known = [i for i, number in enumerate(numbers) if number is not None]
-        best = None
-        if row.better and len(known) > 1:
-            first, second, *_ = sorted(known, key=lambda i: -row.better * numbers[i])
-            apart = abs(numbers[first] - numbers[second])
-            if apart > math.hypot(errors[first], errors[second]):
-                best = first
-        table.append({"group": row.group, "label": row.label, "values": cells, "best": best})
+        cells = [row.written(one) for one in evaluations.values()]
+        if any(cells):
+            best = _best(row, [*evaluations.values()])
+            table.append({"group": row.group, "label": row.label, "values": cells, "best": best})
     return table
+
+
+def _best(row: Row, evaluations: list[Evaluation]) -> int | None:
+    numbers = {i: n for i, one in enumerate(evaluations) if (n := row.value(one)) is not None}
+    if not row.shown.better or len(numbers) < 2:
+        return None
+    first, second, *_ = sorted(numbers, key=lambda i: -row.shown.better * numbers[i])
+    errors = (row.error(evaluations[i]) for i in (first, second))
+    return first if abs(numbers[first] - numbers[second]) > math.hypot(*errors) else None

@@ -1,0 +1,207 @@
+"""What draws of a model are worth: judged by a classifier, or compared in components of x."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+
+from keras_cvae.conditions.joint import Joint
+from keras_cvae.conditions.optional import classes_of
+from keras_cvae.data.containers import Data, Split
+from keras_cvae.evaluation.judge import Judge
+from keras_cvae.evaluation.likeness import Likeness, likeness
+from keras_cvae.evaluation.metrics import Metric, Metrics
+from keras_cvae.evaluation.prepare import drawn, is_image
+from keras_cvae.inference.importance import Progress
+from keras_cvae.trees import take
+
+COMPONENTS = 64  # principal components in which samples are compared where there are no classes
+MOST = 60_000  # draws
+COMPARED = slice(0, 10_000)  # of draws and of test examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Components(Likeness):
+    """How like the data draws are, in principal components of x; where there are no classes.
+
+    Args:
+        output: What was drawn: the mean of p(x | z, y), or a sample of it.
+        count: How many draws.
+    """
+
+    output: Literal["mean", "sample"]
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged(Metrics):
+    """What a classifier of real data says of draws, or of one that saw draws alone.
+
+    Args:
+        on_label_accuracy: Share of draws in which the judge sees the class that was asked for;
+            None where the model has no such condition.
+        tstr: Accuracy on test data of a classifier trained on draws; None likewise.
+        judge_accuracy: Accuracy on test data of the judge, trained on real data.
+        label: Name of the condition that is judged, of a model with several.
+    """
+
+    on_label_accuracy: Annotated[
+        float | None,
+        Metric(
+            "on-label accuracy",
+            unit="%",
+            better=1,
+            note="How often the judge sees the class that was asked for.",
+        ),
+    ] = None
+    tstr: Annotated[
+        float | None,
+        Metric(
+            "train on samples, test on real",
+            unit="%",
+            better=1,
+            note="A classifier that saw only samples.",
+        ),
+    ] = None
+    judge_accuracy: Annotated[
+        float,
+        Metric(
+            "train on real, test on real",
+            unit="%",
+            note="The same classifier on real data: what the line above can reach.",
+        ),
+    ]
+    label: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples(Components, Judged):
+    """What draws are worth where there are classes; `Likeness` is in the judge's features."""
+
+
+class Draws(NamedTuple):
+    """Draws of a model for conditions of training examples.
+
+    Args:
+        x: `(n, *x_shape)`, images as uint8.
+        rows: The training examples whose conditions were asked for, `(n,)`.
+        conditional: Whether conditions were asked for.
+        output: "mean" or "sample".
+    """
+
+    x: np.ndarray
+    rows: np.ndarray
+    conditional: bool
+    output: Literal["mean", "sample"]
+
+
+def draw(model: Any, train: Split, conditional: bool, seed: int) -> Draws:
+    """As many draws as there are training examples, at most 60,000, for their conditions."""
+    output: Literal["mean", "sample"] = "mean" if is_image(model) else "sample"
+    count = min(len(train), MOST)
+    rows = np.random.default_rng(seed).permutation(len(train))[:count]
+    condition = take(train.y, rows) if conditional else None
+    return Draws(drawn(model, condition, count, seed, output), rows, conditional, output)
+
+
+class Labels(NamedTuple):
+    """Classes of training and test examples, -1 where unknown, `(n,)` each.
+
+    Args:
+        name: Of the condition that they are, None if there is but one.
+        names: Of the classes.
+        train: Of the training examples.
+        test: Of the test examples.
+        asked: Whether the model was conditioned on them.
+    """
+
+    name: str | None
+    names: tuple[str, ...]
+    train: np.ndarray
+    test: np.ndarray
+    asked: bool
+
+
+def labels(model: Any, data: Data, test: Split) -> Labels | None:
+    """The classes that samples are judged by: the data's, or the first named ones."""
+    if data.class_names:
+        asked = classes_of(model.condition) is not None
+        return Labels(None, data.class_names, data.train.y, test.y, asked)
+    parts = model.condition.parts if isinstance(model.condition, Joint) else {}
+    for name, part in parts.items():
+        classes = classes_of(part)
+        if classes:
+            both = [part.prepare(split.y[name]) for split in (data.train, test)]
+            if all(known.ndim == 1 and (known >= 0).any() for known in both):
+                return Labels(name, classes.names, both[0], both[1], asked=True)
+    return None
+
+
+def judged(
+    draws: Draws,
+    train: Split,
+    test: Split,
+    classes: Labels,
+    seed: int,
+    progress: Progress | None,
+    lap: Callable[[str], None],
+) -> Samples:
+    """Judge draws by a classifier of real data.
+
+    Args:
+        draws: From `draw`.
+        train: What they were drawn for, and what the judge learns from.
+        test: What they are compared with.
+        classes: Of both.
+        seed: Of the judge.
+        progress: Wraps the judge's epochs.
+        lap: Called with the name of each part that is done.
+    """
+    known, tested = np.flatnonzero(classes.train >= 0), np.flatnonzero(classes.test >= 0)
+    x_shape, x = train.x.shape[1:], draws.x
+    judge = Judge(x_shape, len(classes.names), seed=seed)
+    judge.fit(train.x[known], classes.train[known], progress)
+    accuracy = judge.accuracy(test.x[tested], classes.test[tested])
+    real = judge.features(test.x[COMPARED])
+    own = judge.features(train.x[draws.rows[: len(real)]])
+    like = likeness(real, judge.features(x[COMPARED]), own)
+    lap("judge")
+    on_label = tstr = None
+    if classes.asked and draws.conditional:
+        asked = classes.train[draws.rows]
+        said = np.flatnonzero(asked[COMPARED] >= 0)
+        on_label = judge.accuracy(x[said], asked[said])
+        student = Judge(x_shape, len(classes.names), seed=seed)
+        student.fit(x[asked >= 0], asked[asked >= 0], progress)
+        tstr = student.accuracy(test.x[tested], classes.test[tested])
+        lap("tstr")
+    return Samples(
+        on_label_accuracy=on_label,
+        tstr=tstr,
+        judge_accuracy=accuracy,
+        label=classes.name,
+        output=draws.output,
+        count=len(x),
+        **vars(like),
+    )
+
+
+def by_components(draws: Draws, train: Split, test: Split, seed: int) -> Components:
+    """Compare draws with test data in principal components of x.
+
+    Components are those of training data; values of vectors are divided by their deviations.
+    """
+    from sklearn.decomposition import PCA
+
+    seen, real = Split(draws.x).floats(COMPARED), test.floats(COMPARED)
+    own = train.floats(draws.rows[: max(len(real), 4000)])
+    flat = [part.reshape(len(part), -1).astype("float64") for part in (own, seen, real)]
+    if seen.ndim == 2:
+        spread = flat[0].std(axis=0)
+        flat = [part / np.where(spread > 0, spread, 1.0) for part in flat]
+    size = min(COMPONENTS, *flat[0].shape)
+    axes = PCA(size, svd_solver="randomized", random_state=seed).fit(flat[0][:4000])
+    own, seen, real = (axes.transform(part) for part in flat)
+    like = likeness(real, seen, own[: len(real)])
+    return Components(output=draws.output, count=len(draws.x), **vars(like))
