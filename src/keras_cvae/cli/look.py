@@ -11,25 +11,14 @@ from rich.text import Text
 from keras_cvae.cli.app import app, out
 from keras_cvae.cli.flags import AsJson, RunFolder, Seed, Temperature
 from keras_cvae.cli.shared import in_words, open_run, progress_bar
+from keras_cvae.figures.kinds import Kind
 from keras_cvae.runs.config import presets
-
-Kind = Literal[
-    "samples",
-    "defaults",
-    "latent",
-    "manifold",
-    "transition",
-    "reconstructions",
-    "completions",
-    "history",
-    "all",
-]
 
 
 @app.command()
 def plot(
     run: RunFolder,
-    kind: Annotated[Kind, typer.Argument(help="What to draw.")] = "all",
+    kind: Annotated[Literal[Kind, "all"], typer.Argument(help="What to draw.")] = "all",
     condition: Annotated[
         str | None, typer.Option("--condition", "-c", help="Only this one, in the manifold.")
     ] = None,

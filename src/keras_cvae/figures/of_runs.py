@@ -1,4 +1,4 @@
-"""What a trained model looks like: the model's verbs on one side, `plots` on the other."""
+"""What a trained model looks like: draws it, by the figures that know no model."""
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -14,22 +14,11 @@ from keras_cvae.conditions.optional import classes_of
 from keras_cvae.data.containers import Data
 from keras_cvae.errors import listed, nearest
 from keras_cvae.figures import charts, sheets, writing
+from keras_cvae.figures.kinds import KINDS
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.report import pictures
 from keras_cvae.runs.run import Run
 from keras_cvae.trees import repeat, take
-
-KINDS = (
-    "samples",
-    "defaults",
-    "latent",
-    "manifold",
-    "transition",
-    "reconstructions",
-    "completions",
-    "history",
-)
-
 
 SHOWN_POINTS = 5000
 
@@ -64,7 +53,7 @@ def draw(
         seed: Of the samples.
         suffix: ".png", ".pdf" or ".svg".
         model: The run's model, if it is already loaded.
-        data: The run's data, likewise; needed if the run was trained on arrays.
+        data: The run's data, if they are already loaded; needed if it was trained on arrays.
         progress: Wraps the loop over pictures.
 
     Returns:
@@ -176,7 +165,7 @@ def samples(model, data, *, n: int = 12, temperature: float = 1.0, seed: int = 0
             columns=10,
             caption=caption.replace("|y", "").replace(",y", ""),
         )
-    return sheets.samples_by_class(rows, [name for _, name in shown], caption=caption)
+    return sheets.image_grid(rows, row_labels=[name for _, name in shown], caption=caption)
 
 
 def defaults(model, data) -> Figure:
@@ -184,7 +173,9 @@ def defaults(model, data) -> Figure:
     shown = shown_conditions(model, data)
     images = np.concatenate([model.generate(y, temperature=0.0) for y, _ in shown])
     caption = "The mean of p(x|z,y) where z is the mean of p(z|y)."
-    return sheets.default_images(images, [name for _, name in shown], caption)
+    return sheets.image_grid(
+        images[None], column_labels=[name for _, name in shown], caption=caption
+    )
 
 
 def latent(model, data) -> Figure:

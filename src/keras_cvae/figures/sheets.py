@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -69,12 +68,6 @@ class _Sheet:
         if text:
             self._words.append((text, x, y, {"parse_math": False, "fontsize": SMALL} | style))
 
-    def write_below(self, text: str, x: int, y: int) -> None:
-        """Write lines centred below the image at (x, y), on baselines shared along its row."""
-        for i, line in enumerate(text.split("\n")):
-            base = y + self.h + self.dots(2.5 + (0.8 + 1.2 * i) * SMALL)
-            self.write(line, x + self.w / 2, base, ha="center", va="baseline")
-
     def figure(self, title: str | None, caption: str | None) -> Figure:
         width = max(x for _, x, _ in self._tiles) + self.w
         height = max(y for _, _, y in self._tiles) + self.h
@@ -117,6 +110,7 @@ def image_grid(
     columns: int | None = None,
     row_labels: Sequence[Any] | None = None,
     column_labels: Sequence[Any] | None = None,
+    together: int | None = None,
     title: str | None = None,
     caption: str | None = None,
 ) -> Figure:
@@ -127,6 +121,7 @@ def image_grid(
         columns: images abreast, for the first form; default: one row up to eight, then near-square.
         row_labels: one a row, at the left.
         column_labels: one a column, on top; slanted when they would not fit.
+        together: rows that belong together, with some room below them; default: all.
         title: a line above.
         caption: what is shown, below.
 
@@ -135,6 +130,7 @@ def image_grid(
     """
     pixels = as_pixels(images, "n h w c", "rows columns h w c")
     at_least_one("columns", columns)
+    at_least_one("together", together)
     if pixels.ndim == 5:
         if columns not in (None, pixels.shape[1]):
             raise ValueError(
@@ -144,28 +140,22 @@ def image_grid(
         rows = list(pixels)
     else:
         rows = list(_grid(pixels, min(columns or near_square(len(pixels), 8), len(pixels))))
-    names, heads = (
-        as_strings(row_labels, len(rows), "row_labels"),
-        as_strings(column_labels, len(rows[0]), "column_labels"),
-    )
+    names = as_strings(row_labels, len(rows), "row_labels")
+    heads = as_strings(column_labels, len(rows[0]), "column_labels")
     sheet = _Sheet(pixels.shape, len(rows[0]))
     for i, row in enumerate(rows):
-        sheet.put_grid(row[None], y=i * (sheet.h + sheet.gap))
-    _name_rows(sheet, names)
+        y = i * (sheet.h + sheet.gap) + i // (together or len(rows)) * sheet.dots(7)
+        sheet.put_grid(row[None], y=y)
+        if names:
+            lines = max(1, int(sheet.points(sheet.h) / (1.2 * SMALL)))
+            text = wrap(names[i], 144, SMALL, lines)
+            sheet.write(text, -sheet.dots(3), y + sheet.h / 2, ha="right", va="center_baseline")
     _name_columns(sheet, heads)
     return sheet.figure(title, caption)
 
 
-def _name_rows(sheet: _Sheet, names: Sequence[str], x: int = 0) -> None:
-    """Write ``names`` at the left of the rows that start at ``x``."""
-    for i, name in enumerate(names):
-        middle = i * (sheet.h + sheet.gap) + sheet.h / 2
-        text = wrap(name, 144, SMALL, max(1, int(sheet.points(sheet.h) / (1.2 * SMALL))))
-        sheet.write(text, x - sheet.dots(3), middle, ha="right", va="center_baseline")
-
-
-def _name_columns(sheet: _Sheet, names: Sequence[str], y: int = 0) -> None:
-    """Write ``names`` above the columns of the row that starts at ``y``."""
+def _name_columns(sheet: _Sheet, names: Sequence[str]) -> None:
+    """Write ``names`` above the columns; slanted where they do not fit in two lines."""
     room = sheet.points(sheet.w) - 1
     texts = [wrap(name, room, SMALL, 2) for name in names]
     slanted = any("…" in text for text in texts)
@@ -177,27 +167,21 @@ def _name_columns(sheet: _Sheet, names: Sequence[str], y: int = 0) -> None:
             text = wrap(name, 110, SMALL, 1)
         else:
             style |= {"ha": "center"}
-        sheet.write(text, middle, y - sheet.dots(2.5), **style)
+        sheet.write(text, middle, -sheet.dots(2.5), **style)
 
 
-@rc_context(STYLE)
 def reconstructions(
-    originals: ArrayLike,
-    reconstructed: ArrayLike,
-    *,
-    labels: Sequence[Any] | None = None,
-    caption: str | None = None,
+    originals: ArrayLike, reconstructed: ArrayLike, *, caption: str | None = None
 ) -> Figure:
     """Each original with its reconstruction right below it.
 
     Args:
         originals: (n, h, w, c).
         reconstructed: (n, h, w, c), of the same shape.
-        labels: one a pair, above it.
         caption: what is shown, below.
 
     Raises:
-        ValueError: wrong rank or channels, shapes that differ, another number of labels.
+        ValueError: wrong rank or channels, shapes that differ.
     """
     above = as_pixels(originals, "n h w c", name="originals")
     below = as_pixels(reconstructed, "n h w c", name="reconstructed")
@@ -206,21 +190,13 @@ def reconstructions(
             "originals and reconstructed must have the same shape. "
             f"Received: {above.shape} and {below.shape}."
         )
-    names = as_strings(labels, len(above), "labels")
-    blocks = math.ceil(len(above) / 12)
-    columns = math.ceil(len(above) / blocks)
-    sheet = _Sheet(above.shape, columns)
-    y = 0
-    for start in range(0, len(above), columns):
-        some = slice(start, start + columns)
-        sheet.put_grid(np.stack([above[some], below[some]]), y=y)
-        if names:
-            _name_columns(sheet, names[some], y)
-        for i, name in enumerate(("data", "model")):
-            middle = y + i * (sheet.h + sheet.gap) + sheet.h / 2
-            sheet.write(name, -sheet.dots(3), middle, ha="right", va="center_baseline")
-        y += 2 * (sheet.h + sheet.gap) + sheet.dots(20 if names else 7)
-    return sheet.figure(None, caption)
+    n, *shape = above.shape
+    blocks = math.ceil(n / 12)
+    columns = math.ceil(n / blocks)
+    pairs = np.full((2, blocks * columns, *shape), 255, np.uint8)  # white where there is no more
+    pairs[:, :n] = above, below
+    rows = pairs.reshape(2, blocks, columns, *shape).swapaxes(0, 1).reshape(-1, columns, *shape)
+    return image_grid(rows, row_labels=["data", "model"] * blocks, together=2, caption=caption)
 
 
 @rc_context(STYLE)
@@ -334,81 +310,7 @@ def transition(
         row, column = divmod(i, columns)
         x, y = column * (sheet.w + sheet.gap), row * pitch
         sheet.put(image, x, y)
-        if i in texts:
-            sheet.write_below(texts[i], x, y)
-    return sheet.figure(None, caption)
-
-
-@rc_context(STYLE)
-def samples_by_class(
-    images: ArrayLike,
-    class_names: Sequence[Any],
-    *,
-    title: str | None = None,
-    caption: str | None = None,
-) -> Figure:
-    """One row of samples a class, its name at the left; many classes stand in several columns.
-
-    Args:
-        images: (classes, n, h, w, c).
-        class_names: one name a class.
-        title: a line above.
-        caption: what is shown, below.
-
-    Raises:
-        ValueError: wrong rank or channels, another number of names.
-    """
-    pixels = as_pixels(images, "classes n h w c")
-    classes, count = pixels.shape[:2]
-    names = as_strings(class_names, classes, "class_names")
-    aside = max(min(text_points(name, SMALL), 144.0) for name in names) * DPI / 72
-    sheet, blocks = _Sheet(pixels.shape, count), 1
-    while blocks < classes and sheet.h * math.ceil(classes / blocks) > 1.25 * PAGE:
-        blocks += 1
-        sheet = _Sheet(pixels.shape, count * blocks + math.ceil(blocks * aside / 40), tile=40)
-    rows = math.ceil(classes / blocks)
-    step = count * (sheet.w + sheet.gap) + sheet.dots(10) + round(aside * sheet.dpi / DPI)
-    for block in range(math.ceil(classes / rows)):
-        some = slice(block * rows, (block + 1) * rows)
-        sheet.put_grid(pixels[some], x=block * step)
-        _name_rows(sheet, names[some], x=block * step)
-    return sheet.figure(title, caption)
-
-
-@rc_context(STYLE)
-def default_images(
-    images: ArrayLike,
-    class_names: Sequence[Any],
-    caption: str | None = None,
-    *,
-    columns: int | None = None,
-) -> Figure:
-    """One image a class, such as the decoded mean of its prior, with the class's name below.
-
-    Args:
-        images: (classes, h, w, c).
-        class_names: one name a class.
-        caption: what is shown, below.
-        columns: images abreast; default: one row up to ten classes, then a wide grid.
-
-    Raises:
-        ValueError: wrong rank or channels, another number of names.
-    """
-    pixels = as_pixels(images, "classes h w c")
-    names = as_strings(class_names, len(pixels), "class_names")
-    at_least_one("columns", columns)
-    count = len(pixels)
-    columns = min(columns or (count if count <= 10 else max(10, near_square(count))), count)
-    sheet = _Sheet(pixels.shape, columns, gap=0)
-    # a column is as wide as its image, or as the longest word if that is not much wider
-    longest = max(text_points(w, SMALL) for name in names for w in re.split(r"(?<=[\s_/-])", name))
-    cell = max(sheet.w + sheet.dots(3), min(sheet.dots(longest + 4), round(1.6 * sheet.w)))
-    texts = [wrap(name, sheet.points(cell) - 3, SMALL, 2) for name in names]
-    lines = max(text.count("\n") + 1 for text in texts)
-    pitch = sheet.h + sheet.dots(5 + 1.25 * SMALL * lines)
-    for i, (image, text) in enumerate(zip(pixels, texts, strict=True)):
-        row, column = divmod(i, columns)
-        x, y = column * cell, row * pitch
-        sheet.put(image, x, y)
-        sheet.write_below(text, x, y)
+        for k, line in enumerate(texts.get(i, "").split("\n")):  # on baselines that a row shares
+            base = y + sheet.h + sheet.dots(2.5 + (0.8 + 1.2 * k) * SMALL)
+            sheet.write(line, x + sheet.w / 2, base, ha="center", va="baseline")
     return sheet.figure(None, caption)
