@@ -27,7 +27,6 @@ _EXPORTS = {
     "Gaussian": "probability.likelihoods",
     "Bounded": "probability.likelihoods",
     "CategoricalValues": "probability.likelihoods",
-    "Masked": "probability.likelihoods",
     "StandardNormal": "probability.priors",
     "ConditionalNormal": "probability.priors",
     "Unconditional": "conditions",

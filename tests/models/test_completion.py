@@ -10,7 +10,7 @@ import keras_cvae as kc
 from keras_cvae import masks
 from keras_cvae.data.batches import CompletionBatches
 from keras_cvae.data.containers import Split
-from keras_cvae.probability.likelihoods.masked import Given
+from keras_cvae.probability.likelihoods.base import LIKELIHOODS
 from numerics import numpy, tensor
 
 SHAPE = (4, 5, 2)
@@ -61,11 +61,10 @@ def test_masks_of_every_shape_score_exactly_the_pixels_they_should(x, build, rng
         of_each = known.shape == np.shape(mask)
         models = [free] if of_each or not known.any() else [free, build(mask)]
         for model in models:
-            y = model.condition.prepare(masks.holes(x, mask))
-            features = model.condition.features(tensor(y))
-            given = model.hierarchy.decode(tensor(z), features)
-            found = numpy(model.likelihood.log_prob(tensor(x), given))
-            expected = log_bernoulli(x, numpy(given.parameters), known)
+            y = tensor(model.condition.prepare(masks.holes(x, mask)))
+            parameters = model.hierarchy.decode(tensor(z), model.condition.features(y))
+            found = numpy(model.distribution(parameters, y).log_prob(tensor(x)))
+            expected = log_bernoulli(x, numpy(parameters), known)
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -75,23 +74,23 @@ def test_masks_of_every_shape_score_exactly_the_pixels_they_should(x, build, rng
     ids=lambda one: one if isinstance(one, str) else type(one).__name__,
 )
 def test_every_likelihood_scores_the_unknown_values_alone(x, likelihood, rng):
-    masked = kc.Masked(likelihood)
-    parameters = rng.normal(size=(3, 6, *masked.parameter_shape(SHAPE))).astype("float32")
+    likelihood = LIKELIHOODS.get(likelihood)
+    parameters = tensor(rng.normal(size=(3, 6, *likelihood.parameter_shape(SHAPE))))
     known = masks.random(6, SHAPE, rng)
-    density = numpy(masked.likelihood.log_density(tensor(x), tensor(parameters)))
-    given = Given(tensor(parameters), tensor(x), tensor(known, "bool"))
-    found = numpy(masked.log_prob(tensor(x), given))
+    p = likelihood.distribution(parameters)
+    density = numpy(p.log_density(tensor(x)))
+    found = numpy(p.given(tensor(x), tensor(known, "bool")).log_prob(tensor(x)))
     expected = np.where(known, 0.0, density).sum(axis=(2, 3, 4))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_optimal_variance_is_that_of_the_unknown_values(rng):
-    masked = kc.Masked(kc.Gaussian("optimal"))
+    likelihood = kc.Gaussian("optimal")
     x, known = rng.normal(size=(50, 6)), np.array([[1, 1, 1, 1, 0, 0]], bool)
     x[:, :4] *= 100.0
-    given = Given(tensor(np.zeros((1, 50, 6))), tensor(x), tensor(known, "bool"))
-    masked.log_prob(tensor(x), given, training=True)
-    log_var = float(numpy(masked.likelihood.log_var))
+    p = likelihood.distribution(tensor(np.zeros((1, 50, 6))), training=True)
+    p.given(tensor(x), tensor(known, "bool")).log_prob(tensor(x))
+    log_var = float(numpy(likelihood.log_var))
     np.testing.assert_allclose(log_var, np.log(np.mean(x[:, 4:] ** 2)), rtol=1e-4)
 
 

@@ -7,7 +7,7 @@ import pytest
 import keras_cvae
 from keras_cvae import MLP, ConditionalVAE
 from keras_cvae.networks.topdown import Resize, TopDown
-from keras_cvae.probability.priors import concatenate
+from keras_cvae.tensors import concatenate
 from numerics import numpy, tensor
 
 # Backbone, lengths (channels) of the groups.

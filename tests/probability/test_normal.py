@@ -4,12 +4,12 @@ import pytest
 from keras import ops
 from scipy import integrate, stats
 
-from keras_cvae.probability.normal import Gaussian, split_gaussian, standard_normal
+from keras_cvae.probability.normal import DiagonalNormal, split_normal, standard_normal
 from numerics import numpy, tensor
 
 MEAN, LOG_VAR = np.array([0.5, -1.0, 2.0], "float32"), np.array([0.3, -2.0, 1.0], "float32")
-P = Gaussian(tensor(MEAN), tensor(LOG_VAR))
-Q = Gaussian(tensor([0.0, 0.4, 1.0]), tensor([-0.5, 0.7, 0.0]))
+P = DiagonalNormal(tensor(MEAN), tensor(LOG_VAR))
+Q = DiagonalNormal(tensor([0.0, 0.4, 1.0]), tensor([-0.5, 0.7, 0.0]))
 
 
 def test_log_prob_is_scipys(rng):
@@ -18,7 +18,7 @@ def test_log_prob_is_scipys(rng):
     np.testing.assert_allclose(numpy(P.log_prob(tensor(z))), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("other", [Q, standard_normal(3)], ids=["gaussian", "standard"])
+@pytest.mark.parametrize("other", [Q, standard_normal(3)], ids=["normal", "standard"])
 def test_kl_is_the_integral(other):
     def one_dimension(i):
         p, q = (
@@ -51,13 +51,13 @@ def test_sample_moments(rng):
 def test_parameters_broadcast_against_samples_and_batch(rng):
     z = tensor(rng.normal(size=(5, 4, 3)))
     assert tuple(standard_normal(3).log_prob(z).shape) == (5, 4)
-    batch = Gaussian(tensor(np.tile(MEAN, (4, 1))), tensor(np.tile(LOG_VAR, (4, 1))))
+    batch = DiagonalNormal(tensor(np.tile(MEAN, (4, 1))), tensor(np.tile(LOG_VAR, (4, 1))))
     assert tuple(batch.log_prob(z).shape) == (5, 4)
     assert tuple(batch.kl(standard_normal(3)).shape) == (4,)
 
 
-def test_split_gaussian_reads_mean_then_log_variance():
-    both = split_gaussian(ops.cast(np.concatenate([MEAN, LOG_VAR])[None], "bfloat16"))
+def test_split_normal_reads_mean_then_log_variance():
+    both = split_normal(ops.cast(np.concatenate([MEAN, LOG_VAR])[None], "bfloat16"))
     assert keras.backend.standardize_dtype(both.mean.dtype) == "float32"
     np.testing.assert_allclose(numpy(both.mean)[0], MEAN, rtol=1e-2)
     np.testing.assert_allclose(numpy(both.log_var)[0], LOG_VAR, rtol=1e-2)

@@ -7,7 +7,7 @@ from keras import ops
 from scipy.special import logsumexp
 
 import harness
-from keras_cvae.probability.normal import Gaussian
+from keras_cvae.probability.normal import DiagonalNormal
 from keras_cvae.probability.objectives import (
     ELBO,
     GSNN,
@@ -133,11 +133,11 @@ def iwae_gradients(rng):
     Called with q's mean and log-variance: by the bound itself and by DReG, each `(4000, 2)`.
     """
     noise = tensor(rng.normal(size=(3, 4000, 1)))
-    prior, likelihood = (Gaussian(tensor([m]), tensor([0.0])) for m in (0.0, 1.0))
+    prior, likelihood = (DiagonalNormal(tensor([m]), tensor([0.0])) for m in (0.0, 1.0))
 
     def gradients(mean, log_var):
         def loss(parameters, doubly):
-            q, zeros = Gaussian(parameters[:, :1], parameters[:, 1:]), 0.0
+            q, zeros = DiagonalNormal(parameters[:, :1], parameters[:, 1:]), 0.0
             if doubly:
                 q, zeros = doubly_reparameterize(q, 3)
             z = q.sample(noise)

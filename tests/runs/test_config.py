@@ -26,7 +26,7 @@ from keras_cvae.runs.config import ConfigError, RunConfig, load_config, presets,
 )
 def test_names_are_those_of_the_registries(field, registry):
     names = set(typing.get_args(RunConfig.model_fields[field].annotation))
-    not_by_name = {"masked", "bounded"}  # made by a condition; takes bounds
+    not_by_name = {"bounded"}  # takes bounds
     assert names - {"topdown-conv"} == set(registry.classes) - not_by_name
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_cvae.probability.distributions import Distribution
 from keras_cvae.registry import Registry
 
 CONDITIONS = Registry("condition")
@@ -29,7 +30,7 @@ class Condition(keras.layers.Layer):
         shape: Shape of one canonical condition, without the batch.
         width: Number of features that it becomes.
         dtype_in: Dtype of the canonical array.
-        knows_part: Whether it is a part of x itself; see `known`.
+        knows_part: Whether it is a part of x itself; see `fix`.
         has_encoder: Whether a network makes the features: then all draws for one condition share
             them.
         forgettable: Whether all of it may be missing; see `Optional`.
@@ -102,14 +103,14 @@ class Condition(keras.layers.Layer):
         """Features `(batch, width)` of the canonical `y`, or None where there is no condition."""
         return self(y)
 
-    def known(self, features) -> tuple[Any, Any] | None:
-        """What the condition's features say of x itself.
+    def fix(self, p: Distribution, y: Any) -> Distribution:
+        """Return p(x | z, y) with those values of x fixed that the canonical `y` consists of.
 
-        Returns:
-            The values and where they are known (booleans), both `(batch, *x_shape)`; None if the
-            condition is no part of x.
+        Args:
+            p: p(x | z, y) for a batch, as if nothing of x were known.
+            y: The canonical conditions of the batch, or None.
         """
-        return None
+        return p
 
     def symbolic(self) -> Any:
         """Return a Keras input of this condition."""

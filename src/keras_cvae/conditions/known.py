@@ -88,19 +88,10 @@ class KnownPart(Condition):
             parts.append(guess if self.fixed is None else ops.take(guess, self._unknown, axis=1))
         return ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def known(self, features):
-        size = len(self._known)
-        values = features[:, :size]
-        if self.fixed is None:
-            where = ops.reshape(features[:, size : 2 * size], (-1, *self.shape)) > 0.5
-            return ops.reshape(values, (-1, *self.shape)), where
-        # Known values side by side, then a zero that every unknown place takes.
-        place = np.full(size + len(self._unknown), size)
-        place[self._known] = np.arange(size)
-        values = ops.take(ops.pad(values, ((0, 0), (0, 1))), place, axis=1)
-        values = ops.reshape(values, (-1, *self.shape))
-        fixed = ops.convert_to_tensor(self.fixed[None])
-        return values, ops.logical_or(fixed, ops.zeros_like(values, "bool"))
+    def fix(self, p, y):
+        y = ops.reshape(ops.cast(y, "float32"), (-1, *self.shape))
+        known = ops.logical_not(ops.isnan(y)) if self.fixed is None else self.fixed[None]
+        return p.given(ops.where(known, y, 0.0), ops.logical_or(known, ops.zeros_like(y, "bool")))
 
     def prepare(self, y):
         if y is None:

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from keras_cvae.evaluation.metrics import Metric, Metrics
 from keras_cvae.inference.steps import Step, compiled
-from keras_cvae.probability.normal import Gaussian
+from keras_cvae.probability.normal import DiagonalNormal
 from keras_cvae.trees import take
 
 ACTIVE = 0.01  # Burda et al. 2016: variance of a posterior mean above which a unit is active
@@ -58,7 +58,7 @@ class BoundTerms(Step):
         features = self.features(inputs)
         evidence = self.hierarchy.observe(inputs["x"], features)
         latents, parameters = self.hierarchy.infer(evidence, features, inputs["noise"])
-        log_likelihood = self.likelihood.log_prob(inputs["x"], parameters)
+        log_likelihood = self.distribution(parameters, inputs).log_prob(inputs["x"])
 
         def whole(parts):  # (samples, batch, latent_dim)
             shaped = zip(parts, latents, strict=True)
@@ -76,9 +76,9 @@ class BoundTerms(Step):
         }
 
 
-def _each(gaussian: Gaussian) -> Gaussian:
+def _each(normal: DiagonalNormal) -> DiagonalNormal:
     """Each dimension as a distribution of its own."""
-    return Gaussian(gaussian.mean[..., None], gaussian.log_var[..., None])
+    return DiagonalNormal(normal.mean[..., None], normal.log_var[..., None])
 
 
 def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: int = 256) -> Bound:

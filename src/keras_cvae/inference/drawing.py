@@ -47,7 +47,17 @@ class Means(Parameters):
     """The means of p(x | z, y), `(chunks, batch, *x_shape)`."""
 
     def chunk(self, inputs):
-        return self.likelihood.mean(super().chunk(inputs))
+        return self.distribution(super().chunk(inputs), inputs).mean()
+
+
+class Samples(Parameters):
+    """Draws from p(x | z, y), `(chunks, batch, *x_shape)`, made of `uniforms`.
+
+    These are `(chunks, batch, *uniforms_shape)`, from U(0, 1); see `Likelihood.uniforms_shape`.
+    """
+
+    def chunk(self, inputs):
+        return self.distribution(super().chunk(inputs), inputs).sample(inputs["uniforms"])
 
 
 class Features(Step):
@@ -55,6 +65,11 @@ class Features(Step):
 
     def call(self, inputs):
         return ops.map(self.features, inputs)
+
+
+def uniforms(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw from U(0, 1) in float32, never 0 nor 1: the same numbers whatever the backend."""
+    return np.maximum(rng.random(shape, "float32"), np.float32(2.0**-25))
 
 
 def run(model: Any, step: type[Step], inputs: dict[str, Any], batch_size: int) -> Iterator[Any]:

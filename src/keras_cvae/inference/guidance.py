@@ -11,7 +11,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_cvae.probability.normal import Gaussian
+from keras_cvae.probability.normal import DiagonalNormal
 from keras_cvae.probability.priors import Prior
 
 
@@ -40,10 +40,10 @@ class GuidedPrior:
         """Two ways down, with the condition and without it, through the same z."""
         return self.prior.begin(features), self.prior.begin(self.free)
 
-    def conditional(self, group: int, state: tuple) -> Gaussian:
+    def conditional(self, group: int, state: tuple) -> DiagonalNormal:
         """p(z_group | y, z_<group) with its mean moved; the spread is the conditional one's."""
         given, free = (self.prior.conditional(group, one) for one in state)
-        return Gaussian(extrapolate(free.mean, given.mean, self.weight), given.log_var)
+        return DiagonalNormal(extrapolate(free.mean, given.mean, self.weight), given.log_var)
 
     def descend(self, group: int, state: tuple, z) -> tuple:
         """As `Prior.descend`, on both ways."""

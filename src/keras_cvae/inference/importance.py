@@ -78,7 +78,7 @@ class LogWeights(Step):
             inputs["evidence"], self.features(inputs), inputs["noise"]
         )
         log_ratio = sum(g.prior.log_prob(g.z) - g.posterior.log_prob(g.z) for g in latents)
-        return self.likelihood.log_prob(inputs["x"], parameters) + log_ratio
+        return self.distribution(parameters, inputs).log_prob(inputs["x"]) + log_ratio
 
 
 class PriorWeights(LogWeights):
@@ -86,7 +86,7 @@ class PriorWeights(LogWeights):
 
     def weigh(self, inputs):
         parameters = self.hierarchy.generate(self.features(inputs), inputs["noise"])
-        return self.likelihood.log_prob(inputs["x"], parameters)
+        return self.distribution(parameters, inputs).log_prob(inputs["x"])
 
 
 PROPOSALS: dict[str, type[Step]] = {"posterior": LogWeights, "prior": PriorWeights}

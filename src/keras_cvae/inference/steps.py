@@ -9,6 +9,8 @@ import numpy as np
 
 from keras_cvae import errors
 from keras_cvae.backend import UntrackedState
+from keras_cvae.probability.distributions import Distribution
+from keras_cvae.tensors import Tensor
 
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
 
@@ -28,6 +30,11 @@ class Step(UntrackedState, keras.Model):
         if "features" in inputs:
             return inputs["features"]
         return self.condition.features(inputs.get("condition"))
+
+    def distribution(self, parameters: Tensor, inputs: dict[str, Any]) -> Distribution:
+        """p(x | z, y) at these parameters, with what the condition knows of x fixed."""
+        p = self.likelihood.distribution(parameters)
+        return self.condition.fix(p, inputs.get("condition"))
 
 
 _STEPS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()

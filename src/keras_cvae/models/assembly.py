@@ -4,11 +4,17 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from keras_cvae.models.hierarchy import Factored, Hierarchy
-from keras_cvae.models.parts import GenerationNetwork, Part, PriorNetwork, RecognitionNetwork
+from keras_cvae.models.parts import (
+    GenerationNetwork,
+    Part,
+    PriorNetwork,
+    RecognitionNetwork,
+    likelihood_for,
+)
 from keras_cvae.models.topdown import TopDownGeneration, TopDownRecognition
 from keras_cvae.networks.backbone import BACKBONES, Backbone
 from keras_cvae.networks.topdown import TopDownNetwork
-from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
+from keras_cvae.probability.likelihoods.base import Likelihood
 
 
 class Parts(NamedTuple):
@@ -94,7 +100,7 @@ def assemble(
     Raises:
         ValueError: Arguments that do not fit each other.
     """
-    backbone, likelihood = BACKBONES.get(backbone), LIKELIHOODS.get(likelihood)
+    backbone, likelihood = BACKBONES.get(backbone), likelihood_for(condition, likelihood)
     shape = likelihood.parameter_shape(x_shape)  # refuses an x that the likelihood is not for
     return backbone.assemble(
         Builder(x_shape, groups, condition, likelihood, shape, prior, encoder, decoder)

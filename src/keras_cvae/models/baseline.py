@@ -9,10 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.models.parts import PARTS, Part, given
+from keras_cvae.models.parts import PARTS, Part, likelihood_for
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.likelihoods.base import Likelihood
-from keras_cvae.probability.likelihoods.masked import for_condition
 
 
 @PARTS.register("baseline")
@@ -46,20 +45,20 @@ class Baseline(Part):
                 "second argument is the network's body."
             )
         self.x_shape = tuple(x_shape)
-        self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
+        self.likelihood: Likelihood = likelihood_for(self.condition, likelihood)
         self.body = BACKBONES.get(body)
         self.network = self.body.decoder(self.likelihood.parameter_shape(self.x_shape))
         self.build_on()
 
     def parameters(self, features):
         """The likelihood's parameters `(batch, *parameter_shape)`."""
-        return given(ops.cast(self.network([features]), "float32"), self.condition, features)
+        return ops.cast(self.network([features]), "float32")
 
     def call(self, inputs, training=False):
         parameters = self.parameters(self.features(inputs))
-        if "x" in inputs:
-            return self.likelihood.log_prob(ops.cast(inputs["x"], "float32"), parameters, training)
-        return self.likelihood.mean(parameters)
+        p = self.likelihood.distribution(parameters, training)
+        p = self.condition.fix(p, inputs["condition"])
+        return p.log_prob(ops.cast(inputs["x"], "float32")) if "x" in inputs else p.mean()
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """-log p(x | y), averaged over the batch with `sample_weight`; in nats."""

@@ -26,8 +26,9 @@ from keras_cvae.models.serialization import deserialize, rebuilt, serialize
 from keras_cvae.models.training import Training
 from keras_cvae.models.verbs import Verbs
 from keras_cvae.networks.backbone import BACKBONES
-from keras_cvae.probability.normal import Gaussian
+from keras_cvae.probability.distributions import Distribution
 from keras_cvae.probability.objectives import OBJECTIVES, Terms, doubly_reparameterize
+from keras_cvae.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_cvae")
@@ -120,7 +121,6 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
         self.loss_tracker = keras.metrics.Mean(name="weighted_loss")
         self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction")
         self.kl_tracker = keras.metrics.Mean(name="kl")
-        self._reconstructs = False
         self._fused = Fused(self)
         self.built = True
 
@@ -128,16 +128,11 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
 
     def call(self, inputs: dict, training: bool = False) -> Terms:
         """The terms of the objective for `{"x": (batch, *x_shape), "condition": ...}`."""
-        x = ops.cast(inputs["x"], "float32")
-        y = inputs.get("condition")
+        x, y = ops.cast(inputs["x"], "float32"), inputs.get("condition")
         if training and y is not None:
             y = self.condition.drop(y, self.noise.uniform)
         features = self.condition.features(y)
         evidence = self.hierarchy.observe(x, features)
-        if self._reconstructs:
-            still = ops.zeros((1, ops.shape(x)[0], self.latent_dim), "float32")
-            _, parameters = self.hierarchy.infer(evidence, features, still)
-            return self.likelihood.mean(parameters)[0]
         noise = self.draw_noise(ops.shape(x)[0], training)
         evidence, log_ratio = self._reparameterized(evidence)
         latents, parameters = self.hierarchy.infer(evidence, features, noise)
@@ -146,30 +141,49 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
             q = q.still() if self.objective.doubly_reparameterized else q
             log_ratio = log_ratio + p.log_prob(z) - q.log_prob(z)
         return Terms(
-            log_likelihood=self.likelihood.log_prob(x, parameters, training),
+            log_likelihood=self.distribution(parameters, y, training).log_prob(x),
             kl=ops.stack(kl, axis=-1),
             log_ratio=log_ratio,
-            from_prior=self._from_prior(x, features, training),
+            from_prior=self._from_prior(x, y, features, training),
         )
 
-    def _reparameterized(self, evidence):
-        """The evidence as the objective wants it to learn, and what log w starts from."""
+    def distribution(
+        self, parameters: Tensor, y: Any = None, training: bool = False
+    ) -> Distribution:
+        """p(x | z, y) at the decoder's parameters, with what the canonical y knows of x fixed."""
+        return self.condition.fix(self.likelihood.distribution(parameters, training), y)
+
+    def reconstruction(self, inputs: dict) -> Tensor:
+        """The mean of p(x | z, y) at the mean of q(z | x, y), `(batch, *x_shape)`.
+
+        Args:
+            inputs: As `call` takes them.
+        """
+        x, y = ops.cast(inputs["x"], "float32"), inputs.get("condition")
+        features = self.condition.features(y)
+        still = ops.zeros((1, ops.shape(x)[0], self.latent_dim), "float32")
+        evidence = self.hierarchy.observe(x, features)
+        _, parameters = self.hierarchy.infer(evidence, features, still)
+        return self.distribution(parameters, y).mean()[0]
+
+    def _reparameterized(self, evidence: Any) -> tuple[Any, Tensor]:
+        """For DReG: q for each sample, with its doubly reparameterised gradient, and zeros
+        `(samples, batch)` whose gradient carries the weights. Else the evidence itself, and 0."""
         if not self.objective.doubly_reparameterized:
             return evidence, 0.0
-        q, zeros = doubly_reparameterize(Gaussian(**evidence), self.objective.num_samples)
-        return q._asdict(), zeros
+        return doubly_reparameterize(evidence, self.objective.num_samples)
 
     def draw_noise(self, batch, training: bool):
         """What a draw from q(z | x, y) is made of, `(samples, batch, latent_dim)`."""
         return self.noise.draw((self.objective.num_samples, batch, self.latent_dim), training)
 
-    def _from_prior(self, x, features, training):
-        """log p(x | z, y) of z ~ p(z | y), `(prior_samples, batch)`; empty if nobody asks."""
+    def _from_prior(self, x: Tensor, y: Any, features: Tensor | None, training: bool) -> Tensor:
+        """log p(x | z, y) of z ~ p(z | y), `(prior_samples, batch)`; empty unless asked for."""
         if not self.objective.prior_samples:
             return ()
         shape = (self.objective.prior_samples, ops.shape(x)[0], self.latent_dim)
         parameters = self.hierarchy.generate(features, self.noise.draw(shape, training))
-        return self.likelihood.log_prob(x, parameters, training)
+        return self.distribution(parameters, y, training).log_prob(x)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
@@ -234,11 +248,12 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
 
     def predict_step(self, *args):
         *state, data = args
-        self._reconstructs = True  # read while the step is traced
-        try:
-            return super().predict_step(*state, self._repack(data))
-        finally:
-            self._reconstructs = False
+        inputs = self._repack(data)[0]
+        if not state:
+            return self.reconstruction(inputs)
+        weights = [*self.trainable_variables, *self.non_trainable_variables]  # as on JAX
+        with keras.StatelessScope(zip(weights, [*state[0][0], *state[0][1]], strict=True)):
+            return self.reconstruction(inputs), state[0][1]
 
     # The verbs of a conditional VAE.
 

@@ -21,11 +21,11 @@ from keras_cvae.conditions.base import Condition
 from keras_cvae.models.own import call_own, check_linear, check_own_model
 from keras_cvae.models.serialization import rebuilt, serialize
 from keras_cvae.networks.backbone import BACKBONES
-from keras_cvae.probability.likelihoods.base import Likelihood
-from keras_cvae.probability.likelihoods.masked import Given, for_condition
-from keras_cvae.probability.normal import Gaussian, split_gaussian
+from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
+from keras_cvae.probability.normal import DiagonalNormal, split_normal
 from keras_cvae.probability.priors import PRIORS, Prior
 from keras_cvae.registry import Registry
+from keras_cvae.tensors import Tensor
 
 PARTS = Registry("part")
 
@@ -115,14 +115,16 @@ class RecognitionNetwork(Part):
             self.head = keras.layers.Dense(2 * self.latent_dim, dtype="float32", name="head")
         self.build_on(x=self.x_shape)
 
-    def posterior(self, x, features) -> Gaussian:
+    def posterior(self, x, features) -> DiagonalNormal:
         """q(z | x, y) from the features of y."""
         x = ops.cast(x, "float32")
         inputs = [x if self.view is None else self.view(x)]
         inputs += [] if features is None else [features]
         if self.own:
-            return Gaussian(*(ops.cast(out, "float32") for out in call_own(self.body, inputs)))
-        return split_gaussian(self.head(self.network(inputs)))
+            return DiagonalNormal(
+                *(ops.cast(out, "float32") for out in call_own(self.body, inputs))
+            )
+        return split_normal(self.head(self.network(inputs)))
 
     def call(self, inputs):
         return self.posterior(inputs["x"], self.features(inputs))._asdict()
@@ -142,7 +144,7 @@ class PriorNetwork(Part):
 
     Called with `{"noise": (batch, latent_dim), "condition": ...}`, where the noise is standard
     normal times a temperature, gives `{"z", "mean", "log_var"}`, each `(batch, latent_dim)`: a draw
-    and the Gaussians that it came from. Noise of zeros gives the prior's mean.
+    and the normals that it came from. Noise of zeros gives the prior's mean.
 
     Args:
         latent_groups: Sizes of the groups.
@@ -201,7 +203,7 @@ class GenerationNetwork(Part):
     ):
         super().__init__(condition, **kwargs)
         self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
-        self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
+        self.likelihood: Likelihood = likelihood_for(self.condition, likelihood)
         shape_out = self.likelihood.parameter_shape(self.x_shape)
         self.body = body if isinstance(body, keras.Model) else BACKBONES.get(body)
         self.own = isinstance(body, keras.Model)
@@ -216,23 +218,25 @@ class GenerationNetwork(Part):
             self.network = self.body.decoder(shape_out)
         self.build_on(z=(self.latent_dim,))
 
-    def parameters(self, z, features):
-        """The likelihood's parameters `(..., batch, *parameter_shape)`, z `(..., batch, dim)`.
+    def parameters(self, z: Tensor, features: Tensor | None) -> Tensor:
+        """Compute the likelihood's parameters `(..., batch, *parameter_shape)`.
 
-        They are `Given` if the condition knows a part of x.
+        Args:
+            z: Tensor `(..., batch, latent_dim)`.
+            features: The condition's features `(batch, width)`, or None.
         """
-        lead, whole = ops.shape(z)[:-1], features
+        lead = ops.shape(z)[:-1]
         if features is not None and len(z.shape) > len(features.shape):
             features = ops.broadcast_to(features, (*lead, features.shape[-1]))
             features = ops.reshape(features, (-1, features.shape[-1]))
         inputs = [ops.reshape(z, (-1, self.latent_dim))] + ([] if features is None else [features])
         out = call_own(self.body, inputs)[0] if self.own else self.network(inputs)
-        parameters = ops.reshape(ops.cast(out, "float32"), (*lead, *out.shape[1:]))
-        return given(parameters, self.condition, whole)
+        return ops.reshape(ops.cast(out, "float32"), (*lead, *out.shape[1:]))
 
     def call(self, inputs):
-        z = ops.cast(inputs["z"], "float32")
-        return self.likelihood.mean(self.parameters(z, self.features(inputs)))
+        parameters = self.parameters(ops.cast(inputs["z"], "float32"), self.features(inputs))
+        p = self.likelihood.distribution(parameters)
+        return self.condition.fix(p, inputs.get("condition")).mean()
 
     def arguments(self):
         return {
@@ -243,7 +247,12 @@ class GenerationNetwork(Part):
         }
 
 
-def given(parameters, condition: Condition, features):
-    """The likelihood's parameters, with what the condition knows of x itself, if anything."""
-    known = condition.known(features)
-    return parameters if known is None else Given(parameters, *known)
+def likelihood_for(condition: Condition, likelihood: Any) -> Likelihood:
+    """The likelihood, or that of this name, as it is built beside this condition.
+
+    Raises:
+        ValueError: There is none of that name; the condition is a part of x, which this likelihood
+            cannot be given.
+    """
+    found: Likelihood = LIKELIHOODS.get(likelihood)
+    return found.completing() if condition.knows_part else found

@@ -174,8 +174,6 @@ class SemiSupervisedCVAE(ConditionalVAE):
     def call(self, inputs, training=False):
         """The terms under every class, for `{"x", "condition"}` with -1 for unknown labels."""
         x, y = ops.cast(inputs["x"], "float32"), inputs["condition"]
-        if self._reconstructs:
-            return super().call(inputs, training)
         y, classes = ops.cast(ops.reshape(y, (-1,)), "int32"), self.condition.num_classes
         log_q = self._log_q(x, training)
         self.add_loss(self._classification(x, y, log_q, training))

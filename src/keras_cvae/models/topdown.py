@@ -3,10 +3,9 @@
 from keras import ops
 
 from keras_cvae.models.hierarchy import Hierarchy
-from keras_cvae.models.parts import PARTS, Part, given
+from keras_cvae.models.parts import PARTS, Part, likelihood_for
 from keras_cvae.networks.topdown import TopDownNetwork
 from keras_cvae.probability.likelihoods.base import Likelihood
-from keras_cvae.probability.likelihoods.masked import for_condition
 
 
 class TopDownHierarchy(Hierarchy):
@@ -14,15 +13,14 @@ class TopDownHierarchy(Hierarchy):
 
     Args:
         network: The network.
-        condition: The condition.
         view: A layer that the network sees x through; None: x itself.
     """
 
     separate = False
 
-    def __init__(self, network: TopDownNetwork, condition, view=None):
+    def __init__(self, network: TopDownNetwork, view=None):
         self.prior = self.network = network
-        self.condition, self.view = condition, view
+        self.view = view
 
     def observe(self, x, features):
         return self.network.observe(x if self.view is None else self.view(x), features)
@@ -31,7 +29,7 @@ class TopDownHierarchy(Hierarchy):
         return self.network.posterior(group, state, evidence)
 
     def parameters(self, state):
-        return given(self.network.parameters(state), self.condition, state.features)
+        return self.network.parameters(state)
 
 
 class TopDownPart(Part):
@@ -48,7 +46,7 @@ class TopDownPart(Part):
         super().__init__(condition, **kwargs)
         self.network, self.latent_groups = network, tuple(latent_groups)
         network.build_groups(self.latent_groups, self.condition.width)
-        self.hierarchy = TopDownHierarchy(network, self.condition, view)
+        self.hierarchy = TopDownHierarchy(network, view)
 
     def arguments(self):
         return {"network": self.network, "latent_groups": self.latent_groups}
@@ -97,12 +95,13 @@ class TopDownGeneration(TopDownPart):
 
     def __init__(self, network, latent_groups, likelihood="bernoulli", condition=None, **kwargs):
         super().__init__(network, latent_groups, condition, **kwargs)
-        self.likelihood: Likelihood = for_condition(likelihood, self.condition.knows_part)
+        self.likelihood: Likelihood = likelihood_for(self.condition, likelihood)
         self.build_on(z=(sum(self.latent_groups),))
 
     def call(self, inputs):
         z = ops.cast(inputs["z"], "float32")
-        return self.likelihood.mean(self.hierarchy.decode(z, self.features(inputs)))
+        p = self.likelihood.distribution(self.hierarchy.decode(z, self.features(inputs)))
+        return self.condition.fix(p, inputs.get("condition")).mean()
 
     def arguments(self):
         return super().arguments() | {"likelihood": self.likelihood}

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_cvae import errors, trees
 from keras_cvae.inference import drawing, importance, results, steps
-from keras_cvae.probability.priors import concatenate
+from keras_cvae.tensors import concatenate
 
 
 class Verbs:
@@ -17,6 +17,7 @@ class Verbs:
     likelihood: Any
     hierarchy: Any
     latent_dim: int
+    x_shape: tuple[int, ...]
     encoder: Any
     prior: Any
     decoder: Any
@@ -118,14 +119,17 @@ class Verbs:
         inputs = {"noise": self._noise(y, n, temperature, seed)}
         if n > 1 and self.condition.has_encoder:  # once for all draws of a condition
             inputs["features"] = np.repeat(self._features(y, batch_size), n, axis=0)
+            if self.condition.knows_part:
+                inputs["condition"] = trees.repeat(y, n)
         else:
             inputs = self._inputs(**inputs, condition=trees.repeat(y, n))
         inputs = self._guided(inputs, guidance)
         if output == "mean":
             return self._mean(inputs, batch_size)
         rng = np.random.default_rng(None if seed is None else [seed, 1])
-        parts = drawing.run(self, drawing.Parameters, inputs, self._at_once(batch_size))
-        return np.concatenate([self.likelihood.sample(part, rng) for part in parts])
+        shape = self.likelihood.uniforms_shape(self.x_shape)
+        inputs["uniforms"] = drawing.uniforms(rng, (trees.count(inputs), *shape))
+        return self._drawn(drawing.Samples, inputs, batch_size)
 
     def complete(
         self, x, mask=None, n: int = 1, seed: int | None = None, **options: Any
@@ -168,7 +172,11 @@ class Verbs:
 
     def _mean(self, inputs: dict[str, Any], batch_size: int | None = None) -> np.ndarray:
         """The mean of p(x | z, y) for the prior's noise and its conditions."""
-        parts = list(drawing.run(self, drawing.Means, inputs, self._at_once(batch_size)))
+        return self._drawn(drawing.Means, inputs, batch_size)
+
+    def _drawn(self, step: type, inputs: dict[str, Any], batch_size: int | None) -> np.ndarray:
+        """What a step of drawing gives for all of the inputs."""
+        parts = list(drawing.run(self, step, inputs, self._at_once(batch_size)))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _features(self, y, batch_size: int | None = None) -> np.ndarray:

@@ -20,7 +20,7 @@ from keras import ops
 
 from keras_cvae.networks.backbone import BACKBONES, Backbone
 from keras_cvae.networks.conv import depth_to_space, space_to_depth
-from keras_cvae.probability.normal import Gaussian, split_gaussian
+from keras_cvae.probability.normal import DiagonalNormal, split_normal
 from keras_cvae.probability.priors import Prior
 
 LIMIT = 5.0  # of log-variances, approached softly: one wild step must not end a training in NaN
@@ -216,28 +216,28 @@ class Node(keras.layers.Layer):
         self.inject.build((None, *self.place, channels))
         self.built = True
 
-    def prior(self, h) -> Gaussian:
+    def prior(self, h) -> DiagonalNormal:
         """p(z_g | y, z_<g) from h `(..., *shape)`."""
         inner = self.prior_hidden(self.activation(h))
         return self._row(self.prior_head(self.activation(inner)))
 
-    def posterior(self, h, evidence, prior: Gaussian) -> Gaussian:
+    def posterior(self, h, evidence, prior: DiagonalNormal) -> DiagonalNormal:
         """q(z_g | x, y, z_<g), relative to p (Vahdat & Kautz 2020, sec. 3.2)."""
         inner = self.posterior_hidden(self.activation(h)) + evidence
         q = self._row(self.posterior_head(self.activation(inner)))
-        return Gaussian(prior.mean + q.mean, prior.log_var + q.log_var)
+        return DiagonalNormal(prior.mean + q.mean, prior.log_var + q.log_var)
 
     def add(self, h, z):
         """Let z `(..., positions * channels)` into h."""
         z = ops.reshape(z, (*ops.shape(z)[:-1], *self.place, self.channels))
         return h + self.inject(z)
 
-    def _row(self, parameters) -> Gaussian:
+    def _row(self, parameters) -> DiagonalNormal:
         size = math.prod(self.place) * self.channels
         lead = ops.shape(parameters)[: len(parameters.shape) - len(self.place) - 1]
-        mean, log_var = split_gaussian(parameters)
+        mean, log_var = split_normal(parameters)
         log_var = LIMIT * ops.tanh(log_var / LIMIT)
-        return Gaussian(ops.reshape(mean, (*lead, size)), ops.reshape(log_var, (*lead, size)))
+        return DiagonalNormal(ops.reshape(mean, (*lead, size)), ops.reshape(log_var, (*lead, size)))
 
 
 class State(NamedTuple):
@@ -331,7 +331,7 @@ class TopDownNetwork(Prior):
     def conditional(self, group, state):
         return state.factor
 
-    def posterior(self, group: int, state: State, evidence: list) -> Gaussian:
+    def posterior(self, group: int, state: State, evidence: list) -> DiagonalNormal:
         """q(z_group | x, y, z_<group)."""
         return self.nodes[group].posterior(state.h, evidence[group], state.factor)
 

@@ -103,12 +103,10 @@ class Bijection(Standardised):
         )
         width = self.end - self.start
         from_both = ops.add(self.start, ops.multiply(width, ops.sigmoid(line)))
-        return ops.where(self.free, line, ops.where(single, from_one, from_both))
-
-    def inside(self, x: np.ndarray) -> np.ndarray:
-        """x `(..., d)` as float32, off the bounds that rounding put it on."""
+        x = ops.where(self.free, line, ops.where(single, from_one, from_both))
         low, high = (bound.astype("float32") for bound in (self.low, self.high))
-        return np.clip(x, np.nextafter(low, high), np.nextafter(high, low), dtype="float32")
+        # Off the bounds that rounding put it on.
+        return ops.clip(x, np.nextafter(low, high), np.nextafter(high, low))
 
     def check(self, x: np.ndarray) -> None:
         """Refuse values on the bounds or beyond.

@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from keras_cvae import errors
-from keras_cvae.probability.normal import Gaussian, split_gaussian
+from keras_cvae.probability.normal import DiagonalNormal, split_normal
 from keras_cvae.probability.schedules import Schedule
 from keras_cvae.registry import Registry
 
@@ -27,7 +27,7 @@ class Terms(NamedTuple):
         kl: KL( q(z_g | x, y) || p(z_g | y, z_<g) ) of each latent group, `(batch, groups)`.
         log_ratio: log p(z | y) - log q(z | x, y) of each drawn z, `(samples, batch)`.
         from_prior: log p(x | z, y) of z ~ p(z | y), `(prior_samples, batch)`, where the objective
-            asks for them; else empty.
+            asks for them; else empty, for Keras takes no None as what a model gives.
     """
 
     log_likelihood: Any
@@ -155,7 +155,7 @@ class DReG(IWAE):
     doubly_reparameterized = True
 
 
-def doubly_reparameterize(q: Gaussian, num_samples: int):
+def doubly_reparameterize(q: DiagonalNormal, num_samples: int):
     """q(z | x, y) for every draw; its gradients are weighed once more by the draw's weight.
 
     Args:
@@ -179,7 +179,7 @@ def doubly_reparameterize(q: Gaussian, num_samples: int):
 
     packed = ops.concatenate([q.mean, q.log_var, ops.zeros_like(q.mean[..., :1])], axis=-1)
     packed = weigh(ops.broadcast_to(packed, (num_samples, *ops.shape(packed))))
-    return split_gaussian(packed[..., :-1]), packed[..., -1]
+    return split_normal(packed[..., :-1]), packed[..., -1]
 
 
 @OBJECTIVES.register("hybrid")

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_cvae.probability.normal import Gaussian, split_gaussian, standard_normal
+from keras_cvae.probability.normal import DiagonalNormal, split_normal, standard_normal
 from keras_cvae.registry import Registry
+from keras_cvae.tensors import concatenate
 
 PRIORS = Registry("prior")
 
@@ -24,8 +25,8 @@ class Latent(NamedTuple):
     """One group of the latent: a draw z `(samples, batch, size)`, q(z|x,y) and p(z|y)."""
 
     z: Any
-    posterior: Gaussian
-    prior: Gaussian
+    posterior: DiagonalNormal
+    prior: DiagonalNormal
 
 
 class Path(NamedTuple):
@@ -60,7 +61,7 @@ class Prior(keras.layers.Layer):
         """The state above the first group, for features `(batch, width)` or None."""
         return Path(features)
 
-    def conditional(self, group: int, state) -> Gaussian:
+    def conditional(self, group: int, state) -> DiagonalNormal:
         """p(z_group | y, z_<group).
 
         Args:
@@ -68,7 +69,7 @@ class Prior(keras.layers.Layer):
             state: From `begin` and `descend`: a `Path`.
 
         Returns:
-            A Gaussian whose parameters broadcast against `(..., batch, size)`.
+            A `DiagonalNormal` whose parameters broadcast against `(..., batch, size)`.
         """
         raise NotImplementedError
 
@@ -76,7 +77,7 @@ class Prior(keras.layers.Layer):
         """The state below the group, given its z `(..., batch, size)`."""
         return Path(state.features, (*state.groups, z))
 
-    def sample(self, features, noise) -> tuple[list, list[Gaussian], Any]:
+    def sample(self, features, noise) -> tuple[list, list[DiagonalNormal], Any]:
         """Ancestral sampling: one group after the other.
 
         Args:
@@ -84,7 +85,7 @@ class Prior(keras.layers.Layer):
             noise: Standard normal `(batch, sum of sizes)`, scaled by the temperature.
 
         Returns:
-            The drawn groups, the Gaussians that they come from, and the state below them all.
+            The drawn groups, the normals that they come from, and the state below them all.
         """
         state = self.begin(features)
         groups, factors = [], []
@@ -94,7 +95,7 @@ class Prior(keras.layers.Layer):
             state = self.descend(g, state, groups[-1])
         return groups, factors, state
 
-    def given(self, features, z) -> tuple[list[Gaussian], Any]:
+    def given(self, features, z) -> tuple[list[DiagonalNormal], Any]:
         """The factors of p(z | y) at z `(..., batch, sum of sizes)`, and the state below them."""
         state = self.begin(features)
         factors = []
@@ -113,7 +114,7 @@ class Prior(keras.layers.Layer):
         )
 
     def meet(
-        self, features, posterior: Callable[[int, Any], Gaussian], noise
+        self, features, posterior: Callable[[int, Any], DiagonalNormal], noise
     ) -> tuple[list[Latent], Any]:
         """Draw z from q(z | x, y), and meet it with p(z | y), group by group.
 
@@ -189,21 +190,4 @@ class ConditionalNormal(Prior):
             return standard_normal(self.sizes[group])
         inputs = concatenate([*state.groups, state.features])
         out = body(ops.reshape(inputs, (-1, inputs.shape[-1])))
-        return split_gaussian(ops.reshape(out, (*ops.shape(inputs)[:-1], out.shape[-1])))
-
-
-def concatenate(parts: list):
-    """Join `(..., batch, n)` tensors on the last axis; None is skipped, leading axes broadcast."""
-    parts = [ops.convert_to_tensor(part) for part in parts if part is not None]
-    if len(parts) == 1:
-        return parts[0]
-    longest = max(parts, key=lambda part: len(part.shape))
-    lead = ops.shape(longest)[:-1]
-    dtype = keras.backend.result_type(*(part.dtype for part in parts))
-    parts = [
-        ops.broadcast_to(ops.cast(part, dtype), (*lead, part.shape[-1]))
-        if len(part.shape) < len(longest.shape)
-        else ops.cast(part, dtype)
-        for part in parts
-    ]
-    return ops.concatenate(parts, axis=-1)
+        return split_normal(ops.reshape(out, (*ops.shape(inputs)[:-1], out.shape[-1])))

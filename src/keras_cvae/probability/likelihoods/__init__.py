@@ -6,7 +6,6 @@ from keras_cvae.probability.likelihoods.causal import CausalBernoulli
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.probability.likelihoods.gaussian import Bounded, Gaussian
 from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
-from keras_cvae.probability.likelihoods.masked import Masked
 
 __all__ = [
     "LIKELIHOODS",
@@ -18,5 +17,4 @@ __all__ = [
     "DiscretizedLogistic",
     "Gaussian",
     "Likelihood",
-    "Masked",
 ]

@@ -1,99 +1,70 @@
 """p(x | z, y): how the decoder's output becomes a distribution of the data.
 
-To add a likelihood, subclass `Likelihood`, set `units`, write `log_density`, `mean`, `sample` and
-`check`, and register it. The loss, sampling and every estimate use these four and nothing else.
+To add a likelihood, subclass `Likelihood`: say how many parameters each value of x has, make a
+distribution of them (see `keras_cvae.probability.distributions`), refuse data outside its support
+in `check`, and register it. The loss, draws and every estimate use the distribution and nothing
+else.
 """
 
-import math
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
+from keras_cvae.probability.distributions import Distribution
 from keras_cvae.registry import Registry
+from keras_cvae.tensors import Tensor
 
 LIKELIHOODS = Registry("likelihood")
 
 
 class Likelihood(keras.layers.Layer):
-    """Base of all likelihoods: independent over the values of x given the decoder's parameters.
-
-    The parameters have x's shape with the last axis `units` times as long.
+    """Base of all likelihoods: makes the distribution of x from the decoder's output.
 
     Attributes:
-        units: Parameters for each value of x.
+        parameters_per_value: How many numbers the decoder gives for each value of x. They lie side
+            by side on the last axis: all first parameters, then all second ones.
         link: The activation that turns logits into probabilities, where the parameters are logits.
-        discrete: Whether log_prob is that of a probability of 8-bit values, not of a density.
-        completes: Whether some values of x can be known while the others are drawn.
-        view: What the recognition network sees in place of x, if not x itself: a layer.
+        discrete: Whether `log_prob` is that of a probability of 8-bit values, not of a density.
+        view: The layer through which the networks see x; None where they see x itself.
     """
 
-    units = 1
+    parameters_per_value = 1
     discrete = False
     link: str | None = None
-    completes = True
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         self.view: Any = None
         self.built = True
 
-    def parameter_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape, without the batch, that the decoder must give for data of `x_shape`."""
-        return (*x_shape[:-1], self.units * x_shape[-1])
-
-    def log_prob(self, x, parameters, training: bool = False, scored=None):
-        """Log p(x | parameters) in nats, summed over x's dimensions.
+    def distribution(self, parameters: Tensor, training: bool = False) -> Distribution:
+        """Make p(x | parameters).
 
         Args:
-            x: Tensor `(batch, *x_shape)`.
-            parameters: Tensor `(..., batch, *parameter_shape)`.
+            parameters: Tensor `(..., batch, *parameter_shape)` in float32.
             training: Whether this is a training step.
-            scored: Booleans `(batch or 1, *x_shape)`: the values that count. None: all of them.
-
-        Returns:
-            Tensor `(..., batch)`.
-        """
-        if self.units == 1:  # as vectors: XLA vectorises over the last axis, often a single channel
-            lead = ops.shape(parameters)[: 1 - len(x.shape)]
-            size = math.prod(x.shape[1:])
-            x, parameters = ops.reshape(x, (-1, size)), ops.reshape(parameters, (*lead, size))
-            scored = None if scored is None else ops.reshape(scored, (-1, size))
-        density = self.log_density(x, parameters, training, scored)
-        if scored is not None:
-            density = ops.where(scored, density, 0.0)
-        return ops.sum(density, axis=tuple(range(1 - len(x.shape), 0)))
-
-    def log_prob_given(self, x, parameters, known, training: bool = False, scored=None):
-        """Log p of the values that are not known, given those that are: booleans like `scored`."""
-        return self.log_prob(x, parameters, training, unknown(known, scored))
-
-    def log_density(self, x, parameters, training: bool = False, scored=None):
-        """Log-density of each value, `(..., batch, *x_shape)`.
-
-        `scored` matters only to what is estimated from the batch; `log_prob` leaves the rest out.
         """
         raise NotImplementedError
 
-    def mean(self, parameters):
-        """E[x | parameters], `(..., *x_shape)`."""
-        raise NotImplementedError
+    def parameter_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape, without the batch, that the decoder must give for data of `x_shape`.
 
-    def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw x in NumPy, so that a seed gives the same x on every backend."""
-        raise NotImplementedError
+        Raises:
+            ValueError: This likelihood is not for data of that shape.
+        """
+        return (*x_shape[:-1], self.parameters_per_value * x_shape[-1])
 
-    def mean_given(self, parameters, values, known):
-        """The mean where some values are known: `values` where `known`, `(batch, *x_shape)`."""
-        return ops.where(known, values, self.mean(parameters))
-
-    def sample_given(self, parameters, values, known, rng: np.random.Generator) -> np.ndarray:
-        """Draw the values that are not known, in NumPy."""
-        return np.where(known, values, self.sample(parameters, rng)).astype("float32")
+    def uniforms_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape, without the batch, of the uniforms that a draw of one x takes."""
+        return tuple(x_shape)
 
     def completing(self) -> "Likelihood":
-        """This likelihood as it is built where a part of x is known."""
+        """Return this likelihood as it is built in a model that knows a part of x.
+
+        Raises:
+            ValueError: Values of x cannot be fixed under this likelihood.
+        """
         return self
 
     def check(self, x: np.ndarray) -> None:
@@ -102,32 +73,6 @@ class Likelihood(keras.layers.Layer):
         Raises:
             ValueError: Naming what was received and what this likelihood expects.
         """
-
-    def call(self, parameters):
-        """Return the mean, so that a likelihood also works as a layer."""
-        return self.mean(parameters)
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], input_shape[-1] // self.units)
-
-
-def unknown(known, scored):
-    """What is to be scored where some values are known."""
-    unknown = ops.logical_not(known)
-    return unknown if scored is None else ops.logical_and(unknown, scored)
-
-
-def mean_over(values, scored):
-    """Over the values that count."""
-    if scored is None:
-        return ops.mean(values)
-    weights = ops.broadcast_to(ops.cast(scored, "float32"), ops.shape(values))
-    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-logits)), without overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * logits))
 
 
 def check_unit_interval(x: np.ndarray, name: str) -> None:

@@ -3,12 +3,9 @@
 import numpy as np
 from keras import ops
 
-from keras_cvae.probability.likelihoods.base import (
-    LIKELIHOODS,
-    Likelihood,
-    check_unit_interval,
-    sigmoid,
-)
+from keras_cvae.probability.distributions import Distribution, Independent, sum_over_values
+from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood, check_unit_interval
+from keras_cvae.tensors import Tensor
 
 
 @LIKELIHOODS.register("bernoulli")
@@ -20,19 +17,37 @@ class Bernoulli(Likelihood):
 
     link = "sigmoid"
 
-    def log_density(self, x, parameters, training=False, scored=None):
-        # softplus(l) = l / 2 + |l| / 2 + log(1 + exp(-|l|)): exact, and three times as fast in XLA
-        size = ops.abs(parameters)
-        return (x - 0.5) * parameters - 0.5 * size - ops.log1p(ops.exp(-size))
+    def distribution(self, parameters: Tensor, training: bool = False) -> Distribution:
+        return IndependentBernoulli(parameters)
 
-    def mean(self, parameters):
-        return ops.sigmoid(parameters)
-
-    def sample(self, parameters, rng):
-        return (rng.random(parameters.shape) < sigmoid(parameters)).astype("float32")
-
-    def check(self, x):
+    def check(self, x: np.ndarray) -> None:
         check_unit_interval(x, "Bernoulli")
+
+
+class IndependentBernoulli(Independent):
+    """Bernoulli values; the logits are `(..., batch, *x_shape)`."""
+
+    def __init__(self, logits: Tensor):
+        self.logits = logits
+
+    def log_density(self, x: Tensor) -> Tensor:
+        return log_bernoulli(x, self.logits)
+
+    def log_prob(self, x: Tensor, scored: Tensor | None = None) -> Tensor:
+        return sum_over_values(log_bernoulli, x, self.logits, scored=scored)
+
+    def mean(self) -> Tensor:
+        return ops.sigmoid(self.logits)
+
+    def sample(self, uniforms: Tensor) -> Tensor:
+        return ops.cast(uniforms < ops.sigmoid(self.logits), "float32")
+
+
+def log_bernoulli(x: Tensor, logits: Tensor) -> Tensor:
+    """Compute x log s(l) + (1 - x) log(1 - s(l)) for each value, in nats."""
+    # softplus(l) = l / 2 + |l| / 2 + log(1 + exp(-|l|)): exact, and three times as fast in XLA
+    size = ops.abs(logits)
+    return (x - 0.5) * logits - 0.5 * size - ops.log1p(ops.exp(-size))
 
 
 @LIKELIHOODS.register("continuous_bernoulli")
@@ -43,29 +58,45 @@ class ContinuousBernoulli(Likelihood):
     """
 
     link = "sigmoid"
+
+    def distribution(self, parameters: Tensor, training: bool = False) -> Distribution:
+        return IndependentContinuousBernoulli(parameters)
+
+    def check(self, x: np.ndarray) -> None:
+        check_unit_interval(x, "continuous Bernoulli")
+
+
+class IndependentContinuousBernoulli(Independent):
+    """Continuous Bernoulli values; the logits are `(..., batch, *x_shape)`."""
+
     small = 0.05  # |l| below which the series in l^2 is exact to float32
 
-    def log_density(self, x, parameters, training=False, scored=None):
-        return x * parameters - ops.softplus(parameters) + self._log_normaliser(parameters)
+    def __init__(self, logits: Tensor):
+        self.logits = logits
 
-    def _log_normaliser(self, logits):
+    def log_density(self, x: Tensor) -> Tensor:
+        return self._log_density(x, self.logits)
+
+    def log_prob(self, x: Tensor, scored: Tensor | None = None) -> Tensor:
+        return sum_over_values(self._log_density, x, self.logits, scored=scored)
+
+    def _log_density(self, x: Tensor, logits: Tensor) -> Tensor:
+        return x * logits - ops.softplus(logits) + self._log_normaliser(logits)
+
+    def _log_normaliser(self, logits: Tensor) -> Tensor:
         near = ops.abs(logits) < self.small
         safe = ops.where(near, ops.ones_like(logits), logits)
         series = np.log(2.0) + ops.square(logits) / 12.0
         return ops.where(near, series, ops.log(safe / ops.tanh(0.5 * safe)))
 
-    def mean(self, parameters):
-        near = ops.abs(parameters) < self.small
-        safe = ops.where(near, ops.ones_like(parameters), parameters)
+    def mean(self) -> Tensor:
+        near = ops.abs(self.logits) < self.small
+        safe = ops.where(near, ops.ones_like(self.logits), self.logits)
         exact = ops.sigmoid(safe) / ops.tanh(0.5 * safe) - 1.0 / safe
-        return ops.where(near, 0.5 + parameters / 12.0, exact)
+        return ops.where(near, 0.5 + self.logits / 12.0, exact)
 
-    def sample(self, parameters, rng):
+    def sample(self, uniforms: Tensor) -> Tensor:
         # The inverse of F(x) = (exp(l x) - 1) / (exp(l) - 1), at -|l|, where exp cannot overflow.
-        u, steep = rng.random(parameters.shape), -np.abs(parameters.astype("float64"))
-        steep = np.where(steep > -1e-6, -1e-6, steep)
-        x = np.log1p(u * np.expm1(steep)) / steep
-        return np.where(parameters > 0, 1.0 - x, x).astype("float32")
-
-    def check(self, x):
-        check_unit_interval(x, "continuous Bernoulli")
+        steep = ops.minimum(-ops.abs(self.logits), -1e-6)
+        x = ops.log1p(uniforms * ops.expm1(steep)) / steep
+        return ops.where(self.logits > 0, 1.0 - x, x)

@@ -1,5 +1,6 @@
 """Densities on the line, or between bounds."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -7,8 +8,10 @@ import numpy as np
 from keras import ops
 
 from keras_cvae.probability.bijections import Bijection
-from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood, mean_over
-from keras_cvae.probability.normal import LOG_2PI
+from keras_cvae.probability.distributions import Distribution, Independent, sum_over_values
+from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
+from keras_cvae.probability.normal import log_normal, standard_quantile
+from keras_cvae.tensors import Tensor
 
 
 @LIKELIHOODS.register("gaussian")
@@ -28,7 +31,13 @@ class Gaussian(Likelihood):
     VARIANCES = ("fixed", "learned", "predicted", "optimal")
     least_variance = 1e-8  # where x never changes the likelihood would grow without bound
 
-    def __init__(self, variance=None, sigma=None, momentum=0.99, **kwargs):
+    def __init__(
+        self,
+        variance: str | None = None,
+        sigma: float | None = None,
+        momentum: float = 0.99,
+        **kwargs: Any,
+    ):
         variance = variance or ("optimal" if sigma is None else "fixed")
         sigma = 1.0 if sigma is None else sigma
         if variance not in self.VARIANCES:
@@ -40,7 +49,7 @@ class Gaussian(Likelihood):
         super().__init__(**kwargs)
         self.variance, self.sigma, self.momentum = variance, sigma, momentum
         if variance == "predicted":
-            self.units = 2
+            self.parameters_per_value = 2
         if variance in ("learned", "optimal"):
             self.log_var = self.add_weight(
                 shape=(),
@@ -55,39 +64,123 @@ class Gaussian(Likelihood):
                 shape=(), initializer="zeros", trainable=False, dtype="int32", name="updates"
             )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"variance": self.variance, "sigma": self.sigma, "momentum": self.momentum}
         return super().get_config() | own
 
-    def _mean_and_log_var(self, parameters) -> tuple[Any, Any]:
+    def distribution(self, parameters: Tensor, training: bool = False) -> Distribution:
+        normal = self._normal(parameters, training)
+        return normal if self.view is None else Transformed(normal, self.view)
+
+    def _normal(self, parameters: Tensor, training: bool) -> "IndependentNormal":
         if self.variance == "predicted":
-            mean, log_var = ops.split(parameters, 2, axis=-1)
-            return mean, ops.maximum(log_var, float(np.log(self.least_variance)))
+            location, log_var = ops.split(parameters, 2, axis=-1)
+            least = float(np.log(self.least_variance))
+            return IndependentNormal(location, ops.maximum(log_var, least))
         if self.variance == "fixed":
-            return parameters, 2.0 * float(np.log(self.sigma))
-        return parameters, ops.convert_to_tensor(self.log_var)
-
-    def log_density(self, x, parameters, training=False, scored=None):
-        mean, log_var = self._mean_and_log_var(parameters)
-        squared = ops.square(x - mean)
+            return IndependentNormal(parameters, 2.0 * float(np.log(self.sigma)))
+        log_var = ops.convert_to_tensor(self.log_var)
         if self.variance == "optimal" and training:
-            log_var = ops.log(ops.maximum(mean_over(squared, scored), self.least_variance))
-            self._average(ops.stop_gradient(log_var))
-        return -0.5 * (squared * ops.exp(-log_var) + log_var + LOG_2PI)
+            return BestNormal(parameters, log_var, self.least_variance, self._average)
+        return IndependentNormal(parameters, log_var)
 
-    def _average(self, log_var) -> None:
+    def _average(self, log_var: Tensor) -> None:
         # A plain mean at first, so that the initial value is forgotten at once.
         self.updates.assign_add(1)
         share = ops.maximum(1.0 - self.momentum, 1.0 / ops.cast(self.updates, "float32"))
         self.log_var.assign(self.log_var + share * (log_var - self.log_var))
 
-    def mean(self, parameters):
-        return self._mean_and_log_var(parameters)[0]
 
-    def sample(self, parameters, rng):
-        mean, log_var = map(ops.convert_to_numpy, self._mean_and_log_var(parameters))
-        noise = rng.standard_normal(mean.shape)
-        return (mean + np.exp(0.5 * log_var) * noise).astype("float32")
+class IndependentNormal(Independent):
+    """Normal values.
+
+    Args:
+        location: Means, `(..., batch, *x_shape)`.
+        log_var: Logarithms of the variances; may broadcast against x_shape.
+    """
+
+    def __init__(self, location: Tensor, log_var: Tensor):
+        self.location, self.log_var = location, log_var
+
+    def log_density(self, x: Tensor) -> Tensor:
+        return log_normal(x, self.location, self.log_var)
+
+    def log_prob(self, x: Tensor, scored: Tensor | None = None) -> Tensor:
+        return sum_over_values(log_normal, x, self.location, self.log_var, scored=scored)
+
+    def mean(self) -> Tensor:
+        return self.location
+
+    def sample(self, uniforms: Tensor) -> Tensor:
+        return self.location + ops.exp(0.5 * self.log_var) * standard_quantile(uniforms)
+
+    def expectation(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Compute E[function(x)] of each value by Gauss-Hermite quadrature with 48 nodes."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(48)
+        nodes = ops.reshape(ops.cast(nodes, "float32"), (-1, *[1] * len(self.location.shape)))
+        values = function(self.location + nodes * ops.exp(0.5 * self.log_var))  # (nodes, ...)
+        return ops.tensordot(ops.cast(weights / weights.sum(), "float32"), values, axes=1)
+
+
+class BestNormal(IndependentNormal):
+    """Normal values whose variance maximises the likelihood of the x that are scored.
+
+    Args:
+        location: Means, `(..., batch, *x_shape)`.
+        log_var: The variance where no x is at hand, for the mean and for draws.
+        least: The least variance.
+        record: Is told the logarithm of the best variance, without gradients.
+    """
+
+    def __init__(
+        self, location: Tensor, log_var: Tensor, least: float, record: Callable[[Tensor], None]
+    ):
+        super().__init__(location, log_var)
+        self.least, self.record = least, record
+
+    def log_density(self, x: Tensor) -> Tensor:
+        return self._at(x).log_density(x)
+
+    def log_prob(self, x: Tensor, scored: Tensor | None = None) -> Tensor:
+        return self._at(x, scored).log_prob(x, scored)
+
+    def _at(self, x: Tensor, scored: Tensor | None = None) -> IndependentNormal:
+        squared = ops.square(x - self.location)
+        if scored is None:
+            best = ops.mean(squared)
+        else:
+            weights = ops.broadcast_to(ops.cast(scored, "float32"), ops.shape(squared))
+            best = ops.sum(squared * weights) / ops.maximum(ops.sum(weights), 1.0)
+        log_var = ops.log(ops.maximum(best, self.least))
+        self.record(ops.stop_gradient(log_var))
+        return IndependentNormal(self.location, log_var)
+
+
+class Transformed(Independent):
+    """Values x of which u = view(x) are normal: log p(x) = log p(u) + log du/dx.
+
+    Args:
+        normal: The distribution of u.
+        view: The bijection, value by value.
+    """
+
+    def __init__(self, normal: IndependentNormal, view: Bijection):
+        self.normal, self.view = normal, view
+
+    def log_density(self, x: Tensor) -> Tensor:
+        return self.normal.log_density(self.view(x)) + self.view.log_slope(x)
+
+    def log_prob(self, x: Tensor, scored: Tensor | None = None) -> Tensor:
+        slope = sum_over_values(lambda slope: slope, self.view.log_slope(x), scored=scored)
+        return self.normal.log_prob(self.view(x), scored) + slope
+
+    def mean(self) -> Tensor:
+        """Compute E[x] by quadrature: exact where the view is linear, elsewhere to float32 unless
+        u spreads over many times the scale."""
+        return self.normal.expectation(self.view.inverse)
+
+    def sample(self, uniforms: Tensor) -> Tensor:
+        return self.view.inverse(self.normal.sample(uniforms))
 
 
 @LIKELIHOODS.register("bounded")
@@ -102,7 +195,7 @@ class Bounded(Gaussian):
 
     Args:
         low: The lower bound of each of the d values; None where there is none.
-        high: The upper bound of each, likewise. Either may be None for all.
+        high: The upper bound of each of them. Either may be None for all.
         variance: Of u, as in `Gaussian`, "predicted" by default.
         sigma: As in `Gaussian`, of u.
         momentum: As in `Gaussian`.
@@ -111,18 +204,23 @@ class Bounded(Gaussian):
         ValueError: Bounds that are out of order, or for another number of values than x has.
     """
 
-    NODES, _weights = np.polynomial.hermite_e.hermegauss(48)  # of Gauss-Hermite quadrature
-    WEIGHTS = _weights / _weights.sum()
-
-    def __init__(self, low, high=None, variance="predicted", sigma=1.0, momentum=0.99, **kwargs):
+    def __init__(
+        self,
+        low: Any,
+        high: Any = None,
+        variance: str | None = "predicted",
+        sigma: float | None = 1.0,
+        momentum: float = 0.99,
+        **kwargs: Any,
+    ):
         super().__init__(variance, sigma, momentum, **kwargs)
         self.view = Bijection(low, high)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         bounds = self.view.get_config()
         return super().get_config() | {name: bounds[name] for name in ("low", "high")}
 
-    def parameter_shape(self, x_shape):
+    def parameter_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         if tuple(x_shape) != self.view.low.shape:
             raise ValueError(
                 f"The bounded likelihood has bounds for {len(self.view.low)} values. Expected x of "
@@ -130,25 +228,9 @@ class Bounded(Gaussian):
             )
         return super().parameter_shape(x_shape)
 
-    def adapt(self, x) -> None:
+    def adapt(self, x: Any) -> None:
         """Take the scale of u from x `(n, d)`: for data sets that stream."""
         self.view.adapt(x)
 
-    def log_density(self, x, parameters, training=False, scored=None):
-        density = super().log_density(self.view(x), parameters, training, scored)
-        return density + self.view.log_slope(x)
-
-    def mean(self, parameters):
-        """E[x | parameters] by quadrature: exact for the identity, to float32 for the others
-        unless u spreads over many times the scale."""
-        mean, log_var = self._mean_and_log_var(parameters)
-        nodes = ops.reshape(ops.cast(self.NODES, "float32"), (-1, *[1] * len(mean.shape)))
-        x = self.view.inverse(mean + nodes * ops.exp(0.5 * log_var))  # (nodes, ..., d)
-        return ops.tensordot(ops.cast(self.WEIGHTS, "float32"), x, axes=1)
-
-    def sample(self, parameters, rng):
-        u = super().sample(parameters, rng)
-        return self.view.inside(ops.convert_to_numpy(self.view.inverse(u)))
-
-    def check(self, x):
+    def check(self, x: np.ndarray) -> None:
         self.view.check(x)

@@ -1,10 +1,15 @@
 """Mixtures of discretised logistics."""
 
-import keras
+import math
+from typing import Any
+
 import numpy as np
 from keras import ops
 
+from keras_cvae.probability.distributions import Distribution
 from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood, check_unit_interval
+from keras_cvae.probability.likelihoods.discrete import drawn_index
+from keras_cvae.tensors import Tensor
 
 
 @LIKELIHOODS.register("discretized_logistic")
@@ -20,12 +25,9 @@ class DiscretizedLogistic(Likelihood):
         levels: How many values there are, 256 for 8-bit data.
     """
 
-    units = 0  # for a pixel, not for a value: see `parameter_shape`
     discrete = True
-    completes = False  # the channels of a pixel are mixed together
-    narrowest = -7.0  # of log-scales, in units of half the range
 
-    def __init__(self, components=5, levels=256, **kwargs):
+    def __init__(self, components: int = 5, levels: int = 256, **kwargs: Any):
         super().__init__(**kwargs)
         if components < 1 or levels < 2:
             raise ValueError(
@@ -34,27 +36,67 @@ class DiscretizedLogistic(Likelihood):
             )
         self.components, self.levels = int(components), int(levels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"components": self.components, "levels": self.levels}
 
-    def parameter_shape(self, x_shape):
-        return (*x_shape[:-1], self.components * _logistic_parameters(x_shape[-1]))
+    def parameter_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        # At each pixel a component has its weight, for each channel a mean and a scale, and for
+        # each pair of channels a slope: 1 + 2 c + c (c - 1) / 2.
+        channels = x_shape[-1]
+        return (*x_shape[:-1], self.components * ((channels + 1) * (channels + 2) // 2))
 
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self._channels(input_shape[-1]))
+    def uniforms_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*x_shape[:-1], 1 + x_shape[-1])  # which component, then each channel
 
-    def log_density(self, x, parameters, training=False, scored=None):
-        """log p of each pixel with all its channels: `(..., batch, *places, 1)`."""
-        log_weight, means, log_scales, slopes = self._split(parameters)
+    def distribution(self, parameters: Tensor, training: bool = False) -> Distribution:
+        return LogisticMixture(parameters, self.components, self.levels)
+
+    def completing(self) -> Likelihood:
+        raise ValueError(
+            "DiscretizedLogistic cannot draw some values of x while others are known: it ties the "
+            "channels of a pixel. Expected another likelihood, such as 'bernoulli' or 'gaussian'."
+        )
+
+    def check(self, x: np.ndarray) -> None:
+        check_unit_interval(x, "discretized logistic")
+
+
+class LogisticMixture(Distribution):
+    """Pixels whose channels share a component of the mixture; x in [0, 1], computed in [-1, 1].
+
+    Args:
+        parameters: Tensor `(..., batch, *places, n)`, as `DiscretizedLogistic.parameter_shape`
+            says.
+        components: Of the mixture.
+        levels: How many values there are.
+    """
+
+    narrowest = -7.0  # of log-scales, in units of half the range
+
+    def __init__(self, parameters: Tensor, components: int, levels: int):
+        self.levels = levels
+        parts = parameters.shape[-1] // components
+        channels = (math.isqrt(1 + 8 * parts) - 3) // 2  # parts = (channels + 1)(channels + 2) / 2
+        shape = (*ops.shape(parameters)[:-1], parts, components)
+        weight, *rest = ops.unstack(ops.reshape(parameters, shape), parts, axis=-2)
+        self.log_weight = ops.log_softmax(weight, axis=-1)
+        self.means, log_scales = rest[:channels], rest[channels : 2 * channels]
+        self.log_scales = [ops.maximum(part - 2.0, self.narrowest) for part in log_scales]
+        pairs = [ops.tanh(part) for part in rest[2 * channels :]]
+        # Of each channel, those on the channels before it.
+        self.slopes = [pairs[c * (c - 1) // 2 : c * (c + 1) // 2] for c in range(channels)]
+
+    def log_prob(self, x: Tensor) -> Tensor:
         x = 2.0 * x - 1.0
         before = [x[..., c, None] for c in range(x.shape[-1])]
-        log_p = log_weight
-        for c, (mean, log_scale) in enumerate(zip(means, log_scales, strict=True)):
-            mean = mean + sum(w * b for w, b in zip(slopes[c], before, strict=False))
+        log_p = self.log_weight
+        for c, (mean, log_scale) in enumerate(zip(self.means, self.log_scales, strict=True)):
+            mean = mean + sum(w * b for w, b in zip(self.slopes[c], before, strict=False))
             log_p = log_p + self._log_mass(before[c] - mean, log_scale, before[c])
-        return ops.logsumexp(log_p, axis=-1, keepdims=True)
+        each = ops.logsumexp(log_p, axis=-1, keepdims=True)
+        return ops.sum(each, axis=tuple(range(1 - len(x.shape), 0)))
 
-    def _log_mass(self, distance, log_scale, x):
+    def _log_mass(self, distance: Tensor, log_scale: Tensor, x: Tensor) -> Tensor:
         # s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)) for the logistic function s: never 0, never NaN.
         half, rate = 1.0 / (self.levels - 1), ops.exp(-log_scale)
         above, below = rate * (distance + half), rate * (distance - half)
@@ -64,55 +106,25 @@ class DiscretizedLogistic(Likelihood):
         inside = low + high + width
         return ops.where(x < half - 1.0, low, ops.where(x > 1.0 - half, high, inside))
 
-    def mean(self, parameters):
-        log_weight, means, _, slopes = self._split(parameters)
-        expected: list = []
-        for mean, slope in zip(means, slopes, strict=True):
+    def mean(self) -> Tensor:
+        expected: list[Tensor] = []
+        for mean, slope in zip(self.means, self.slopes, strict=True):
             expected.append(mean + sum(w * b for w, b in zip(slope, expected, strict=True)))
         each = ops.stack(expected, axis=-2)  # (..., channels, components)
-        mixed = ops.sum(ops.exp(log_weight)[..., None, :] * each, axis=-1)
+        mixed = ops.sum(ops.exp(self.log_weight)[..., None, :] * each, axis=-1)
         return ops.clip(0.5 * (mixed + 1.0), 0.0, 1.0)
 
-    def sample(self, parameters, rng):
-        parts = self._split(ops.convert_to_tensor(parameters))
-        log_weight, means, log_scales, slopes = keras.tree.map_structure(
-            ops.convert_to_numpy, parts
-        )
-        chosen = np.argmax(log_weight + rng.gumbel(size=log_weight.shape), axis=-1)[..., None]
+    def sample(self, uniforms: Tensor) -> Tensor:
+        chosen = drawn_index(self.log_weight, uniforms[..., 0])[..., None]
+        logistic = ops.log(uniforms) - ops.log1p(-uniforms)  # the quantiles of its uniforms
 
-        def pick(values):
-            return np.take_along_axis(values, chosen, axis=-1)[..., 0]
+        def pick(values: Tensor) -> Tensor:
+            return ops.squeeze(ops.take_along_axis(values, chosen, axis=-1), axis=-1)
 
-        drawn: list[np.ndarray] = []
-        for mean, log_scale, slope in zip(means, log_scales, slopes, strict=True):
-            centre = pick(mean) + sum(pick(w) * b for w, b in zip(slope, drawn, strict=True))
-            value = centre + np.exp(pick(log_scale)) * rng.logistic(size=centre.shape)
-            level = np.round(np.clip(0.5 * (value + 1.0), 0.0, 1.0) * (self.levels - 1))
+        drawn: list[Tensor] = []
+        for c, (mean, log_scale) in enumerate(zip(self.means, self.log_scales, strict=True)):
+            before = sum(pick(w) * b for w, b in zip(self.slopes[c], drawn, strict=True))
+            value = pick(mean) + before + ops.exp(pick(log_scale)) * logistic[..., c + 1]
+            level = ops.round(ops.clip(0.5 * (value + 1.0), 0.0, 1.0) * (self.levels - 1))
             drawn.append(2.0 * level / (self.levels - 1) - 1.0)
-        return (0.5 * (np.stack(drawn, axis=-1) + 1.0)).astype("float32")
-
-    def check(self, x):
-        check_unit_interval(x, "discretized logistic")
-
-    def _channels(self, size: int) -> int:
-        found = [c for c in range(1, 65) if self.components * _logistic_parameters(c) == size]
-        if not found:
-            raise ValueError(f"{size} parameters fit no number of channels.")
-        return found[0]
-
-    def _split(self, parameters):
-        """Log-weights `(..., components)`, and lists by channel: means, log-scales, slopes."""
-        channels = self._channels(parameters.shape[-1])
-        shape = (*ops.shape(parameters)[:-1], -1, self.components)
-        parts = ops.unstack(ops.reshape(parameters, shape), _logistic_parameters(channels), axis=-2)
-        log_weight, parts = ops.log_softmax(parts[0], axis=-1), parts[1:]
-        means, log_scales = parts[:channels], parts[channels : 2 * channels]
-        log_scales = [ops.maximum(part - 2.0, self.narrowest) for part in log_scales]
-        rest = [ops.tanh(part) for part in parts[2 * channels :]]
-        slopes = [rest[c * (c - 1) // 2 : c * (c + 1) // 2] for c in range(channels)]
-        return log_weight, means, log_scales, slopes
-
-
-def _logistic_parameters(channels: int) -> int:
-    """A weight, a mean and a scale for each channel, a slope for each pair of channels."""
-    return 1 + 2 * channels + channels * (channels - 1) // 2
+        return 0.5 * (ops.stack(drawn, axis=-1) + 1.0)
