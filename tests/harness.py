@@ -36,6 +36,7 @@ from keras_cvae.probability import objectives, priors, schedules
 from keras_cvae.probability.likelihoods.base import LIKELIHOODS
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
 from keras_cvae.probability.likelihoods.causal import CausalBernoulli
+from keras_cvae.probability.likelihoods.columns import Columns
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.probability.likelihoods.gaussian import Bounded, Gaussian
 from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
@@ -61,6 +62,12 @@ def _own_condition():
     return keras.Model(signal, keras.layers.Dense(3)(keras.layers.Flatten()(signal)))
 
 
+def _columns(parents=None, **options):
+    """Three columns of two levels."""
+    shares = [[[0.5, 0.5]] * (1 if not parents or p is None else 2) for p in parents or [None] * 3]
+    return Columns(shares, parents, context=4, hidden=8, layers=1, seed=0, **options)
+
+
 # Part -> registered name -> the cases, each a function that gives arguments of ConditionalVAE.
 CASES = {
     "likelihood": {
@@ -71,6 +78,17 @@ CASES = {
                 "likelihood": CausalBernoulli(4, reach=2),
                 "x_shape": (4, 5, 1),
                 "condition": KnownPart((4, 5, 1)),
+            },
+        ],
+        "columns": [
+            lambda: {
+                "likelihood": _columns([None, 0, None], ordered=[True, False, False]),
+                "x_shape": (3,),
+            },
+            lambda: {
+                "likelihood": _columns(groups=[0, 0, 1], frequencies=2, dropout=0.2),
+                "x_shape": (3,),
+                "condition": KnownPart((3,)),
             },
         ],
         "continuous_bernoulli": [lambda: {"likelihood": ContinuousBernoulli()}],

@@ -3,6 +3,7 @@
 from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
 from keras_cvae.probability.likelihoods.causal import CausalBernoulli
+from keras_cvae.probability.likelihoods.columns import Columns
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.probability.likelihoods.gaussian import Bounded, Gaussian
 from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
@@ -13,6 +14,7 @@ __all__ = [
     "Bounded",
     "CategoricalValues",
     "CausalBernoulli",
+    "Columns",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Gaussian",

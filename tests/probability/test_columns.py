@@ -1,0 +1,219 @@
+"""The columns likelihood: probabilities that sum to one with any part known, by enumeration."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_cvae.probability.likelihoods.columns import IMPOSSIBLE, Columns, drawn
+
+SHARES = [
+    [[0.2, 0.5, 0.3]],
+    [[0.4, 0.6]],
+    [[0.5, 0.5, 0.0], [0.0, 0.3, 0.7]],  # given the column before
+    [[0.1, 0.2, 0.3, 0.4]],
+]
+ALL = np.array(list(itertools.product(range(3), range(2), range(3), range(4))), "float32")
+
+
+def _net(context=0, **options):
+    options = {"hidden": 8, "layers": 1, "frequencies": 1, "seed": 0} | options
+    net = Columns(
+        SHARES, [None, None, 1, None], [0, 1, 1, 2], [True, False, False, True], context, **options
+    )
+    rng = np.random.default_rng(0)
+    for weight in net.trainable_variables:  # far from where training starts
+        weight.assign(weight + rng.normal(size=weight.shape).astype("float32"))
+    return net
+
+
+def _log_prob(net, x, values=None, known=None, parameters=None):
+    parameters = np.zeros((len(x), net.context), "float32") if parameters is None else parameters
+    p = net.distribution(ops.convert_to_tensor(parameters))
+    if known is not None:
+        p = p.given(ops.convert_to_tensor(values), ops.convert_to_tensor(known))
+    return ops.convert_to_numpy(p.log_prob(ops.convert_to_tensor(x)))
+
+
+@pytest.fixture(scope="module")
+def net():
+    return _net()
+
+
+@pytest.mark.parametrize("known", list(itertools.product([False, True], repeat=3)))
+def test_probabilities_sum_to_one_whatever_is_known(net, known):
+    known = np.array([known[0], known[1], known[1], known[2]])  # of one table's column: both
+    row = np.array([2, 1, 2, 0], "float32")
+    rest = ALL[(ALL[:, known] == row[known]).all(axis=1)]
+    log_p = _log_prob(net, rest, np.broadcast_to(row, rest.shape), known[None])
+    assert np.exp(log_p).sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_what_cannot_be_has_no_probability(net):
+    log_p = _log_prob(net, ALL)
+    never = (ALL[:, 1] == 0) & (ALL[:, 2] == 2) | (ALL[:, 1] == 1) & (ALL[:, 2] == 0)
+    assert (log_p[never] < 0.5 * IMPOSSIBLE).all()
+    assert (log_p[~never] > -100).all()
+
+
+def test_an_untrained_network_has_the_shares_and_no_dependence():
+    net = Columns(SHARES, [None, None, 1, None], seed=0)
+    net.head.assign(np.zeros(net.head.shape))
+    p = [np.asarray(share) for share in SHARES]
+    a, b, c, d = ALL.astype(int).T
+    with np.errstate(divide="ignore"):
+        expected = np.log(p[0][0, a] * p[1][0, b] * p[2][b, c] * p[3][0, d])
+    possible = np.isfinite(expected)
+    np.testing.assert_allclose(_log_prob(net, ALL)[possible], expected[possible], rtol=1e-4)
+
+
+def test_the_chain_rule_is_what_one_pass_for_each_column_gives(net):
+    total = np.zeros(len(ALL))
+    for i in range(4):
+        seen = np.broadcast_to(np.arange(4) < i, ALL.shape)
+        embedded = net.embed(ops.convert_to_tensor(ALL), ops.convert_to_tensor(seen))
+        hidden = net.hidden_units(embedded, ops.zeros((len(ALL), 0)))
+        total += ops.convert_to_numpy(net.scores(ops.convert_to_tensor(ALL), hidden))[:, i]
+    possible = total > 0.5 * IMPOSSIBLE
+    np.testing.assert_allclose(_log_prob(net, ALL)[possible], total[possible], rtol=1e-4)
+
+
+def test_cells_that_are_not_observed_are_neither_seen_nor_scored(net):
+    gap = ALL.copy()
+    gap[:, 0] = -1
+    both = np.unique(gap, axis=0)
+    assert np.exp(_log_prob(net, both)).sum() == pytest.approx(1.0, abs=1e-5)
+    assert _log_prob(net, np.full((1, 4), -1.0, "float32")) == 0.0
+
+
+def test_draws_have_the_probabilities(net):
+    n = 20_000
+    p = net.distribution(ops.zeros((n, 0)))
+    uniforms = np.random.default_rng(0).random((n, 4), "float32")
+    x = ops.convert_to_numpy(p.sample(ops.convert_to_tensor(uniforms)))
+    rows = {tuple(row): i for i, row in enumerate(ALL)}
+    found = np.bincount([rows[tuple(row)] for row in x], minlength=len(ALL)) / n
+    expected = np.exp(_log_prob(net, ALL))
+    assert np.abs(found - expected).sum() / 2 < 0.03
+    assert (found[expected < 1e-30] == 0).all()
+
+
+def test_draws_keep_what_is_known(net):
+    n = 4_000
+    values = np.tile(np.array([-1, 1, 2, -1], "float32"), (n, 1))
+    known = values >= 0
+    p = net.distribution(ops.zeros((n, 0))).given(values, known)
+    uniforms = np.random.default_rng(1).random((n, 4), "float32")
+    x = ops.convert_to_numpy(p.sample(ops.convert_to_tensor(uniforms)))
+    assert (x[:, 1:3] == [1, 2]).all()
+    rest = ALL[(ALL[:, 1] == 1) & (ALL[:, 2] == 2)]
+    expected = np.exp(_log_prob(net, rest, np.broadcast_to(values[0], rest.shape), known[:1]))
+    found = [(x == row).all(axis=1).mean() for row in rest]
+    np.testing.assert_allclose(found, expected, atol=0.03)
+    likely = ops.convert_to_numpy(p.mean())
+    assert (likely == likely[0]).all()
+    assert (likely[:, 1:3] == [1, 2]).all()
+
+
+def test_a_walk_in_another_order_is_a_distribution_as_well(net):
+    order = np.array([3, 1, 2, 0], "int32")
+    nothing = np.zeros(ALL.shape, bool)
+    walk = net.walk(ops.zeros((len(ALL), 0)), ops.convert_to_tensor(ALL), nothing, order=order)
+    assert np.exp(ops.convert_to_numpy(walk.log_p)).sum() == pytest.approx(1.0, abs=1e-5)
+    first = net.walk(
+        ops.zeros((len(ALL), 0)), ops.convert_to_tensor(ALL), nothing, order=order, steps=1
+    )
+    p = {
+        level: np.exp(log_p)
+        for level, log_p in zip(ALL[:, 3], np.asarray(first.log_p), strict=True)
+    }
+    assert sum(p.values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_draws_are_restricted_to_what_is_wanted(net):
+    """A restricted walk is a distribution; its weights give the probability of what is wanted."""
+    share = [np.ones_like(s) for s in net.shares]
+    share[0] = np.array([[0.0, 1.0, 0.5]])  # of level 2, half of the values
+    share[3] = np.array([[1.0, 0.0, 1.0, 0.0]])
+    half = np.where(ALL[:, 0] == 2, 0.5, ALL[:, 0] == 1) * np.isin(ALL[:, 3], [0, 2])
+    how = {"order": np.array([0, 3, 1, 2], "int32"), "wanted": net.table(share)}
+    nothing = np.zeros(ALL.shape, bool)
+    walk = net.walk(ops.zeros((len(ALL), 0)), ops.convert_to_tensor(ALL), nothing, **how)
+    log_p, log_share = (np.asarray(part, "float64") for part in (walk.log_p, walk.log_share))
+    q = half * np.exp(np.where(half > 0, log_p - log_share, 0.0))
+    assert q.sum() == pytest.approx(1.0, abs=1e-5)
+    joint = np.exp(_log_prob(net, ALL))
+    possible = (half > 0) & (joint > 0)
+    weight = joint[possible] / np.exp(log_p - log_share)[possible]
+    assert np.sum(q[possible] * weight) == pytest.approx(np.sum(joint * half), rel=1e-4)
+
+    uniforms = ops.convert_to_tensor(np.random.default_rng(2).random((500, 4), "float32"))
+    x = net.walk(
+        ops.zeros((500, 0)),
+        ops.full((500, 4), -1.0),
+        ops.zeros((500, 4), "bool"),
+        lambda i, law: drawn(law, ops.take(uniforms, i, axis=1)),
+        **how,
+    ).x
+    assert set(np.asarray(x)[:, 0]) == {1, 2}
+    assert set(np.asarray(x)[:, 3]) == {0, 2}
+
+
+def test_training_scores_a_random_part_that_stands_for_all():
+    """At the shares, where what is seen changes nothing, its mean over many steps is log p."""
+    net = Columns([SHARES[0], SHARES[1], SHARES[3]], seed=0, dropout=0.0)
+    net.head.assign(np.zeros(net.head.shape))
+    x = np.repeat(np.array([[2, 1, 0]], "float32"), 6_000, axis=0)
+    p = net.distribution(ops.zeros((6_000, 0)), training=True)
+    part = ops.convert_to_numpy(p.log_prob(ops.convert_to_tensor(x)))
+    assert len(np.unique(np.round(part, 4))) > 3
+    assert part.mean() == pytest.approx(_log_prob(net, x)[0], rel=0.1)
+    values = np.array([[0, 1, 0]], "float32")
+    known = np.array([[False, True, True]])
+    part = ops.convert_to_numpy(p.given(values, known).log_prob(ops.convert_to_tensor(x)))
+    np.testing.assert_allclose(part, np.log(0.3), rtol=1e-4)
+
+
+def test_a_context_reaches_the_logits():
+    net = _net(context=3)
+    parameters = np.random.default_rng(0).normal(size=(2, len(ALL), 3)).astype("float32")
+    log_p = _log_prob(net, ALL, parameters=parameters)
+    assert log_p.shape == (2, len(ALL))
+    assert not np.allclose(log_p[0], log_p[1])
+    same = np.broadcast_to(parameters[:, :1], parameters.shape)
+    total = np.exp(_log_prob(net, ALL, parameters=np.ascontiguousarray(same))).sum(axis=1)
+    np.testing.assert_allclose(total, 1.0, atol=1e-5)
+
+
+def test_a_configuration_makes_the_same_network(net):
+    again = Columns.from_config(net.get_config())
+    for mine, other in zip(again.trainable_variables, net.trainable_variables, strict=True):
+        mine.assign(other)
+    np.testing.assert_allclose(_log_prob(again, ALL), _log_prob(net, ALL))
+    assert keras.saving.get_registered_name(Columns) == "keras_cvae>Columns"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shares": SHARES}, r"Column 2 has shares \(2, 3\) and the parent None"),
+        ({"shares": SHARES[:2], "parents": [1, None]}, r"Column 0 .* the parent 1"),
+        ({"shares": [[[0.5, 0.6]]]}, "expected shares that sum to 1"),
+        ({"shares": SHARES[:2], "groups": [0]}, "groups: received 1, expected one for each of 2"),
+        ({"shares": SHARES[:1], "dropout": -1}, "dropout: received -1"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Columns(**arguments)
+
+
+def test_data_that_do_not_fit_are_refused(net):
+    assert net.parameter_shape((4,)) == (0,)
+    with pytest.raises(ValueError, match=r"levels of 4 columns, \(4,\). Received .* \(5,\)"):
+        net.parameter_shape((5,))
+    with pytest.raises(ValueError, match=r"levels 0 to 1 in column 1, .* Received 2 in row 1"):
+        net.check(np.array([[0, 1, 0, 0], [0, 2, 0, 0]]))
+    net.check(np.array([[-1, 1, 0, 0]]))
