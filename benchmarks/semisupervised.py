@@ -1,7 +1,7 @@
 """MNIST with 100 labels: errors of M2 (Kingma, Rezende, Mohamed & Welling 2014, table 1).
 
     python benchmarks/semisupervised.py DATA [--seeds 10] [--labels 100] [--epochs 1]
-        [--rows supervised M2 consistent contrastive] [--out semisupervised.json]
+        [--rows supervised M2 consistent] [--out semisupervised.json]
 
 DATA is `mnist` or an .npz file. Each seed draws ten labelled images a class; all other labels of
 the training images are hidden, those of the test set serve the score alone: the last epoch counts.
@@ -11,16 +11,12 @@ the test error of q(y | x), in per cent:
     supervised   the classifier alone, on the labelled images
     M2           with the model, and without any change of the images
     consistent   and the images moved, scaled and slanted; sure answers count as labels
-    contrastive  a classifier alone that knew changed images again before it saw a label (Chen et
-                 al. 2020); the labels spread along its features' neighbours (Zhou et al. 2004),
-                 and it learns them, the sure ones most (Iscen et al. 2019). On JAX, any device
 
 Errors are kept in OUT as they come, and what is there is not trained again. Published: M2 11.97 +-
 1.71 %, re-implemented by others 7.15 %.
 """
 
 import argparse
-import functools
 import json
 import time
 from pathlib import Path
@@ -38,7 +34,7 @@ from keras_cvae.models.semisupervised import Classifier
 import keras
 from keras import ops
 
-ROWS = ("supervised", "M2", "consistent", "contrastive")
+ROWS = ("supervised", "M2", "consistent")
 SHAPE = (28, 28, 1)
 CLASSIFIER = kc.Conv((24, 48), 128)
 CONSISTENT = {"consistency": 100.0, "confidence": 0.9, "alpha": 100.0}
@@ -131,56 +127,15 @@ def semisupervised(train, known, options, seed, **changes):
     return model.classifier
 
 
-class Contrastive:
-    """Features and their graph, learned once for all draws of labels: then a classifier each."""
-
-    def __init__(self, train, options):
-        import contrastive
-
-        keras.utils.set_random_seed(0)
-        self.train, self.spread = train, contrastive.spread
-        change = keras.Sequential([keras.Input(SHAPE), Moved(), contrastive.Inked()])
-        body = contrastive.pretrained(
-            train.x, change, options.widths, options.depth, options.pretraining,
-            options.pretraining_batch, 2e-3,
-        )  # fmt: skip
-        self.graph = contrastive.graph(body.predict(train.floats(), 1000, verbose=0))
-        self.model = keras.Sequential(
-            [keras.Input(SHAPE), change, body, keras.layers.Dense(10, name="logits")]
-        )
-        self.q, self.start = Classifier(SHAPE, 10, self.model), self.model.get_weights()
-        steps = len(train) // options.batch_size
-        self.training = contrastive.Training(
-            self.model, sure_cross_entropy, options.epochs, steps, options.batch_size, 1e-3
-        )
-
-    def classifier(self, known, seed):
-        p = self.spread(self.graph, known).astype("float32") ** 3  # spread, all are unsure
-        p = p / p.sum(axis=1, keepdims=True)
-        wrong = 100 * np.mean(np.argmax(p, axis=1) != self.train.y)  # looked at, not learned from
-        print(f"seed {seed}: {wrong:.2f} % of the training images got another label", flush=True)
-        self.model.set_weights(self.start)
-        self.training(self.train.x, p, seed=seed)
-        return self.q
-
-
-def sure_cross_entropy(logits, p):
-    """With p(y), weighed by how much less than nothing is unknown of it: 1 - entropy / log 10."""
-    weight = 1.0 + ops.sum(p * ops.log(p + 1e-9), axis=-1) / np.log(10)
-    return ops.mean(weight * ops.categorical_crossentropy(p, logits, from_logits=True))
-
-
 def key(row, options):
     """What errors are kept under: other settings are other errors."""
     settings = {k: v for k, v in vars(options).items() if k not in ("data", "rows", "seeds", "out")}
     return f"{row} {json.dumps(settings, sort_keys=True)}"
 
 
-def trained(row, train, known, options, seed, contrastive):
+def trained(row, train, known, options, seed):
     if row == "supervised":
         return supervised(train, known, options, seed)
-    if row == "contrastive":
-        return contrastive().classifier(known, seed)
     changes = CONSISTENT | {"augment": Moved(seed=seed)} if row == "consistent" else {}
     return semisupervised(train, known, options, seed, **changes)
 
@@ -199,17 +154,12 @@ def main():
     parser.add_argument("--units", type=int, default=200)
     parser.add_argument("--alpha", type=float, default=30.0)
     parser.add_argument("--dropout", type=float, default=0.4)
-    parser.add_argument("--pretraining", type=int, default=8, help="epochs without labels")
-    parser.add_argument("--pretraining-batch", type=int, default=250)
-    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128])
-    parser.add_argument("--depth", type=int, default=1, help="convolutions at each width")
     parser.add_argument("--examples", type=int, help="Only so many training images: quicker.")
     parser.add_argument("--out", type=Path, default=Path("semisupervised.json"))
     options = parser.parse_args()
 
     data = load(options.data, validation="test")
     train = data.train.take(slice(0, options.examples))
-    contrastive = functools.cache(lambda: Contrastive(train, options))  # one for all seeds
     errors = json.loads(options.out.read_text()) if options.out.is_file() else {}
     for seed in range(options.seeds):
         known = hidden(train.y, options.labels, seed)
@@ -218,7 +168,7 @@ def main():
             if str(seed) in found:
                 continue
             started = time.perf_counter()
-            classifier = trained(row, train, known, options, seed, contrastive)
+            classifier = trained(row, train, known, options, seed)
             found[str(seed)] = error(classifier, data.test)
             seconds = time.perf_counter() - started
             print(f"seed {seed}: {row:12}{found[str(seed)]:6.2f} %  ({seconds:.0f} s)", flush=True)

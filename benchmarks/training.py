@@ -72,11 +72,12 @@ def keras_fit(x, y, epochs):
 
 def ours(x, y, epochs, width=WIDTH, batch=BATCH):
     """`Batches` of the stored bytes in the process of a command, as `cvae train` does it."""
-    sys.argv[0] = "cvae"
-    from keras_cvae.backend import choose_backend, prepare_command
+    os.environ["KERAS_CVAE_LAZY"] = "1"
+    from keras_cvae.backend import choose_backend, import_light_keras, prepare_command
 
     choose_backend()
     prepare_command()
+    import_light_keras()
     import keras
 
     from keras_cvae.data.batches import Batches

@@ -7,10 +7,11 @@ import pytest
 from keras_cvae.files import atomic, leftovers, write_json
 
 
-def test_a_whole_file_takes_the_place_of_the_old_one(tmp_path):
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_whole_file_takes_the_place_of_the_old_one(tmp_path, durable):
     path = tmp_path / "notes.txt"
     path.write_text("old")
-    with atomic(path) as temporary:
+    with atomic(path, durable=durable) as temporary:
         assert (temporary.parent, temporary.suffix) == (tmp_path, ".txt")
         temporary.write_text("new")
         assert path.read_text() == "old"

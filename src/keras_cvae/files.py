@@ -10,12 +10,17 @@ from typing import Any
 
 
 @contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary name to write to, and move the file to `path` once it is whole.
 
     The temporary name lies in the same folder and has the same suffix. What stands at `path` stays
     untouched until the last moment; if the block raises, or writes nothing, the temporary file is
     removed.
+
+    Args:
+        path: The file to write; its folder exists.
+        durable: Wait until the disk has the file, so that a power failure cannot leave an empty
+            one behind. That takes milliseconds: for what cannot be made again, like a model.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -26,7 +31,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
-        _flush(temporary)
+        if durable:
+            _flush(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -39,12 +45,12 @@ def leftovers(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write JSON, indented, atomically."""
-    with atomic(path) as temporary:
+    """Write JSON, indented, atomically and durably."""
+    with atomic(path, durable=True) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _flush(path: Path) -> None:
-    """Wait until the disk has the file: a rename may otherwise outlive its content."""
+    """Wait until the disk has the file; a rename may otherwise reach it before the content."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

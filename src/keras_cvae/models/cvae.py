@@ -294,7 +294,7 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
             raise ValueError(f"Received the path '{path}'. Expected one that ends in '.keras'.")
         if path.exists() and not overwrite:
             raise FileExistsError(f"'{path}' exists. Choose another name, or overwrite=True.")
-        with atomic(path) as temporary:
+        with atomic(path, durable=True) as temporary:
             super().save(temporary, **kwargs)
 
     # What the verbs share.
