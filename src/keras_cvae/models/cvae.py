@@ -131,9 +131,19 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
         x, y = ops.cast(inputs["x"], "float32"), inputs.get("condition")
         if training and y is not None:
             y = self.condition.drop(y, self.noise.uniform)
+        return self.terms(x, y, self.draw_noise(ops.shape(x)[0], training), training)
+
+    def terms(self, x: Tensor, y: Any, noise: Tensor, training: bool = False) -> Terms:
+        """Compute the terms of the objective.
+
+        Args:
+            x: Examples `(batch, *x_shape)`.
+            y: Their canonical conditions, or None.
+            noise: Standard normal, `(samples, batch, latent_dim)`: what z ~ q(z | x, y) is made of.
+            training: Whether this is a training step.
+        """
         features = self.condition.features(y)
         evidence = self.hierarchy.observe(x, features)
-        noise = self.draw_noise(ops.shape(x)[0], training)
         evidence, log_ratio = self._reparameterized(evidence)
         latents, parameters = self.hierarchy.infer(evidence, features, noise)
         kl = [ops.mean(_batched(g.posterior.kl(g.prior)), axis=0) for g in latents]
@@ -173,8 +183,8 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
             return evidence, 0.0
         return doubly_reparameterize(evidence, self.objective.num_samples)
 
-    def draw_noise(self, batch, training: bool):
-        """What a draw from q(z | x, y) is made of, `(samples, batch, latent_dim)`."""
+    def draw_noise(self, batch: Any, training: bool) -> Tensor:
+        """Draw standard normal noise `(samples, batch, latent_dim)`, as `terms` takes it."""
         return self.noise.draw((self.objective.num_samples, batch, self.latent_dim), training)
 
     def _from_prior(self, x: Tensor, y: Any, features: Tensor | None, training: bool) -> Tensor:
@@ -187,24 +197,19 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
-        step = self.step if training else None
-        objective, reconstruction, kl = self.per_example(y_pred, step)  # each (batch,)
+        objective = self.objective(y_pred, self.step if training else None)  # (batch,)
         if training:
             self.step.assign_add(1)
         extra = sum(self.losses)
         self.loss_tracker.update_state(extra - objective, sample_weight)
-        self.reconstruction_tracker.update_state(reconstruction, sample_weight)
-        self.kl_tracker.update_state(kl, sample_weight)
+        self.reconstruction_tracker.update_state(y_pred.reconstruction, sample_weight)
+        self.kl_tracker.update_state(y_pred.total_kl, sample_weight)
         if sample_weight is None:
             loss = -ops.mean(objective)
         else:
             weight = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
             loss = -ops.sum(weight * objective) / ops.maximum(ops.sum(weight), 1e-12)
         return loss + extra
-
-    def per_example(self, terms: Terms, step) -> tuple[Any, Any, Any]:
-        """The objective, the reconstruction and the KL of what `call` gave, each `(batch,)`."""
-        return self.objective(terms, step), terms.reconstruction, terms.total_kl
 
     def get_metrics_result(self):
         """As in Keras; with `sample_weight` the epoch's loss is the weighted mean too."""

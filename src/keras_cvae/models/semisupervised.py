@@ -35,7 +35,8 @@ from keras_cvae.models.parts import Part
 from keras_cvae.models.serialization import serialize
 from keras_cvae.models.training import Examples, check_sizes
 from keras_cvae.networks.backbone import BACKBONES
-from keras_cvae.probability.objectives import Terms
+from keras_cvae.probability.objectives import Objective, Terms
+from keras_cvae.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_cvae")
@@ -85,18 +86,74 @@ class Classifier(Part):
         }
 
 
-class AllClasses(NamedTuple):
-    """The terms of every example under every class, and what is known of its label.
+class Hypotheses(NamedTuple):
+    """Every example of a batch under every class, as `M2` takes it.
 
     Args:
-        terms: Of `batch * classes` pairs, the classes of an example side by side.
+        terms: The terms of `batch * classes` pairs, the classes of an example side by side.
         log_q: log q(y | x), `(batch, classes)`.
         y: Labels `(batch,)`, -1 where unknown.
+        classification: The classifier's own loss on the batch, in nats, a single number.
     """
 
     terms: Terms
-    log_q: Any
-    y: Any
+    log_q: Tensor
+    y: Tensor
+    classification: Tensor
+
+    @property
+    def known(self) -> Tensor:
+        """Which labels are known, booleans `(batch, 1)`."""
+        return (self.y >= 0)[:, None]
+
+    @property
+    def p(self) -> Tensor:
+        """q(y | x), and where the label is known that for certain, `(batch, classes)`."""
+        certain = ops.one_hot(self.y, self.log_q.shape[-1])
+        return ops.where(self.known, certain, ops.exp(self.log_q))
+
+    def expected(self, values: Tensor) -> Tensor:
+        """Average `(batch * classes,)` values over what each label may be, `(batch,)`."""
+        return ops.sum(self.p * ops.reshape(values, (-1, self.log_q.shape[-1])), axis=-1)
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """-E[ log p(x | z, y) ] over z and y, `(batch,)`."""
+        return self.expected(self.terms.reconstruction)
+
+    @property
+    def total_kl(self) -> Tensor:
+        """E_y[ KL( q(z | x, y) || p(z | y) ) ], `(batch,)`."""
+        return self.expected(self.terms.total_kl)
+
+
+class M2:
+    """The bound of labelled and unlabelled examples, less the classifier's loss (eq. 6, 7, 9).
+
+    What an `Objective` is to `Terms`, this is to `Hypotheses`.
+
+    Args:
+        objective: What takes the place of elbo(x | y), an objective.
+        class_prior: p(y) `(classes,)`.
+    """
+
+    def __init__(self, objective: Objective, class_prior: np.ndarray):
+        self.objective, self.class_prior = objective, class_prior
+        self.num_samples, self.prior_samples = objective.num_samples, objective.prior_samples
+        self.doubly_reparameterized = objective.doubly_reparameterized
+
+    def __call__(self, hypotheses: Hypotheses, step: Tensor | None = None) -> Tensor:
+        """Compute the bound in nats, `(batch,)`; `step` is None in evaluation."""
+        log_prior = ops.convert_to_tensor(np.log(self.class_prior).astype("float32"))
+        surprise = ops.where(hypotheses.known, 0.0, -hypotheses.log_q)  # whose mean is the entropy
+        bound = hypotheses.expected(self.objective(hypotheses.terms, step))
+        bound = bound + ops.sum(hypotheses.p * (log_prior + surprise), axis=-1)
+        return bound - hypotheses.classification
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        prior = self.class_prior.tolist()
+        return {"objective": serialize(self.objective), "class_prior": prior}
 
 
 @keras.saving.register_keras_serializable(package="keras_cvae")
@@ -164,6 +221,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
         else:
             body = classifier or ("conv" if len(self.x_shape) == 3 else "mlp")
             self.classifier = Classifier(self.x_shape, classes, body, dropout)
+        self.objective = M2(self.objective, self.class_prior)
         _check_changes(augment, consistency, confidence, self.x_shape)
         self.augment, self.consistency = augment, float(consistency)
         self.confidence = float(confidence)
@@ -171,15 +229,18 @@ class SemiSupervisedCVAE(ConditionalVAE):
 
     # The equation.
 
-    def call(self, inputs, training=False):
-        """The terms under every class, for `{"x", "condition"}` with -1 for unknown labels."""
-        x, y = ops.cast(inputs["x"], "float32"), inputs["condition"]
-        y, classes = ops.cast(ops.reshape(y, (-1,)), "int32"), self.condition.num_classes
+    def call(self, inputs, training=False) -> Hypotheses:  # type: ignore[override]
+        """Every x under every class, for `{"x", "condition"}` with -1 for unknown labels."""
+        x = ops.cast(inputs["x"], "float32")
+        y = ops.cast(ops.reshape(inputs["condition"], (-1,)), "int32")
         log_q = self._log_q(x, training)
-        self.add_loss(self._classification(x, y, log_q, training))
-        every = ops.tile(ops.arange(classes, dtype="int32"), (ops.shape(x)[0],))
-        pairs = {"x": ops.repeat(x, classes, axis=0), "condition": every}
-        return AllClasses(super().call(pairs, training), log_q, y)
+        classification = self._classification(x, y, log_q, training)
+        # The classes of an example share their noise: they then differ by more than their draws.
+        batch, classes = ops.shape(x)[0], self.condition.num_classes
+        noise = ops.repeat(self.draw_noise(batch, training), classes, axis=1)
+        every = ops.tile(ops.arange(classes, dtype="int32"), (batch,))
+        terms = self.terms(ops.repeat(x, classes, axis=0), every, noise, training)
+        return Hypotheses(terms, log_q, y, classification)
 
     def _classification(self, x, y, log_q, training):
         """What the classifier is told: labels, and in training its own sure answers; in nats."""
@@ -199,30 +260,15 @@ class SemiSupervisedCVAE(ConditionalVAE):
             loss = loss + self.consistency * cross_entropy(y < 0, answer)
         return loss
 
-    def draw_noise(self, batch, training):
-        """The same for all classes of an example: these then differ by more than their draws."""
-        classes = self.condition.num_classes
-        return ops.repeat(super().draw_noise(batch // classes, training), classes, axis=1)
-
     def _log_q(self, x, training):
         """log q(y | x), `(batch, classes)`."""
         return ops.log_softmax(self.classifier.logits(x, training), axis=-1)
 
-    def per_example(self, seen, step):
-        terms, log_q, y = seen
-        known = (y >= 0)[:, None]
-        p = ops.where(known, ops.one_hot(y, self.condition.num_classes), ops.exp(log_q))
-        log_prior = ops.convert_to_tensor(np.log(self.class_prior).astype("float32"))
-        surprise = ops.where(known, 0.0, -log_q)  # the entropy's, none where the label is certain
-
-        def under(values):  # (batch,), in mean over what the label may be
-            return ops.sum(p * ops.reshape(values, (-1, self.condition.num_classes)), axis=-1)
-
-        bound = under(self.objective(terms, step)) + ops.sum(p * (log_prior + surprise), axis=-1)
-        self.accuracy_tracker.update_state(
-            ops.cast(ops.argmax(log_q, axis=-1), "int32") == y, sample_weight=known[:, 0]
-        )
-        return bound, under(terms.reconstruction), under(terms.total_kl)
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
+        right = ops.cast(ops.argmax(y_pred.log_q, axis=-1), "int32") == y_pred.y
+        self.accuracy_tracker.update_state(right, sample_weight=y_pred.known[:, 0])
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     # The verbs.
 
@@ -309,6 +355,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
 
     def get_config(self):
         return super().get_config() | {
+            "objective": serialize(self.objective.objective),
             "classifier": serialize(self.classifier),
             "alpha": self.alpha,
             "class_prior": self.class_prior.tolist(),
