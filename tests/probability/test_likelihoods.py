@@ -84,8 +84,10 @@ def test_continuous_bernoulli_has_finite_right_gradients():
 )
 def test_gaussian_is_scipys(likelihood, parameters, sigma):
     x = np.linspace(-3, 3, 31)
-    expected = stats.norm.pdf(x, 0.3, sigma)
-    np.testing.assert_allclose(density(likelihood, x, *parameters), expected, rtol=1e-4)
+    expected = stats.norm.logpdf(x, 0.3, sigma)
+    np.testing.assert_allclose(np.log(density(likelihood, x, *parameters)), expected, rtol=1e-4)
+    rows = np.tile(np.repeat(parameters, 31), (1, 1)).astype("float32")
+    np.testing.assert_allclose(log_prob(likelihood, x[None], rows), expected.sum(), rtol=1e-4)
 
 
 def test_categorical_is_the_softmax():

@@ -123,7 +123,7 @@ def sum_over_values(
     rank, size = len(x.shape) - 1, math.prod(x.shape[1:])
 
     def vector(part: Tensor) -> Tensor:
-        axes = len(ops.shape(part))
+        axes = len(getattr(part, "shape", ()))
         if axes == 0:
             return part
         if axes <= rank:
