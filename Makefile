@@ -30,6 +30,7 @@ quickstart: $(VENV)/ready  ## Train on small digits in under a minute and draw o
 
 test: lint  ## Checks and tests on JAX.
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(VENV)/bin/python -m pytest -n 2 -m 'optimized and not slow and not nightly'
 
 test-backends: $(BACKENDS)/ready  ## The model's tests on PyTorch and TensorFlow, and across all three.
 	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile $(CORE_TESTS)

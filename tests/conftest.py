@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """What all tests share: the backend, seeds, small data and small models."""
 
 import os
@@ -11,6 +12,12 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / 
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+# Most programs here run but twice: optimising them is half of the time of all tests. `make test`
+# runs in another process, as users do, what is marked `optimized`; `make test-all` every test.
+QUICKLY = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
+if QUICKLY:
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+
 # Before Keras, so that the tests run on what the package chooses: KERAS_BACKEND, or JAX.
 import keras_cvae  # isort: skip
 
@@ -18,8 +25,6 @@ import keras
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-
-import harness
 
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,18 +49,19 @@ if keras.backend.backend() == "tensorflow":
     tensorflow.config.experimental.enable_op_determinism()
 
 
+def pytest_collection_modifyitems(items):
+    """Numbers that agree to the bit in the programs of users need not agree in others."""
+    if QUICKLY and keras.backend.backend() == "jax":
+        skip = pytest.mark.skip(reason="optimized: JAX_DISABLE_MOST_OPTIMIZATIONS=0 runs it")
+        for item in items:
+            if item.get_closest_marker("optimized"):
+                item.add_marker(skip)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """The same initial weights and shuffling in every test, whatever ran before."""
     keras.utils.set_random_seed(0)
-
-
-@pytest.fixture(scope="module")
-def compiled_quickly():
-    """For modules of small models that run a few steps: a third less time."""
-    harness.compile_quickly(True)
-    yield
-    harness.compile_quickly(False)
 
 
 @pytest.fixture

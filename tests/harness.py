@@ -295,26 +295,13 @@ def trained(part, name, index):
     return before, model, x, y, history
 
 
-def compile_quickly(quickly: bool):
-    """Whether JAX leaves out what takes longer than it saves in a step that runs but twice."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        jax.config.update("jax_disable_most_optimizations", quickly)
-
-
 class Harness:
     """Subclass as `class TestEveryPrior(Harness): part = "prior"`."""
 
     part: ClassVar[str]
 
     @classmethod
-    def setup_class(cls):
-        compile_quickly(True)
-
-    @classmethod
     def teardown_class(cls):
-        compile_quickly(False)
         trained.cache_clear()
 
     def pytest_generate_tests(self, metafunc):

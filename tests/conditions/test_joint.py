@@ -8,8 +8,6 @@ import keras_cvae
 from keras_cvae import MLP, Categorical, Continuous, Image, Joint, Optional, Periodic, Tags
 from keras_cvae.trees import take
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 PARTS = {"class": ["cat", "dog"], "age": Continuous(), "tags": Optional(Tags(["a", "b"]))}
 MANY = {"class": ["cat", "dog", "cat"], "age": [1, 2, 3], "tags": [["a"], None, []]}
 CANONICAL = {"class": [0, 1, 0], "age": [[1], [2], [3]], "tags": [[1, 0], [np.nan] * 2, [0, 0]]}

@@ -8,8 +8,6 @@ import keras_cvae
 from keras_cvae import MLP, Categorical, Continuous, Joint, Optional, Tags
 from keras_cvae.evaluation import bound
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 PETS = ["cat", "dog", "owl"]
 
 

@@ -64,6 +64,7 @@ def assert_same_fit(monkeypatch, run):
 
 
 @needs_jax
+@pytest.mark.optimized
 def test_arrays_train_to_the_same_bits(monkeypatch):
     def run():
         trained = model(likelihood=Gaussian("optimal"))  # depends on the batch as a whole
@@ -83,6 +84,7 @@ def test_arrays_train_to_the_same_bits(monkeypatch):
 
 
 @needs_jax
+@pytest.mark.optimized
 def test_batches_train_to_the_same_bits(monkeypatch):
     def run():
         trained = model(prior="conditional")
@@ -100,6 +102,7 @@ def test_batches_train_to_the_same_bits(monkeypatch):
 
 
 @needs_jax
+@pytest.mark.optimized
 @pytest.mark.parametrize("steps", [2, 128])
 def test_an_accelerator_trains_to_the_same_bits(monkeypatch, steps):
     """There a call has as many steps as it was compiled for."""
@@ -121,6 +124,7 @@ def test_calls_of_an_accelerator_leave_no_rest_where_they_can():
 
 
 @needs_jax
+@pytest.mark.optimized
 def test_pictures_to_be_completed_train_to_the_same_bits(monkeypatch):
     def run():
         keras.utils.set_random_seed(3)

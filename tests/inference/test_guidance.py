@@ -6,8 +6,6 @@ from keras_cvae import ConditionalNormal, Optional
 from keras_cvae.networks.topdown import TopDown
 from numerics import numpy
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 @pytest.fixture
 def model(small, data):

@@ -19,8 +19,6 @@ from keras_cvae import (
 )
 from keras_cvae.inference import importance, results, steps
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 X, Z, K, SIGMA = 5, 3, 4, 0.6
 
 

@@ -6,8 +6,6 @@ import pytest
 
 from keras_cvae import MLP, Bounded, ConditionalVAE, Continuous, SemiSupervisedCVAE
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 N = 40
 X = np.random.default_rng(0).normal(size=(N, 2)).astype("float32") + np.arange(N)[:, None]
 

@@ -416,6 +416,7 @@ np.save(out, [m.reconstruct(data["x"], data["y"]) for m in models])
         np.testing.assert_array_equal(found, model.reconstruct(*data))
 
 
+@pytest.mark.optimized
 def test_training_resumes_bit_for_bit(data, small, tmp_path):
     whole, half = (fresh(small, objective=ELBO(keras_cvae.Warmup(9))) for _ in range(2))
     whole.fit(*data, **FIT | {"epochs": 4})
