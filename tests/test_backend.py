@@ -146,7 +146,7 @@ import keras_cvae_command
 for words in (
     "--help", "--version", "train --help", "presets", "train digits --preset notbook",
     "train digits --epochs 0", "train digits --out taken", "train digits --resume",
-    "generate nowhere", "evaluate nowhere", "plot nowhere", "trian",
+    "generate nowhere", "evaluate nowhere", "plot nowhere", "info nowhere", "trian",
     "quickstart --out taken",
 ):
     sys.argv[1:] = words.split()

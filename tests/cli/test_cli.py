@@ -266,7 +266,6 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(tmp_path, cvae):
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "my run" / "run.json").exists() and process.poll() is None:
         time.sleep(0.05)
-    time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

@@ -38,7 +38,7 @@ def flags(function: Callable) -> Callable:
         for name, field in RunConfig.model_fields.items()
     ]
 
-    def command(**given):
+    def command(**given: Any) -> Any:
         settings = {name: given.pop(name) for name in RunConfig.model_fields}
         return function(
             settings={n: v for n, v in settings.items() if v not in (None, [])}, **given

@@ -24,7 +24,7 @@ class EpochBar(keras.callbacks.Callback):
         self.printed = -math.inf
         self.compiling = True
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self.first is not None:
             return
         self.first, self.steps = epoch, self.params.get("steps") or 1
@@ -48,14 +48,14 @@ class EpochBar(keras.callbacks.Callback):
             )
             self.bar.start()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.bar:
             self.bar.advance(self.task)
             if not batch and self.compiling:
                 self.compiling = False
                 self.bar.update(self.task, losses="")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         done, total, words = epoch + 1, self.params["epochs"], _losses(logs or {})
         if self.bar:
             shown = min(done + 1, total)

@@ -1,6 +1,8 @@
 """A classifier that never saw the generator."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,7 +28,15 @@ class Judge:
         seed: Of weights, dropout and order.
     """
 
-    def __init__(self, x_shape, classes: int, *, epochs=None, batch_size: int = 128, seed: int = 0):
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        classes: int,
+        *,
+        epochs: int | None = None,
+        batch_size: int = 128,
+        seed: int = 0,
+    ):
         self.x_shape, self.classes = tuple(x_shape), int(classes)
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         image = len(self.x_shape) == 3
@@ -75,7 +85,7 @@ class Judge:
         return self._run(self.body, x)
 
     @staticmethod
-    def _run(network, x) -> np.ndarray:
+    def _run(network: keras.Model, x: np.ndarray) -> np.ndarray:
         return network.predict(Batches(Split(x), 500), verbose=0)
 
 
@@ -84,8 +94,8 @@ class _Progress(keras.callbacks.Callback):
         super().__init__()
         self.bar = iter(progress(range(epochs + 1), total=epochs + 1, description="judge"))
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         next(self.bar)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         list(self.bar)
