@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keras_cvae.files import atomic, leftovers, write_json
+from keras_cvae.files import atomic, leftovers, read_json, write_json
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -64,4 +64,14 @@ def test_leftovers_are_the_temporary_files_of_this_path_alone(tmp_path):
 
 def test_json_is_written_as_people_read_it(tmp_path):
     write_json(tmp_path / "a.json", {"näme": [1, 2.5]})
+    assert read_json(tmp_path / "a.json") == {"näme": [1, 2.5]}
+    assert read_json(tmp_path / "b.json") == {}
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"näme": [1, 2.5]}
+
+
+@pytest.mark.parametrize("content", [b'{"loss": [1.0, 2', b"\xff\xfe{}", b"", b"[1, 2]", b"null"])
+def test_damaged_json_is_named(tmp_path, content):
+    path = tmp_path / "history.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"history\.json' is damaged: "):
+        read_json(path)

@@ -50,6 +50,24 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a JSON object; an empty one if there is no such file.
+
+    Raises:
+        ValueError: The file is damaged; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text
+        raise ValueError(f"'{path}' is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"'{path}' is damaged: expected an object, received {content!r:.40}.")
+    return content
+
+
 def _flush(path: Path) -> None:
     """Wait until the disk has the file; a rename may otherwise reach it before the content."""
     with path.open("rb+") as file:

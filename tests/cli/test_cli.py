@@ -550,8 +550,10 @@ def test_damaged_and_foreign_models(refused, run, tmp_path):
     refused(["generate", "run"], "model.keras", "not a saved model")
     path.unlink()
     refused(["generate", "run"], "not finished training", "cvae train digits --out run --resume")
+    (tmp_path / "run" / "history.json").write_text('{"loss": [1')
+    refused(["info", "run"], "history.json' is damaged")
     (tmp_path / "run" / "run.json").write_text("{")
-    refused(["generate", "run"], "run.json", "damaged")
+    refused(["generate", "run"], "run.json' is damaged")
 
 
 def test_wrong_latent_shape(run):

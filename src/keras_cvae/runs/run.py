@@ -4,7 +4,6 @@ Keras is imported where a model is, so that a folder that is none is refused wit
 """
 
 import contextlib
-import json
 import os
 import shlex
 import shutil
@@ -18,7 +17,7 @@ import filelock
 import keras_cvae
 from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import NAMED
-from keras_cvae.files import leftovers, write_json
+from keras_cvae.files import leftovers, read_json, write_json
 from keras_cvae.runs.config import RunConfig, validated
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Run:
         """Read a run folder.
 
         Raises:
-            RunError: There is none, or it is damaged.
+            ValueError: There is none, or it is damaged.
         """
         folder = Path(folder)
         if not (folder / "run.json").is_file():
@@ -58,8 +57,8 @@ class Run:
             raise RunError(
                 f"'{folder}' {what}. Expected a folder that `cvae train` or `cvae quickstart` made."
             )
+        about = read_json(folder / "run.json")
         try:
-            about = json.loads((folder / "run.json").read_text())
             return cls(folder, about["data"], validated(about["config"]))
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"'{folder / 'run.json'}' is damaged: {error}") from error
@@ -107,18 +106,15 @@ class Run:
 
     def evaluation(self) -> dict[str, Any]:
         """What `cvae evaluate` measured last, or nothing."""
-        path = self.folder / "evaluation" / "metrics.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return read_json(self.folder / "evaluation" / "metrics.json")
 
     def history(self) -> dict[str, list[float]]:
         """Metrics by name, one value an epoch."""
-        path = self.folder / "history.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return read_json(self.folder / "history.json")
 
     def metrics(self) -> dict[str, Any]:
         """What the last epoch measured."""
-        path = self.folder / "metrics.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return read_json(self.folder / "metrics.json")
 
 
 def default_folder(data: str | Path | Data, config: RunConfig | str | None = None) -> Path:
