@@ -49,7 +49,7 @@ class Run:
         """Read a run folder.
 
         Raises:
-            ValueError: There is none, or it is damaged.
+            RunError: There is none, or it is damaged.
         """
         folder = Path(folder)
         if not (folder / "run.json").is_file():
@@ -57,7 +57,10 @@ class Run:
             raise RunError(
                 f"'{folder}' {what}. Expected a folder that `cvae train` or `cvae quickstart` made."
             )
-        about = read_json(folder / "run.json")
+        try:
+            about = read_json(folder / "run.json")
+        except ValueError as error:  # which names the file
+            raise RunError(str(error)) from error
         try:
             return cls(folder, about["data"], validated(about["config"]))
         except (ValueError, KeyError, TypeError) as error:
