@@ -127,7 +127,7 @@ def test_a_walk_in_another_order_is_a_distribution_as_well(net):
     )
     p = {
         level: np.exp(log_p)
-        for level, log_p in zip(ALL[:, 3], np.asarray(first.log_p), strict=True)
+        for level, log_p in zip(ALL[:, 3], ops.convert_to_numpy(first.log_p), strict=True)
     }
     assert sum(p.values()) == pytest.approx(1.0, abs=1e-5)
 
@@ -141,7 +141,9 @@ def test_draws_are_restricted_to_what_is_wanted(net):
     how = {"order": np.array([0, 3, 1, 2], "int32"), "wanted": net.table(share)}
     nothing = np.zeros(ALL.shape, bool)
     walk = net.walk(ops.zeros((len(ALL), 0)), ops.convert_to_tensor(ALL), nothing, **how)
-    log_p, log_share = (np.asarray(part, "float64") for part in (walk.log_p, walk.log_share))
+    log_p, log_share = (
+        ops.convert_to_numpy(part).astype(float) for part in (walk.log_p, walk.log_share)
+    )
     q = half * np.exp(np.where(half > 0, log_p - log_share, 0.0))
     assert q.sum() == pytest.approx(1.0, abs=1e-5)
     joint = np.exp(_log_prob(net, ALL))
@@ -157,8 +159,8 @@ def test_draws_are_restricted_to_what_is_wanted(net):
         lambda i, law: drawn(law, ops.take(uniforms, i, axis=1)),
         **how,
     ).x
-    assert set(np.asarray(x)[:, 0]) == {1, 2}
-    assert set(np.asarray(x)[:, 3]) == {0, 2}
+    assert set(ops.convert_to_numpy(x)[:, 0]) == {1, 2}
+    assert set(ops.convert_to_numpy(x)[:, 3]) == {0, 2}
 
 
 def test_training_scores_a_random_part_that_stands_for_all():

@@ -236,7 +236,7 @@ class Columns(Likelihood):
         found = []
         for i, (start, size) in enumerate(zip(self.starts, self.sizes, strict=True)):
             row, parent = int(self.first_row[i]), self.parents[i]
-            shares = self.rows[row : row + len(self.shares[i]), :size]
+            shares = ops.convert_to_tensor(self.rows[row : row + len(self.shares[i]), :size])
             prior = shares[0] if parent is None else ops.take(shares, levels[:, parent], axis=0)
             log_p = ops.log_softmax(logits[..., start : start + size] + prior, axis=-1)
             at = ops.broadcast_to(levels[:, i], ops.shape(log_p)[:-1])
@@ -403,7 +403,8 @@ class KnownColumns(Distribution):
         """
         net = self.net
         member = np.eye(max(net.groups) + 1, dtype="float32")[net.groups]  # (columns, groups)
-        open_groups = ops.cast(ops.cast(free, "float32") @ member > 0.0, "float32")
+        open_groups = ops.cast(free, "float32") @ ops.convert_to_tensor(member)
+        open_groups = ops.cast(open_groups > 0.0, "float32")
         batch, groups = ops.shape(free)[0], member.shape[1]
         uniform = keras.random.uniform((batch, groups + 3), dtype="float32", seed=net.noise)
         any_order = uniform[:, :1] >= 0.5
