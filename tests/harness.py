@@ -65,7 +65,8 @@ def _own_condition():
 def _columns(parents=None, **options):
     """Three columns of two levels."""
     shares = [[[0.5, 0.5]] * (1 if not parents or p is None else 2) for p in parents or [None] * 3]
-    return Columns(shares, parents, context=4, hidden=8, layers=1, seed=0, **options)
+    options = {"context": 4} | options
+    return Columns(shares, parents, hidden=8, layers=1, seed=0, **options)
 
 
 # Part -> registered name -> the cases, each a function that gives arguments of ConditionalVAE.
@@ -201,6 +202,17 @@ CASES = {
         "generation": [lambda: {"likelihood": Gaussian("predicted"), "latent_dim": 3}],
         "baseline": [
             lambda: {"condition": KnownPart((6,), HALF, Baseline((6,), condition=KnownPart((6,))))}
+        ],
+        "no_recognition": [lambda: {"latent_dim": 0}],
+        "no_prior": [lambda: {"latent_dim": 0, "condition": None}],
+        "direct_generation": [
+            lambda: {"latent_dim": 0, "likelihood": Gaussian("predicted")},
+            lambda: {
+                "latent_dim": 0,
+                "likelihood": _columns(context=0),
+                "x_shape": (3,),
+                "condition": None,
+            },
         ],
         "topdown_recognition": [lambda: {"backbone": TopDown(4), "latent_dim": [1, 1]}],
         "topdown_generation": [

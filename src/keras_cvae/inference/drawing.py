@@ -84,7 +84,7 @@ def run(model: Any, step: type[Step], inputs: dict[str, Any], batch_size: int) -
     step, n = compiled(model, step), count(inputs)
     rows = min(batch_size, 2 ** math.ceil(math.log2(n)))  # few sizes are ever compiled
     size = math.prod(model.likelihood.parameter_shape(model.x_shape))
-    chunks = min(math.ceil(n / rows), max(1, VALUES // (rows * size)))
+    chunks = min(math.ceil(n / rows), max(1, VALUES // max(1, rows * size)))
     for start in range(0, n, chunks * rows):
         filled = np.resize(np.arange(start, min(start + chunks * rows, n)), chunks * rows)
         some = keras.tree.map_structure(

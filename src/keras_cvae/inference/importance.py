@@ -121,10 +121,13 @@ def log_prob(
     if proposal not in PROPOSALS:
         raise ValueError(f"proposal: received {proposal!r}, expected one of {tuple(PROPOSALS)}.")
     num_samples, seed = errors.whole("num_samples", num_samples), errors.whole("seed", seed, 0)
+    num_samples = num_samples if model.latent_dim else 1  # exact: there is nothing to draw
     moments, index = _Moments(len(x)), np.arange(len(x))
     step = compiled(model, PROPOSALS[proposal])
     _weigh(model, moments, x, y, index, num_samples, [seed], batch_size, progress, step=step)
-    return LogProb(*moments.results(), num_samples, seed)
+    log_p, error, effective = moments.results()
+    error = error if model.latent_dim else np.zeros_like(error)
+    return LogProb(log_p, error, effective, num_samples, seed)
 
 
 def class_log_prob(
@@ -161,6 +164,7 @@ def class_log_prob(
         ValueError: No candidates, and the condition is not `Categorical`.
     """
     num_samples, seed = errors.whole("num_samples", num_samples), errors.whole("seed", seed, 0)
+    num_samples = num_samples if model.latent_dim else 1
     n, pilot = len(x), min(num_samples, PILOT)
     classes, condition_of = enumerated(model.condition, candidates, given, n)
     index, which = np.divmod(np.arange(n * classes), classes)
@@ -190,7 +194,8 @@ def _weigh(
     examples = min(EXAMPLES, 2 ** math.ceil(math.log2(max(len(index), 1))))
     at_once = _even(num_samples, max(1, decoded_at_once(model, batch_size) // examples))
     chunk = (at_once, examples, model.latent_dim)
-    chunks = _even(math.ceil(num_samples / at_once), max(1, NOISE // math.prod(chunk)))
+    size = max(1, math.prod(chunk))  # 0 without a latent
+    chunks = _even(math.ceil(num_samples / at_once), max(1, NOISE // size))
     noise = np.zeros((chunks * at_once, *chunk[1:]), "float32")
     rows = index if rows is None else rows
     starts: Iterable = range(0, len(index), examples)
@@ -208,7 +213,7 @@ def _weigh(
         for done in range(0, num_samples, len(noise)):
             part = min(len(noise), num_samples - done)
             rng.standard_normal(out=noise[:part], dtype="float32")
-            log_w = step.predict_on_batch(inputs | {"noise": noise.reshape(-1, *chunk)})
+            log_w = step.predict_on_batch(inputs | {"noise": noise.reshape(chunks, *chunk)})
             log_w = np.asarray(log_w).reshape(-1, examples)
             moments.add(rows[start : start + count], log_w[:part, :count])
 

@@ -53,4 +53,4 @@ def decoded_at_once(model: Any, batch_size: int | None = None) -> int:
     if batch_size is not None:
         return errors.whole("batch_size", batch_size)
     size = math.prod(model.likelihood.parameter_shape(model.x_shape))
-    return int(np.clip(2**21 // size, EXAMPLES, 1024))
+    return int(np.clip(2**21 // max(size, 1), EXAMPLES, 1024))

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from keras_cvae.models.hierarchy import Factored, Hierarchy
+from keras_cvae.models.latentless import Direct, DirectGeneration, NoPrior, NoRecognition
 from keras_cvae.models.parts import (
     GenerationNetwork,
     Part,
@@ -28,7 +29,7 @@ class Parts(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Builder:
-    """What a model is to be made of, and the two ways to make it; a backbone takes one of them.
+    """What a model is to be made of, and the ways to make it; a backbone takes one of them.
 
     Attributes:
         x_shape: Shape of one example.
@@ -62,6 +63,22 @@ class Builder:
         decoder = GenerationNetwork(self.x_shape, size, body, self.likelihood, self.condition)
         return Parts(encoder, prior, decoder, Factored(encoder, prior, decoder))
 
+    def direct(self, backbone: Backbone) -> Parts:
+        """Build p(x | y) without a latent; of the backbone, its decoder.
+
+        Raises:
+            ValueError: A prior, an encoder or a decoder is given.
+        """
+        self._refuse_own("A model without a latent has no prior, encoder or decoder to replace", "")
+        encoder, prior = NoRecognition(self.x_shape, self.condition), NoPrior(self.condition)
+        decoder = DirectGeneration(self.x_shape, backbone, self.likelihood, self.condition)
+        return Parts(encoder, prior, decoder, Direct(prior, decoder))
+
+    def _refuse_own(self, why: str, instead: str) -> None:
+        own = {"prior": self.prior, "encoder": self.encoder, "decoder": self.decoder}
+        if given := [name for name, value in own.items() if value is not None]:
+            raise ValueError(f"{why}; received {', '.join(given)}. Leave them out{instead}.")
+
     def shared(self, network: TopDownNetwork, groups: tuple[int, ...]) -> Parts:
         """Build encoder, prior and decoder as views of one network.
 
@@ -72,13 +89,8 @@ class Builder:
         Raises:
             ValueError: A prior, an encoder or a decoder is given beside the network.
         """
-        own = {"prior": self.prior, "encoder": self.encoder, "decoder": self.decoder}
-        given = [name for name, value in own.items() if value is not None]
-        if given:
-            raise ValueError(
-                f"This backbone brings its own prior, encoder and decoder; received "
-                f"{', '.join(given)}. Leave them out, or choose another backbone."
-            )
+        why = "This backbone brings its own prior, encoder and decoder"
+        self._refuse_own(why, ", or choose another backbone")
         encoder = TopDownRecognition(network, groups, self.condition, self.likelihood.view)
         prior = PriorNetwork(groups, network, self.condition)
         decoder = TopDownGeneration(network, groups, self.likelihood, self.condition)
@@ -102,6 +114,5 @@ def assemble(
     """
     backbone, likelihood = BACKBONES.get(backbone), likelihood_for(condition, likelihood)
     shape = likelihood.parameter_shape(x_shape)  # refuses an x that the likelihood is not for
-    return backbone.assemble(
-        Builder(x_shape, groups, condition, likelihood, shape, prior, encoder, decoder)
-    )
+    builder = Builder(x_shape, groups, condition, likelihood, shape, prior, encoder, decoder)
+    return backbone.assemble(builder) if groups else builder.direct(backbone)

@@ -40,7 +40,8 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
         condition: What x is conditioned on: None, a number of classes, a list of class names, a
             `Condition`, a Keras model that encodes it, or a dict of several by name.
         latent_dim: Length of z. A list splits z into groups, z = (z_1, z_2, ...), whose learned
-            priors depend on the groups before.
+            priors depend on the groups before. 0: no latent and no encoder, p(x | y) alone, whose
+            log p is exact; of the backbone the decoder is used.
         likelihood: p(x | z, y): "bernoulli", "continuous_bernoulli", "gaussian", "categorical", or
             a `Likelihood`.
         prior: p(z | y): "standard" (the default), "conditional", or a `Prior`. A top-down backbone
@@ -108,8 +109,8 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
         if self.objective.doubly_reparameterized and not self.hierarchy.separate:
             raise ValueError(
                 "objective: DReG needs q(z | x, y) in a network of its own; a top-down network "
-                "shares its weights with the prior. Expected another objective, like IWAE, or "
-                "another backbone, like MLP."
+                "shares its weights with the prior, and without a latent there is none. Expected "
+                "another objective, like IWAE, or another backbone, like MLP."
             )
         self.likelihood = self.decoder.likelihood
         self.latent_groups = self.prior.latent_groups
@@ -152,8 +153,8 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
             log_ratio = log_ratio + p.log_prob(z) - q.log_prob(z)
         return Terms(
             log_likelihood=self.distribution(parameters, y, training).log_prob(x),
-            kl=ops.stack(kl, axis=-1),
-            log_ratio=log_ratio,
+            kl=ops.stack(kl, axis=-1) if kl else ops.zeros((ops.shape(x)[0], 0)),
+            log_ratio=log_ratio if latents else ops.zeros(ops.shape(noise)[:-1]),
             from_prior=self._from_prior(x, y, features, training),
         )
 

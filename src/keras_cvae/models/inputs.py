@@ -143,11 +143,7 @@ def checked_shape(x_shape) -> tuple[int, ...]:
 
 
 def checked_groups(latent_dim) -> tuple[int, ...]:
-    """Check the length of z, or those of its groups."""
-    groups = tuple(errors.whole("latent_dim", n) for n in np.atleast_1d(latent_dim).tolist())
-    if not groups:
-        raise ValueError(
-            f"latent_dim: received {latent_dim}, expected a whole number, or a list of them for "
-            "several groups."
-        )
-    return groups
+    """Check the length of z, or those of its groups; 0 is no latent at all, `()`."""
+    if np.size(latent_dim) == 0 or (np.ndim(latent_dim) == 0 and latent_dim == 0):
+        return ()
+    return tuple(errors.whole("latent_dim", n) for n in np.atleast_1d(latent_dim).tolist())
