@@ -77,7 +77,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 def _root(x: np.ndarray) -> np.ndarray:
     """R of the covariance R^T R of x."""
-    return np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1)).R
+    return np.asarray(np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1), mode="r"))
 
 
 def diversity(real: np.ndarray, samples: np.ndarray, k: int = 5) -> dict[str, float]:
