@@ -93,7 +93,7 @@ def trained(preset, data, options):
     given = {"batch_size": options.batch_size, "precision": options.precision}
     config = load_config(preset, epochs=options.epochs, **given)
     model = build_model(config, data)
-    y = model.condition.prepare(data.train.y)
+    y = model.condition.spec.prepare(data.train.y)
     order = {"shuffle": True, "seed": config.seed, "binarize": config.binarize}
     order |= {"shift": config.shift, "shift_epochs": options.epochs}
     batches = Batches(Split(data.train.x, y), config.batch_size, **order)

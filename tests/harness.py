@@ -16,16 +16,12 @@ from keras import ops
 
 import keras_cvae
 from keras_cvae import masks
+from keras_cvae.conditions.arrays import Encoded, Image, Signal
 from keras_cvae.conditions.base import CONDITIONS, Unconditional
-from keras_cvae.conditions.categorical import Categorical
-from keras_cvae.conditions.encoded import Encoded
-from keras_cvae.conditions.image import Image
-from keras_cvae.conditions.joint import Joint
+from keras_cvae.conditions.composed import Joint, Optional
 from keras_cvae.conditions.known import KnownPart
+from keras_cvae.conditions.labels import Categorical, Tags
 from keras_cvae.conditions.numbers import Continuous, Periodic
-from keras_cvae.conditions.optional import Optional
-from keras_cvae.conditions.signal import Signal
-from keras_cvae.conditions.tags import Tags
 from keras_cvae.models.baseline import Baseline
 from keras_cvae.models.parts import PARTS
 from keras_cvae.networks.backbone import BACKBONES
@@ -255,21 +251,23 @@ def values_of(condition, n, rng):
     if isinstance(condition, Unconditional):
         return None
     if isinstance(condition, KnownPart):
-        x, fixed = rng.integers(0, 2, (n, *condition.shape)), condition.fixed
-        return masks.holes(x, masks.random(n, condition.shape, rng) if fixed is None else fixed)
+        x, fixed = rng.integers(0, 2, (n, *condition.spec.shape)), condition.spec.fixed
+        return masks.holes(
+            x, masks.random(n, condition.spec.shape, rng) if fixed is None else fixed
+        )
     if isinstance(condition, Joint):
         return {name: values_of(part, n, rng) for name, part in condition.parts.items()}
     if isinstance(condition, Optional):
         values = list(values_of(condition.part, n, rng))
         return [None if i % 3 == 0 else value for i, value in enumerate(values)]
     if isinstance(condition, Categorical):
-        return np.array(condition.labels)[np.arange(n) % 3]
-    return rng.random((n, *condition.shape)).astype("float32")
+        return np.array(condition.spec.labels)[np.arange(n) % 3]
+    return rng.random((n, *condition.spec.shape)).astype("float32")
 
 
 def inputs_of(model, x, y):
     """What `call` takes."""
-    y = model.condition.prepare(y)
+    y = model.condition.spec.prepare(y)
     return {"x": x} if y is None else {"x": x, "condition": y}
 
 

@@ -2,8 +2,14 @@
 
 import difflib
 import math
+import os
+import sys
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 class DataError(ValueError):
@@ -52,6 +58,14 @@ def check_dense(x: Any, name: str) -> None:
             f"The column {column!r} of {name} holds {dtype} values{more}. Expected numbers. Leave "
             "it out of x; a column of names can be the condition."
         )
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called into this package, however deep the call went."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:

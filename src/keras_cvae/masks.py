@@ -126,7 +126,7 @@ def random(n: int, x_shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
         return single
     height, width = plane
 
-    def between(size):  # (n, size): two cuts, True in between
+    def between(size: int) -> np.ndarray:  # (n, size): two cuts, True in between
         cuts = np.sort(rng.integers(0, size + 1, (n, 2)), axis=1)
         place = np.arange(size)
         return (place >= cuts[:, :1]) & (place < cuts[:, 1:])

@@ -336,7 +336,7 @@ def test_plot(cvae, run):
     assert json.loads(said.out) == ["figures/history.svg"]
     assert "<svg" in Path("figures/history.svg").read_text()
     said = cvae("plot", run, "manifold", "-c", "3:0.5,8:0.5", "--grid", "quantile", "-o", "figures")
-    assert said.out.split() == ["figures/manifold-3_0.5_8_0.5-quantile.png"]
+    assert said.out.split() == ["figures/manifold-50__3__50__8-quantile.png"]
 
 
 def test_evaluate_then_compare(cvae, run, tmp_path):
@@ -396,11 +396,11 @@ def test_a_label_of_minus_one_is_a_class_and_said_to_be(cvae, tmp_path, rng):
     x = rng.integers(0, 2, (60, 4, 4))
     npz(tmp_path / "x.npz", x_train=x, y_train=np.arange(60) % 3 - 1)
     said = cvae("train", "x.npz", *QUICK)
-    assert Run.open("runs/x-run").model().condition.names == ("-1", "0", "1")
+    assert Run.open("runs/x-run").model().condition.spec.names == ("-1", "0", "1")
     assert "-1 is taken as a class of its own, beside 0 to 1" in said.err
     assert "--condition y:categorical" in said.err
     said = cvae("train", "x.npz", *QUICK, "--condition", "y:categorical", "--out", "unknown")
-    assert Run.open("unknown").model().condition.parts["y"].part.names == ("0", "1")
+    assert Run.open("unknown").model().condition.parts["y"].part.spec.names == ("0", "1")
     assert "of its own" not in said.err
 
 

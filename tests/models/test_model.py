@@ -10,9 +10,7 @@ from keras import ops
 from scipy import stats
 
 import keras_cvae
-from keras_cvae import ELBO, IWAE, Categorical, ConditionalVAE, Gaussian, load
-from keras_cvae.data.batches import Batches
-from keras_cvae.data.containers import Split
+from keras_cvae import ELBO, IWAE, ConditionalVAE, Gaussian
 from keras_cvae.models.serialization import precision
 from paths import ROOT
 
@@ -595,59 +593,3 @@ def test_classes_that_are_numbers_keep_their_names(small, data):
     way = {"condition": 3, "to_condition": 7, "steps": 3}
     plainly = plain.interpolate(condition=0, to_condition=2, steps=3)
     np.testing.assert_array_equal(model.interpolate(**way), plainly)
-
-
-NEVER = "In training there was no example of the class 2"
-
-
-def test_a_class_that_was_never_in_training_is_told_where_it_is_asked_for(small, data, tmp_path):
-    (x, y), model = data, small()
-    some = y < 2
-    model.generate(2)  # untrained: nobody expects anything
-    model.fit(x[some], y[some], verbose=0)
-    model.save(tmp_path / "model.keras")
-    for one in (model, load(tmp_path / "model.keras")):
-        one.generate([0, 1])
-        for asked in (2, [0, 2], {1: 0.5, 2: 0.5}):
-            with pytest.warns(UserWarning, match=NEVER):
-                one.generate(asked)
-        with pytest.warns(UserWarning, match=NEVER):
-            one.log_prob(x[:2], 2, 3)
-    one.fit(x[~some], y[~some], verbose=0)
-    one.generate([0, 1, 2])
-
-
-def test_classes_are_seen_in_what_was_trained_on(small, data):
-    x, y = data
-    order = np.argsort(y)
-    with pytest.warns(UserWarning, match=NEVER):  # all twos are held out
-        fitted(small(), x[order], y[order], validation_split=0.4).generate(2)
-    with pytest.warns(UserWarning, match=NEVER):
-        fitted(small(), Batches(Split(x[y < 2], y[y < 2]), 8)).generate(2)
-    stream = ((x[:8], y[:8] % 2) for _ in range(9))
-    model = fitted(small(), stream, steps_per_epoch=2, shuffle=False)
-    model.generate(2)  # a stream is not looked into
-    assert keras.ops.convert_to_numpy(model.condition.seen).tolist() == [1, 1, 1]
-
-
-def fitted(model, *data, **options):
-    model.fit(*data, verbose=0, **options)
-    return model
-
-
-@pytest.mark.parametrize("encoding", ["onehot", "embedding"])
-def test_a_file_from_before_classes_were_marked_is_loaded(
-    encoding, small, data, tmp_path, monkeypatch
-):
-    model = fitted(small(condition=Categorical(3, encoding)), *data)
-
-    def save_own_variables(self, store):
-        if encoding == "embedding":
-            store["0"] = keras.ops.convert_to_numpy(self.table)
-
-    with monkeypatch.context() as before:
-        before.setattr(Categorical, "save_own_variables", save_own_variables)
-        model.save(tmp_path / "old.keras")
-    old = load(tmp_path / "old.keras")
-    np.testing.assert_array_equal(old.generate(2, seed=0), model.generate(2, seed=0))
-    assert keras.ops.convert_to_numpy(old.condition.seen).tolist() == [1, 1, 1]

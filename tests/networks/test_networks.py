@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 import harness
-from keras_cvae.conditions.categorical import Categorical
+from keras_cvae.conditions.labels import Categorical
 from keras_cvae.models.assembly import assemble
 from keras_cvae.models.parts import GenerationNetwork
 from keras_cvae.networks.backbone import BACKBONES

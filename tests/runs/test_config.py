@@ -4,7 +4,7 @@ import typing
 import pytest
 
 from keras_cvae.conditions.base import Unconditional
-from keras_cvae.conditions.categorical import Categorical
+from keras_cvae.conditions.labels import Categorical
 from keras_cvae.conditions.numbers import Continuous
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.networks.backbone import BACKBONES

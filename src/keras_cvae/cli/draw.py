@@ -8,6 +8,7 @@ import typer
 
 from keras_cvae import masks
 from keras_cvae.cli.app import UsageError, app, err, out
+from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature, starting
 from keras_cvae.cli.shared import (
     check_output,
@@ -20,6 +21,7 @@ from keras_cvae.cli.shared import (
     write_arrays,
     write_drawn,
 )
+from keras_cvae.conditions.spec import JointSpec
 
 
 @app.command()
@@ -104,8 +106,6 @@ def restyle(
     """The same handwriting, another digit: encode an image, decode it as something else."""
     import numpy as np
 
-    from keras_cvae.conditions.base import Unconditional
-    from keras_cvae.conditions.joint import Joint
     from keras_cvae.data.images import read_image
     from keras_cvae.figures import sheets, writing
 
@@ -113,13 +113,14 @@ def restyle(
         check_output(output, (".png",), overwrite)
     model = open_run(run).model()
     images_only(model, "Restyling needs pictures.")
-    if isinstance(model.condition, Unconditional):
+    if not model.condition.width:
         raise UsageError("This run has no condition, so there is nothing to restyle to.")
     x = read_image(image, model.x_shape)[None]
     x = 1.0 - x if invert else x
-    targets = [model.condition.parse(text) for text in to]
-    source = model.condition.parse(is_a) if is_a is not None else _read(model, x)
-    if isinstance(source, dict) and isinstance(model.condition, Joint):
+    spec = model.condition.spec
+    targets = [read(spec, text) for text in to]
+    source = read(spec, is_a) if is_a is not None else _read(model, x)
+    if isinstance(source, dict) and isinstance(spec, JointSpec):
         targets = [source | target for target in targets]  # only what is named changes
     restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
     is_a = str(source) if is_a is None else is_a
@@ -181,7 +182,7 @@ def complete(
     from keras_cvae.data.images import read_image
     from keras_cvae.figures import sheets, writing
 
-    mask = model.condition.fixed
+    mask = model.condition.spec.fixed
     if known is None and mask is None:
         raise UsageError("This run completes from any part. Say which is known with --known.")
     if known == masks.RANDOM:
@@ -225,9 +226,7 @@ def _say_if_stretched(image: Path, x_shape: tuple[int, ...]) -> None:
 
 
 def _read(model: Any, x: Any) -> str:
-    from keras_cvae.conditions.optional import classes_of
-
-    classes = classes_of(model.condition)
+    classes = model.condition.spec.classes
     if classes is None:
         raise UsageError("Say what the picture is with --from; only classes can be read from it.")
     p = model.classify(x)[0]

@@ -9,8 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_cvae.cli.app import app, out
+from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, RunFolder, Seed, Temperature
 from keras_cvae.cli.shared import in_words, open_run, progress_bar
+from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.figures.kinds import Kind
 from keras_cvae.runs.config import presets
 
@@ -41,11 +43,13 @@ def plot(
 
     from keras_cvae.figures.of_runs import draw
 
+    model = opened.model()
     written = draw(
         opened,
         kind,
         out=output,
-        condition=condition,
+        model=model,
+        condition=None if condition is None else read(model.condition.spec, condition),
         grid=grid,
         temperature=temperature,
         seed=seed,
@@ -99,13 +103,10 @@ def _about_run(run: Any) -> dict[str, Any]:
 
 
 def _about_condition(condition: Any) -> Any:
-    from keras_cvae.conditions.joint import Joint
-    from keras_cvae.conditions.optional import classes_of
-
-    if isinstance(condition, Joint):
-        return {name: part.summary() for name, part in condition.parts.items()}
-    classes = classes_of(condition)
-    return list(classes.names) if classes else condition.summary()
+    spec = condition.spec
+    if isinstance(spec, JointSpec):
+        return {name: part.summary() for name, part in spec.parts.items()}
+    return list(spec.classes.names) if spec.classes else spec.summary()
 
 
 @app.command("presets")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
+from keras_cvae.cli.conditions import read, written
 from keras_cvae.files import atomic
 from keras_cvae.runs.run import Run
 
@@ -34,21 +35,18 @@ def progress_bar(items: Iterable, total: int | None = None, description: str = "
 
 def read_conditions(model: Any, given: list[str] | None) -> tuple[list[Any], list[str]]:
     """Read the conditions given as text; return them with their names for captions."""
-    from keras_cvae.conditions.base import Unconditional
-    from keras_cvae.conditions.optional import classes_of
-
+    spec = model.condition.spec
     if given:
-        return [model.condition.parse(text) for text in given], given
-    classes = classes_of(model.condition)
-    if classes:
-        return list(classes.names), list(classes.names)
-    if isinstance(model.condition, Unconditional):
+        return [read(spec, text) for text in given], given
+    if spec.classes:
+        return list(spec.classes.names), list(spec.classes.names)
+    if not model.condition.width:
         return [None], [""]
     if model.condition.knows_part:
         raise UsageError("This run completes pictures: cvae complete RUN IMAGE.")
     raise UsageError(
-        f"This run is conditioned on {model.condition.summary()}. Say which with --condition"
-        f" {model.condition.example()}."
+        f"This run is conditioned on {spec.summary()}. Say which with --condition"
+        f" {written(model.condition.example())}."
     )
 
 

@@ -9,8 +9,10 @@ import typer
 
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, app, err, out
+from keras_cvae.cli.conditions import read, written
 from keras_cvae.cli.flags import AsJson, Overwrite, Seed, flags, starting, typed
 from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
+from keras_cvae.conditions.spec import CategoricalSpec
 from keras_cvae.runs.config import RunConfig, load_config, presets
 from keras_cvae.runs.run import Run, check_folder, default_folder
 
@@ -62,7 +64,7 @@ def train(
     model = run.model()
     condition = model.condition
     if condition.knows_part:
-        what = ["--known", "left"] if condition.fixed is None else []
+        what = ["--known", "left"] if condition.spec.fixed is None else []
         to = ["-o", "completed.png"]
         say_next(
             ("complete a picture", "complete", run.folder, "IMAGE.png", *what, *to),
@@ -79,11 +81,11 @@ def train(
 
 def _how_to_ask(condition: Any) -> list[str] | None:
     """The flags that ask for an example of the condition; None where it takes files."""
-    example = condition.example()
+    example = written(condition.example())
     if not example:
         return None if condition.width else []
     try:
-        condition.parse(example)
+        read(condition.spec, example)
     except ValueError:
         return None
     return ["--condition", example]
@@ -141,10 +143,9 @@ def quickstart(
     check_folder(folder, overwrite)
 
     import_light_keras()
-    from keras_cvae.conditions.categorical import Categorical
     from keras_cvae.data.sources import NAMED
 
-    asked = Categorical(NAMED["digits"]).parse(ask)
+    asked = read(CategoricalSpec(NAMED["digits"]), ask)
     err.print("Training a conditional VAE on scikit-learn's 8x8 handwritten digits.")
     started = time.monotonic()
     run = _train("digits", config, folder, resume=False, overwrite=overwrite)

@@ -92,8 +92,9 @@ def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: 
         seed: Of the draws.
         batch_size: Examples at once.
     """
-    x, nothing = np.asarray(x), y is None and model.condition.forgettable
-    y = model.condition.unknown(len(x)) if nothing else model.condition.prepare(y)
+    x, nothing = np.asarray(x), y is None and model.condition.spec.forgettable
+    spec = model.condition.spec
+    y = spec.unknown(len(x)) if nothing else spec.prepare(y)
     step, size = compiled(model, BoundTerms), min(batch_size, len(x))
     noise = np.random.default_rng(seed)
     collected: dict[str, list] = {}

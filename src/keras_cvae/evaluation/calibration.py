@@ -108,7 +108,7 @@ def calibration(model, x, y, *, draws: int = 199, seed: int = 0) -> Ranks:
         draws: From p(x | y), for each y. Equal values, of discrete x, are ordered at random.
         seed: Of the draws.
     """
-    x, y, draws = np.asarray(x), model.condition.prepare(y), errors.whole("draws", draws)
+    x, y, draws = np.asarray(x), model.condition.spec.prepare(y), errors.whole("draws", draws)
     at_once = max(1, 2**22 // (draws * math.prod(model.x_shape)))
     rng, ranks = np.random.default_rng([seed, 1]), []
     for start in range(0, len(x), at_once):

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
-from keras_cvae.conditions.optional import classes_of
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.evaluation.bound import Elbo, Latent, bound
 from keras_cvae.evaluation.calibration import Calibration, calibration
@@ -242,7 +241,7 @@ class _Measured:
         model, x, y = self.model, self.x, self.condition
         found: dict[str, Any] = {}
         marginal = None
-        classes = classes_of(model.condition)
+        classes = model.condition.spec.classes
         if classes and y is not None:
             given = importance.class_log_prob(
                 model, x, self.num_samples, self.seed, always=y, progress=self.progress
@@ -365,7 +364,8 @@ def _left_out(model: Any, condition: Any, found: Mapping[str, Any]) -> tuple[str
     if condition is None or "classification" in found:
         return ()
     said = (
-        f"−log p(x) and p(y | x) sum over classes; the condition is {model.condition.summary()}.",
+        "−log p(x) and p(y | x) sum over classes; the condition is "
+        f"{model.condition.spec.summary()}.",
     )
     if "samples" in found:
         return said

@@ -5,7 +5,6 @@ from typing import Any, Literal
 import numpy as np
 
 from keras_cvae import masks
-from keras_cvae.conditions.base import Unconditional
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli
@@ -32,7 +31,7 @@ def examples(model: Any, split: Split, binarize: Binarize = "none") -> tuple[np.
         binarize: "dynamic": x ~ Bernoulli(pixel), one fixed draw. "none": x as it is.
     """
     if model.condition.knows_part:
-        fixed = model.condition.fixed
+        fixed = model.condition.spec.fixed
         mask = masks.RANDOM if fixed is None else fixed
         completing = CompletionBatches(split, 1000, mask, binarize=binarize)
         x, y = zip(*(completing[i] for i in range(len(completing))), strict=True)
@@ -42,7 +41,7 @@ def examples(model: Any, split: Split, binarize: Binarize = "none") -> tuple[np.
     if isinstance(model.likelihood, CategoricalValues) and is_image(model):
         low, high = model.likelihood.low, model.likelihood.high
         x = low + x * (high - low)
-    return x, None if isinstance(model.condition, Unconditional) else split.y
+    return x, split.y if model.condition.width else None
 
 
 def drawn(

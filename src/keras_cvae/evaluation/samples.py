@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from keras_cvae.conditions.joint import Joint
-from keras_cvae.conditions.optional import classes_of
+from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.evaluation.judge import Judge
 from keras_cvae.evaluation.likeness import Likeness, likeness
@@ -126,11 +125,11 @@ class Labels(NamedTuple):
 def labels(model: Any, data: Data, test: Split) -> Labels | None:
     """The classes that samples are judged by: the data's, or the first named ones."""
     if data.class_names:
-        asked = classes_of(model.condition) is not None
+        asked = model.condition.spec.classes is not None
         return Labels(None, data.class_names, data.train.y, test.y, asked)
-    parts = model.condition.parts if isinstance(model.condition, Joint) else {}
-    for name, part in parts.items():
-        classes = classes_of(part)
+    spec = model.condition.spec
+    for name, part in (spec.parts if isinstance(spec, JointSpec) else {}).items():
+        classes = part.classes
         if classes:
             both = [part.prepare(split.y[name]) for split in (data.train, test)]
             if all(known.ndim == 1 and (known >= 0).any() for known in both):

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_cvae.conditions.base import Unconditional
-from keras_cvae.conditions.optional import classes_of
 from keras_cvae.data.containers import Data
 from keras_cvae.errors import listed, nearest
 from keras_cvae.figures import charts, sheets, writing
@@ -71,7 +69,10 @@ def draw(
     folder = Path(out) if out is not None else run.folder / "pictures"
     drawable = _drawable(model)
     kinds = drawable if kind == "all" else (kind,)
-    only = None if condition is None else (model.condition.parse(condition), condition)
+    only = None
+    if condition is not None:
+        canonical, _ = model.condition.spec.prepare_any(condition)
+        only = (condition, model.condition.spec.words(take(canonical, 0)))
     if not set(kinds) <= set(drawable):
         raise NotAPictureError(
             f"'{kind}' cannot be drawn where x has the shape {model.x_shape} and the condition is "
@@ -133,24 +134,24 @@ def _figures(
 
 def shown_conditions(model: ConditionalVAE, data: Data, most: int = 10) -> list[tuple[Any, str]]:
     """Conditions that stand for all of them, with their names: classes, or quantiles of numbers."""
-    condition = model.condition
-    classes = classes_of(condition)
+    spec = model.condition.spec
+    classes = spec.classes
     if classes:
         names = classes.names
         spread = np.unique(
             np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
         )
         return [(names[i], names[i]) for i in spread]
-    if isinstance(condition, Unconditional):
+    if not model.condition.width:
         return [(None, "")]
-    y = condition.prepare(data.train.y)
+    y = spec.prepare(data.train.y)
     if isinstance(y, dict):  # examples of which all is known
-        words = [condition.words(take(y, i)) for i in range(min(len(data.train), 500))]
+        words = [spec.words(take(y, i)) for i in range(min(len(data.train), 500))]
         order = np.array([i for i, said in enumerate(words) if "?" not in said] or [0])
     else:
         order = np.argsort(np.reshape(y, (len(y), -1))[:, 0], kind="stable")
     rows = order[np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int)]
-    said = [condition.words(take(y, i)) or f"example {i}" for i in rows]
+    said = [spec.words(take(y, i)) or f"example {i}" for i in rows]
     return [(take(data.train.y, i), name) for i, name in zip(rows, said, strict=True)]
 
 
@@ -234,7 +235,7 @@ def plane(model, data) -> tuple[int, int, str]:
 
 
 def _prior(model, y, n: int) -> dict[str, np.ndarray]:
-    canonical, single = model.condition.prepare_any(y)
+    canonical, single = model.condition.spec.prepare_any(y)
     inputs = {"noise": np.zeros((n, model.latent_dim), "float32")}
     if canonical is not None:
         inputs["condition"] = repeat(canonical, n) if single else canonical

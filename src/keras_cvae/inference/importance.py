@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import errors
-from keras_cvae.conditions.enumerated import enumerated
+from keras_cvae.conditions.candidates import enumerated
 from keras_cvae.inference.results import ClassLogProb, LogProb
 from keras_cvae.inference.steps import EXAMPLES, Step, compiled, decoded_at_once
 from keras_cvae.trees import take
@@ -166,7 +166,7 @@ def class_log_prob(
     num_samples, seed = errors.whole("num_samples", num_samples), errors.whole("seed", seed, 0)
     num_samples = num_samples if model.latent_dim else 1
     n, pilot = len(x), min(num_samples, PILOT)
-    classes, condition_of = enumerated(model.condition, candidates, given, n)
+    classes, condition_of = enumerated(model.condition.spec, candidates, given, n)
     index, which = np.divmod(np.arange(n * classes), classes)
     y = condition_of(index, which)
     moments = _Moments(n * classes)

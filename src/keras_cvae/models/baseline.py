@@ -79,7 +79,9 @@ class Baseline(Part):
         """The mean of p(x | y), `(n, *x_shape)`, for conditions y; what y knows is kept."""
         if isinstance(y, dict):
             return super().predict(y, **kwargs)
-        return super().predict({"condition": self.condition.prepare(y)}, **{"verbose": 0} | kwargs)
+        return super().predict(
+            {"condition": self.condition.spec.prepare(y)}, **{"verbose": 0} | kwargs
+        )
 
     def log_prob(self, x, y) -> np.ndarray:
         """log p(x | y) `(n,)` in nats; no estimate, for there is nothing to integrate over."""
@@ -103,7 +105,7 @@ class Baseline(Part):
                 f"{', '.join(map(str, self.x_shape))}), and a condition for each."
             )
         self.likelihood.check(x)
-        return x.astype("float32", copy=False), self.condition.prepare(y)
+        return x.astype("float32", copy=False), self.condition.spec.prepare(y)
 
     def arguments(self):
         return {"x_shape": self.x_shape, "body": self.body, "likelihood": self.likelihood}

@@ -16,7 +16,8 @@ from keras import ops
 
 from keras_cvae import errors
 from keras_cvae.backend import UntrackedState
-from keras_cvae.conditions import base
+from keras_cvae.conditions import composed
+from keras_cvae.conditions.memory import Memory
 from keras_cvae.files import atomic
 from keras_cvae.fused.program import Fused
 from keras_cvae.models.assembly import assemble
@@ -38,7 +39,7 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
     Args:
         x_shape: Shape of one example, `(28, 28, 1)` or `(n,)`.
         condition: What x is conditioned on: None, a number of classes, a list of class names, a
-            `Condition`, a Keras model that encodes it, or a dict of several by name.
+            `ConditionEncoder`, a Keras model that encodes it, or a dict of several by name.
         latent_dim: Length of z. A list splits z into groups, z = (z_1, z_2, ...), whose learned
             priors depend on the groups before. 0: no latent and no encoder, p(x | y) alone, whose
             log p is exact; of the backbone the decoder is used.
@@ -86,11 +87,12 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
     ):
         super().__init__(autocast=False, **kwargs)
         self.x_shape = checked_shape(x_shape)
-        self.condition = base.get(condition)
-        if self.condition.knows_part and self.condition.shape != self.x_shape:
+        self.condition = composed.get(condition)
+        self.memory = Memory(self.condition.spec)
+        if self.condition.knows_part and self.condition.spec.shape != self.x_shape:
             raise ValueError(
-                f"The condition knows a part of examples {self.condition.shape}. Expected those of "
-                f"x, {self.x_shape}."
+                f"The condition knows a part of examples {self.condition.spec.shape}. Expected "
+                f"those of x, {self.x_shape}."
             )
         self.objective = OBJECTIVES.get(objective)
         self.seed = None if seed is None else errors.whole("seed", seed, 0)
@@ -132,6 +134,7 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
         x, y = ops.cast(inputs["x"], "float32"), inputs.get("condition")
         if training and y is not None:
             y = self.condition.drop(y, self.noise.uniform)
+            self.memory.record(self.condition.missing(y))
         return self.terms(x, y, self.draw_noise(ops.shape(x)[0], training), training)
 
     def terms(self, x: Tensor, y: Any, noise: Tensor, training: bool = False) -> Terms:

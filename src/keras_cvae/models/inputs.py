@@ -7,13 +7,14 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import errors, trees
-from keras_cvae.conditions.read import as_float32
+from keras_cvae.checks import as_float32
 
 
 class Inputs:
     """The checks of a `ConditionalVAE`."""
 
     condition: Any
+    memory: Any
     likelihood: Any
     x_shape: tuple[int, ...]
     step: Any
@@ -21,7 +22,7 @@ class Inputs:
     def _repack(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         inputs = x if isinstance(x, dict) else _pack(x, y)
-        if "condition" not in inputs and self.condition.forgettable:
+        if "condition" not in inputs and self.condition.spec.forgettable:
             inputs = inputs | {"condition": self._nothing_known(inputs["x"])}
         shape = tuple(inputs["x"].shape[1:])
         if shape != self.x_shape:
@@ -30,7 +31,9 @@ class Inputs:
                 f"{self.x_shape}."
             )
         if bool(self.condition.width) != ("condition" in inputs):
-            self.condition.prepare(inputs.get("condition"))  # says what is missing, or too much
+            self.condition.spec.prepare(
+                inputs.get("condition")
+            )  # says what is missing, or too much
         return inputs, None, sample_weight
 
     def _nothing_known(self, x) -> Any:
@@ -40,7 +43,7 @@ class Inputs:
         def each(one):
             return ops.broadcast_to(ops.convert_to_tensor(one), (n, *one.shape[1:]))
 
-        return keras.tree.map_structure(each, self.condition.unknown())
+        return keras.tree.map_structure(each, self.condition.spec.unknown())
 
     def _check(self, x, y=None, sample_weight=None, name="x"):
         if not is_array(x):
@@ -61,7 +64,11 @@ class Inputs:
 
     def _labels(self, y) -> Any:
         """The canonical conditions of training examples; None where all may be missing, and is."""
-        return None if y is None and self.condition.forgettable else self.condition.prepare(y)
+        return (
+            None
+            if y is None and self.condition.spec.forgettable
+            else self.condition.spec.prepare(y)
+        )
 
     def _x(self, x, name: str = "x") -> np.ndarray:
         if np.ma.is_masked(x):
@@ -92,23 +99,22 @@ class Inputs:
         return single
 
     def _conditions(self, condition, n: int) -> Any:
-        """One condition for each of `n`."""
-        y, single = self._known(condition)
-        if y is None:
-            return None
-        found = trees.count(y)
-        if single or found == 1:
-            return trees.repeat(y, n)
-        if found != n:
-            raise ValueError(f"Received {found} conditions for {n} examples. Expected one, or {n}.")
+        """Canonical conditions of n examples, of which all may have the same."""
+        y = self.condition.spec.for_each(condition, n)
+        self._check_asked(y)
         return y
 
     def _known(self, condition) -> tuple[Any, bool]:
-        y, single = self.condition.prepare_any(condition)
+        """Canonical conditions that something is asked for, and whether it is one."""
+        y, single = self.condition.spec.prepare_any(condition)
+        self._check_asked(y)
+        return y, single
+
+    def _check_asked(self, y) -> None:
+        """Refuse canonical conditions that the model cannot know; see `Memory.check`."""
         self._check_known_part(y)
         if y is not None and int(self.step):
-            self.condition.check_trained(y)
-        return y, single
+            self.memory.check(y)
 
     def _check_known_part(self, y) -> None:
         """Refuse canonical conditions that x itself could not be."""

@@ -16,8 +16,8 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import trees
-from keras_cvae.conditions import base
-from keras_cvae.conditions.base import Condition
+from keras_cvae.conditions import composed
+from keras_cvae.conditions.base import ConditionEncoder
 from keras_cvae.models.own import call_own, check_linear, check_own_model
 from keras_cvae.models.serialization import rebuilt, serialize
 from keras_cvae.networks.backbone import BACKBONES
@@ -35,9 +35,9 @@ class Part(keras.Model):
 
     own = False  # whether the body is a user's Keras model
 
-    def __init__(self, condition: Condition | Any = None, **kwargs):
+    def __init__(self, condition: Any = None, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        self.condition = base.get(condition)
+        self.condition: ConditionEncoder = composed.get(condition)
 
     def features(self, inputs: dict):
         """Features of `inputs["condition"]`, or None."""
@@ -247,7 +247,7 @@ class GenerationNetwork(Part):
         }
 
 
-def likelihood_for(condition: Condition, likelihood: Any) -> Likelihood:
+def likelihood_for(condition: ConditionEncoder, likelihood: Any) -> Likelihood:
     """The likelihood, or that of this name, as it is built beside this condition.
 
     Raises:

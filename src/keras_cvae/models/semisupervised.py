@@ -23,8 +23,8 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import errors, trees
-from keras_cvae.conditions.categorical import Categorical
-from keras_cvae.conditions.read import is_nothing
+from keras_cvae.conditions.labels import Categorical
+from keras_cvae.conditions.spec import OptionalSpec
 from keras_cvae.data.containers import Split
 from keras_cvae.data.mixed import UNKNOWN, MixedBatches
 from keras_cvae.inference.results import check_class_prior
@@ -333,23 +333,11 @@ class SemiSupervisedCVAE(ConditionalVAE):
 
     def _labels(self, y):
         """Positions of classes, -1 where unknown."""
-        if y is None:
-            return self.condition.prepare(y)
-        y = np.asarray(np.ma.filled(y, UNKNOWN) if np.ma.is_masked(y) else y)
-        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-        if y.ndim != 1:
+        labels = OptionalSpec(self.condition.spec).prepare(y)
+        if labels.ndim != 1:
             raise ValueError(
-                f"y has the shape {y.shape}. Expected labels (n,), {UNKNOWN} where one is unknown."
-            )
-        if y.dtype.kind == "O":
-            unknown = np.array([is_nothing(one) or one == UNKNOWN for one in y], bool)
-        else:
-            unknown = np.zeros(len(y), bool) if y.dtype.kind in "US" else (y == UNKNOWN) | (y != y)
-        labels = np.full(len(y), UNKNOWN, "int32")
-        if not unknown.all():
-            given = y[~unknown]
-            labels[~unknown] = self.condition.prepare(
-                np.array(given.tolist()) if y.dtype.kind == "O" else given
+                f"y has the shape {labels.shape}. Expected labels (n,), {UNKNOWN} where one is "
+                "unknown."
             )
         return labels
 

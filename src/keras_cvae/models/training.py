@@ -81,6 +81,7 @@ class Training(keras.Model):
     """How a `ConditionalVAE` is trained and evaluated."""
 
     condition: Any
+    memory: Any
     likelihood: Any
     noise: Any
     train_function: Any
@@ -105,8 +106,8 @@ class Training(keras.Model):
 
         Several named conditions come as a dict of arrays or a DataFrame. Where all of them may be
         missing, y may be left out. Numbers and signals (and bounded x) are scaled by the first that
-        are fitted. A data set must yield y as `condition.prepare` gives it: classes as positions,
-        0 .. K - 1.
+        are fitted. A data set must yield y as `condition.spec.prepare` gives it: classes as
+        positions, 0 .. K - 1.
 
         Args:
             x: Array `(n, *x_shape)`, or a data set.
@@ -235,13 +236,13 @@ class Training(keras.Model):
         """
         x, y, _ = train
         if not is_array(x):
-            self.condition.see(getattr(x, "all_conditions", None))
+            self.memory.see(getattr(x, "all_conditions", None))
             return
         if self.likelihood.view is not None:
             self.likelihood.view.settle(x, again=False)
         if y is not None:
             self.condition.settle(y, again=False)
-            self.condition.see(y)
+            self.memory.see(y)
 
     # Keras' hooks.
 

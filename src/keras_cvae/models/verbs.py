@@ -14,6 +14,7 @@ class Verbs:
     """The verbs of a `ConditionalVAE`."""
 
     condition: Any
+    memory: Any
     likelihood: Any
     hierarchy: Any
     latent_dim: int
@@ -157,7 +158,7 @@ class Verbs:
                 "x. Expected one built with condition=KnownPart(x_shape)."
             )
         if mask is not None:
-            x = self.condition.holes(x, mask)
+            x = self.condition.spec.holes(x, mask)
         return self.generate(x, n, seed=seed, **options)
 
     def _noise(self, y, n: int, temperature: float, seed) -> np.ndarray:
@@ -189,9 +190,9 @@ class Verbs:
         if guidance == 1.0:
             return inputs
         n = trees.count(inputs)
-        free = self.condition.unknown(n)
+        free = self.condition.spec.unknown(n)
         try:
-            self.condition.check_trained(trees.take(free, slice(1)))
+            self.memory.check(trees.take(free, slice(1)))
         except ValueError:
             raise ValueError(
                 f"guidance={guidance:g} compares with draws without the condition, and in training "
@@ -254,7 +255,10 @@ class Verbs:
         if z is None and to_z is not None:
             raise ValueError("interpolate: received to_z without z. Expected both, or z alone.")
         way = np.linspace(0.0, 1.0, steps, dtype="float32")
-        y = self.condition.mix(condition, condition if to_condition is None else to_condition, way)
+        first = last = self._end(condition)
+        if to_condition is not None:
+            last = self._end(to_condition)
+        y = self.condition.spec.between(first, last, way)
         if z is None:
             noise = np.zeros((steps, self.latent_dim), "float32")
             return self._mean(self._inputs(noise=noise, condition=y))
@@ -264,6 +268,15 @@ class Verbs:
                 np.atleast_2d(to_z), condition if to_condition is None else to_condition
             )
         return self._styled((1 - way[:, None]) * start + way[:, None] * end, y)
+
+    def _end(self, condition) -> Any:
+        """One canonical condition `(1, ...)`, where a way begins or ends."""
+        y, single = self._known(condition)
+        if not single and (found := trees.count(y)) != 1:
+            raise ValueError(
+                f"interpolate: received {found} conditions. Expected one for each end."
+            )
+        return y
 
     def log_prob(
         self,
@@ -342,7 +355,7 @@ class Verbs:
         if calibration is not None:
             held, labels = calibration
             if "candidates" not in options and "given" not in options:
-                labels = self.condition.prepare(labels)
+                labels = self.condition.spec.prepare(labels)
             temperature = results.fit_temperature(joint(held), np.asarray(labels))
         return results.class_posterior(joint(x), temperature)
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_cvae.conditions.optional import classes_of
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.evaluation import bound, likeness, prepare
 from keras_cvae.evaluation.evaluate import Evaluation
@@ -24,21 +23,21 @@ def compare_pictures(
 
     Args:
         models: Image models by the name of the run.
-        conditions: Canonical conditions `(n, ...)` by the name of the run, as from
-            `held_out_conditions`; classes that are not given are shown in turn.
+        conditions: Conditions `(n, ...)` by the name of the run, as from `held_out_conditions`;
+            classes that are not given are shown in turn.
         n: Pictures of each.
         seed: Of the draws.
     """
     rows, heads = [], []
     for name, model in models.items():
         y = (conditions or {}).get(name)
-        classes = classes_of(model.condition)
+        classes = model.condition.spec.classes
         if y is None and classes:
-            each = np.arange(n, dtype="int32") % classes.num_classes
-            heads.append([classes.names[k] for k in each])
-            y = classes.as_weights(each)
+            y = [classes.names[k % classes.num_classes] for k in range(n)]
+            heads.append(y)
         elif y is not None:
-            heads.append([model.condition.words(take(y, i)) for i in range(n)])
+            canonical = model.condition.spec.prepare(y)
+            heads.append([model.condition.spec.words(take(canonical, i)) for i in range(n)])
         rows.append(prepare.drawn(model, y, n, seed))
     alike = bool(heads) and all(one == heads[0] and any(one) for one in heads)
     return sheets.image_grid(
@@ -48,11 +47,11 @@ def compare_pictures(
 
 def needs_conditions(model) -> bool:
     """Whether `compare_pictures` must be told what to ask for: there is more than the classes."""
-    return bool(model.condition.width) and not classes_of(model.condition)
+    return bool(model.condition.width) and not model.condition.spec.classes
 
 
 def held_out_conditions(model, data: Data, n: int = 10, binarize: Any = "none") -> Any:
-    """Canonical conditions `(n, ...)` of test examples, for a model that `needs_conditions`.
+    """Conditions `(n, ...)` of test examples, for a model that `needs_conditions`.
 
     Of named conditions, examples come first of which all is known.
 
@@ -63,10 +62,11 @@ def held_out_conditions(model, data: Data, n: int = 10, binarize: Any = "none") 
         binarize: As in `evaluate`, for models that complete pictures.
     """
     test = prepare.tested(data)[0].take(slice(0, 500))
-    y = model.condition.prepare(prepare.examples(model, test, binarize)[1])
+    y = prepare.examples(model, test, binarize)[1]
     order = np.arange(len(test))
     if isinstance(y, dict):
-        missing = ["?" in model.condition.words(take(y, i)) for i in order]
+        canonical = model.condition.spec.prepare(y)
+        missing = ["?" in model.condition.spec.words(take(canonical, i)) for i in order]
         order = np.argsort(missing, kind="stable")
     return take(y, np.resize(order, n))
 
@@ -155,14 +155,14 @@ def _sorted_within(values, groups) -> np.ndarray:
 
 def _image_pictures(model, data, x, y, names, seed) -> dict[str, Figure]:
     shown = {}
-    known = classes_of(model.condition)
+    known = model.condition.spec.classes
     if known and y is not None:
-        classes = np.arange(min(known.num_classes, 10), dtype="int32")
-        drawn = model.generate(known.as_weights(classes), 12, seed=seed)
+        classes = known.names[:10]
+        drawn = model.generate(classes, 12, seed=seed)
         grid = prepare.brightness(model, drawn)
         shown["Samples"] = sheets.image_grid(
             grid.reshape(len(classes), 12, *model.x_shape),
-            row_labels=[known.names[c] for c in classes],
+            row_labels=list(classes),
             caption="Drawn for each class; not chosen. The mean of p(x | z, y) is shown.",
         )
     else:

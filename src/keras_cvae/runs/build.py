@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from keras_cvae import masks
-from keras_cvae.conditions.base import Condition, Unconditional
-from keras_cvae.conditions.categorical import Categorical
+from keras_cvae.conditions.base import ConditionEncoder, Unconditional
+from keras_cvae.conditions.composed import Optional
 from keras_cvae.conditions.known import KnownPart
+from keras_cvae.conditions.labels import Categorical
 from keras_cvae.conditions.numbers import Continuous
-from keras_cvae.conditions.optional import Optional
 from keras_cvae.data.batches import check_shift
 from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import load
@@ -122,7 +122,7 @@ def _networks(config: RunConfig) -> dict[str, Any]:
     return {"backbone": TopDown(units[-1], filters=maps, levels=levels, activation=activation)}
 
 
-def _condition(config: RunConfig, data: Data) -> Condition:
+def _condition(config: RunConfig, data: Data) -> ConditionEncoder:
     y = data.train.y
     if config.task == "complete":
         return KnownPart(data.x_shape, None if mask_of(config) == masks.RANDOM else mask_of(config))
@@ -131,7 +131,7 @@ def _condition(config: RunConfig, data: Data) -> Condition:
     if isinstance(y, dict):
         splits = [data.train, data.validation, *([data.test] if data.test else [])]
         return conditions.joint(config, [split.y for split in splits])
-    condition: Condition
+    condition: ConditionEncoder
     if data.class_names is not None:
         condition = Categorical(data.class_names)
     else:

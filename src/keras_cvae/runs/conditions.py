@@ -5,14 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_cvae.conditions.base import Condition
-from keras_cvae.conditions.categorical import Categorical
-from keras_cvae.conditions.image import Image
-from keras_cvae.conditions.joint import Joint
+from keras_cvae.conditions.arrays import Image, Signal
+from keras_cvae.conditions.base import ConditionEncoder
+from keras_cvae.conditions.composed import Joint, Optional
+from keras_cvae.conditions.labels import Categorical, Tags
 from keras_cvae.conditions.numbers import Continuous, Periodic
-from keras_cvae.conditions.optional import Optional
-from keras_cvae.conditions.signal import Signal
-from keras_cvae.conditions.tags import Tags
 from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.mlp import MLP
 from keras_cvae.runs.config import RunConfig
@@ -48,7 +45,7 @@ def joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
         parts[name] = Optional(part, dropout) if missing or dropout else part
     condition = Joint(parts, dropout)
     for split in splits:
-        condition.prepare(split)  # says what does not fit, before anything expensive
+        condition.spec.prepare(split)  # says what does not fit, before anything expensive
     condition.adapt(splits[0])
     return condition
 
@@ -63,7 +60,7 @@ def _known(kind: str, values: np.ndarray) -> np.ndarray:
     return np.ones(len(values), bool)
 
 
-def _part(kind: str, argument: str, values: np.ndarray) -> Condition:
+def _part(kind: str, argument: str, values: np.ndarray) -> ConditionEncoder:
     if not len(values):
         raise ValueError("All of its values are missing.")
     if kind in ("categorical", "embedding"):
@@ -90,7 +87,9 @@ def _part(kind: str, argument: str, values: np.ndarray) -> Condition:
     return Periodic(float(argument), dim) if kind == "periodic" else Continuous(dim)
 
 
-def _encoded(kind: str, backbone: str, values: list[np.ndarray], config: RunConfig) -> Condition:
+def _encoded(
+    kind: str, backbone: str, values: list[np.ndarray], config: RunConfig
+) -> ConditionEncoder:
     """Pictures `(n, h, w)`, signals `(n, length)`, or with channels."""
     shape, axes = values[0].shape[1:], 2 if kind == "image" else 1
     shape = (*shape, 1) if len(shape) == axes else shape

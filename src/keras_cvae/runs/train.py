@@ -21,7 +21,6 @@ from typing import Any
 
 import keras
 
-from keras_cvae.conditions.base import Unconditional
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.files import write_json
@@ -153,13 +152,13 @@ def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: floa
     history = {name: values[:epoch] for name, values in run.history().items()}
     if epoch >= total and run.complete:
         return run
-    labelled = not isinstance(model.condition, Unconditional)
+    labelled = bool(model.condition.width)
 
     def batches(split: Split, **order: Any) -> Batches:
         order |= {"binarize": config.binarize}
         if config.task == "complete":
             return CompletionBatches(split, config.batch_size, mask_of(config), **order)
-        split = Split(split.x, model.condition.prepare(split.y) if labelled else None)
+        split = Split(split.x, model.condition.spec.prepare(split.y) if labelled else None)
         return Batches(split, config.batch_size, **order)
 
     shift = {"shift": config.shift, "shift_epochs": total}

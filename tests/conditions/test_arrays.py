@@ -1,56 +1,44 @@
+"""Pictures and signals as conditions, and the encoders that read them."""
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import keras_cvae
-from keras_cvae import MLP, Conv, Joint, Optional, Signal
+from keras_cvae import MLP, Conv, Image, Joint, Optional, Signal
 
 
 @pytest.mark.parametrize(
-    ("y", "shape", "single"),
+    ("make", "message"),
     [
-        (np.ones((2, 7, 1)), (2, 7, 1), False),
-        (np.ones((2, 7)), (2, 7, 1), False),
-        (np.ones((7, 1)), (1, 7, 1), True),
-        (np.ones(7, int), (1, 7, 1), True),
-        ([0.5] * 7, (1, 7, 1), True),
+        (lambda: Image((4, 3)), r"received \(4, 3\), expected \(height, width, channels\)"),
+        (lambda: Image((4, 3, 1), low=1), "expected low < high"),
+        (lambda: Image((4, 3, 1), "con"), "Did you mean 'conv'"),
+        (lambda: Signal((0, 1)), r"received \(0, 1\), expected \(length, channels\)"),
+        (lambda: Signal((7, 1), backbone="con"), "Did you mean 'conv'"),
     ],
 )
-def test_one_signal_or_many(y, shape, single):
-    found, is_single = Signal((7, 1)).prepare_any(y)
-    assert found.shape == shape
-    assert found.dtype == np.float32
-    assert is_single is single
-
-
-@pytest.mark.parametrize(
-    ("y", "message"),
-    [
-        (None, r"conditioned on a signal \(7, 2\), but none"),
-        (np.ones((2, 7)), r"signals .* have the shape \(2, 7\). Expected \(n, 7, 2\)"),
-        (np.ones((2, 8, 2)), r"shape \(2, 8, 2\). Expected \(n, 7, 2\)"),
-        (np.ones((0, 7, 2)), r"shape \(0, 7, 2\)"),
-        (np.stack([np.ones((7, 2)), np.full((7, 2), np.nan)]), "NaN or infinity, first in row 1"),
-        (np.full((2, 7, 2), "a"), "The signal holds <U1 values. Expected numbers"),
-    ],
-)
-def test_bad_signals_are_refused(y, message):
+def test_bad_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
-        Signal((7, 2)).prepare(y)
+        make()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"shape": (7,)}, r"Signal shape: received \(7,\), expected \(length, channels\)"),
-        ({"shape": (0, 1)}, r"received \(0, 1\)"),
-        ({"shape": (7, 1), "backbone": "con"}, "Did you mean 'conv'"),
-    ],
-)
-def test_bad_arguments_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Signal(**arguments)
+def test_a_picture_decides_what_is_drawn(rng):
+    """The other half of a picture that is black or white, drawn from the half that is known."""
+    dark = np.arange(200) % 2
+    y = np.repeat(dark, 12).reshape(200, 4, 3, 1).astype("float32")
+    x = np.repeat(dark, 6).reshape(200, 6).astype("float32")
+    model = keras_cvae.ConditionalVAE(
+        (6,), Image((4, 3, 1), MLP((8,))), 1, backbone=MLP((16,)), prior="conditional", seed=0
+    )
+    model.compile(keras.optimizers.Adam(0.02))
+    model.fit(x, y, epochs=20, batch_size=50, verbose=0)
+    black, white = model.generate(y[0], 3, seed=0), model.generate(y[:2], 3, seed=0)[3:]
+    assert black.mean() < 0.1
+    assert white.mean() > 0.9
+    way = model.interpolate(condition=y[0], to_condition=y[1], steps=5)
+    assert (np.diff(way.mean(axis=1)) > 0).all()
 
 
 @pytest.mark.parametrize("length", [1, 8, 9, 1000])
@@ -64,7 +52,7 @@ def test_channels_are_standardised_by_what_is_fitted(rng, tmp_path):
     y = rng.normal([1e3, 0], [1e-1, 1e3], (60, 9, 2))
     signal = Signal((9, 2), MLP((4,)))
     signal.adapt(y)
-    scaled = ops.convert_to_numpy(signal.scaled(signal.prepare(y)))
+    scaled = ops.convert_to_numpy(signal.scaled(signal.spec.prepare(y)))
     np.testing.assert_allclose(scaled.mean(axis=(0, 1)), 0, atol=1e-3)
     np.testing.assert_allclose(scaled.std(axis=(0, 1)), 1, rtol=1e-2)
 
@@ -78,20 +66,6 @@ def test_channels_are_standardised_by_what_is_fitted(rng, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras_cvae.load(tmp_path / "model.keras")
     np.testing.assert_array_equal(model.generate(y, seed=0), again.generate(y, seed=0))
-
-
-def test_a_file_of_numbers_is_read(tmp_path):
-    values = np.arange(6.0).reshape(3, 2)
-    np.save(tmp_path / "signal.npy", values)
-    np.savetxt(tmp_path / "signal.csv", values, delimiter=",")
-    np.savetxt(tmp_path / "short.txt", np.arange(3.0))
-    for name in ("signal.npy", "signal.csv"):
-        np.testing.assert_array_equal(Signal((3, 2)).parse(str(tmp_path / name)), values)
-    assert Signal((3, 1)).parse(str(tmp_path / "short.txt")).shape == (3, 1)
-    with pytest.raises(ValueError, match=r"Cannot read .*none.csv.* 3 rows of 2 numbers"):
-        Signal((3, 2)).parse(str(tmp_path / "none.csv"))
-    with pytest.raises(ValueError, match=r"shape \(3,\).*Expected \(n, 3, 2\)"):
-        Signal((3, 2)).parse(str(tmp_path / "short.txt"))
 
 
 def test_draws_for_one_signal_share_its_encoding(rng):
