@@ -1,14 +1,10 @@
-"""Arrays of numbers, checked: one rule and one wording for data and conditions alike."""
+"""Arrays of numbers, checked: one rule and one wording for x and for conditions."""
 
 import numpy as np
 
 
 def checked(
-    values: np.ndarray,
-    shape: tuple[int, ...],
-    name: str = "The condition",
-    *,
-    finite: bool = True,
+    values: np.ndarray, shape: tuple[int, ...], name: str = "The condition", *, nan: bool = False
 ) -> np.ndarray:
     """Return values as float32 `(n, *shape)`; a last axis of length 1 may be left out.
 
@@ -16,29 +12,31 @@ def checked(
         values: What a user gave.
         shape: Shape of one example.
         name: What the values are, as the subject of a message.
-        finite: Whether NaN and infinity are refused.
+        nan: Whether NaN, which marks what is unknown, is allowed.
 
     Raises:
         ValueError: They are no numbers, have another shape, or are not finite in single precision;
-            the message says in which row.
+            the message says what came, in which row, and what was expected.
     """
     if values.dtype.kind not in "iufb":
-        raise ValueError(
-            f"{name} holds {values.dtype} values, like {_first(values)}. Expected numbers."
-        )
+        first = f", like {str(values.flat[0])[:40]}" if values.size else ""
+        raise ValueError(f"{name} holds {values.dtype} values{first}. Expected numbers.")
     if (*values.shape[1:], 1) == shape:
         values = values[..., None]
     if values.shape[1:] != shape or not values.ndim:
-        sizes = ["(" + ", ".join(["n", *map(str, shape)]) + ("," if not shape else "") + ")"]
-        sizes += ["(n,)"] if shape == (1,) else []
-        raise ValueError(f"{name} has the shape {values.shape}. Expected {' or '.join(sizes)}.")
+        expected = f"(n, {', '.join(map(str, shape))})" if shape else "(n,)"
+        expected += " or (n,)" if shape == (1,) else ""
+        raise ValueError(f"{name} has the shape {values.shape}. Expected {expected}.")
     single = as_float32(values)
-    if finite and not np.isfinite(single).all():
-        row = int(np.argmin(np.isfinite(single).reshape(len(single), -1).all(axis=1)))
-        raise ValueError(
-            f"{name} holds NaN, infinity or numbers beyond single precision, first in row {row}. "
-            "Expected finite numbers."
-        )
+    if values.dtype.kind == "f":
+        bad = ~(np.isfinite(single) | np.isnan(values)) if nan else ~np.isfinite(single)
+        if bad.any():
+            rows = bad.reshape(len(bad), -1).any(axis=1)
+            raise ValueError(
+                f"{name} holds {'' if nan else 'NaN, '}infinity or numbers beyond single precision "
+                f"in {rows.sum()} of {len(rows)} examples, first in row {int(np.argmax(rows))}. "
+                f"Expected finite numbers{', or NaN where they are unknown' if nan else ''}."
+            )
     return single
 
 
@@ -46,7 +44,3 @@ def as_float32(values: np.ndarray) -> np.ndarray:
     """Round to single precision; what is beyond it becomes infinite."""
     with np.errstate(over="ignore"):
         return values.astype("float32", copy=False)
-
-
-def _first(values: np.ndarray) -> str:
-    return str(values.flat[0])[:40] if values.size else "none"

@@ -189,7 +189,7 @@ def test_one_for_all_or_one_for_each():
         (PETS, [[0, 1, 0], [1]], "differ in length or shape"),
         (PETS, None, "conditioned on one of 3 classes: cat, dog, owl, but no condition was given"),
         (AGES, ["a"], "holds <U1 values, like a. Expected numbers"),
-        (AGES, [1e40], "beyond single precision, first in row 0"),
+        (AGES, [1e40], "beyond single precision in 1 of 1 examples, first in row 0"),
         (AGES, np.array([1, None], object), "example 1 is missing"),
         (AGES, np.ma.masked_array([1.0, 2], [0, 1]), "example 1 is missing"),
         (AGES, np.zeros((2, 2)), r"shape \(2, 2\). Expected \(n, 1\) or \(n,\)"),

@@ -510,7 +510,7 @@ def spoiled(value):
         (spoiled(255), Y, {}, "Divide by 255"),
         (spoiled(-1), Y, {}, r"in \[0, 1\]"),
         (X[:0], Y[:0], {}, "x is empty"),
-        (X[:, :5], Y, {}, r"shape \(4, 5\). This model expects \(n, 6\)"),
+        (X[:, :5], Y, {}, r"shape \(4, 5\). Expected \(n, 6\)"),
         (X.astype(str), Y, {}, "Expected numbers"),
         (X, Y + 5, {}, "Unknown class 5"),
         (X, None, {}, "no condition was given"),

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import errors, trees
-from keras_cvae.checks import as_float32
+from keras_cvae.checks import checked
 
 
 class Inputs:
@@ -31,9 +31,8 @@ class Inputs:
                 f"{self.x_shape}."
             )
         if bool(self.condition.width) != ("condition" in inputs):
-            self.condition.spec.prepare(
-                inputs.get("condition")
-            )  # says what is missing, or too much
+            # Says what is missing, or too much.
+            self.condition.spec.prepare(inputs.get("condition"))
         return inputs, None, sample_weight
 
     def _nothing_known(self, x) -> Any:
@@ -64,11 +63,8 @@ class Inputs:
 
     def _labels(self, y) -> Any:
         """The canonical conditions of training examples; None where all may be missing, and is."""
-        return (
-            None
-            if y is None and self.condition.spec.forgettable
-            else self.condition.spec.prepare(y)
-        )
+        spec = self.condition.spec
+        return None if y is None and spec.forgettable else spec.prepare(y)
 
     def _x(self, x, name: str = "x") -> np.ndarray:
         if np.ma.is_masked(x):
@@ -76,26 +72,10 @@ class Inputs:
                 f"A mask hides some of {name}. Expected whole examples; condition=KnownPart(...) "
                 "learns to complete what is missing."
             )
-        x = np.asarray(x)
-        if x.shape[1:] != self.x_shape and (*x.shape[1:], 1) == self.x_shape:
-            x = x[..., None]
-        if x.shape[1:] != self.x_shape:
-            raise ValueError(
-                f"{name} has the shape {x.shape}. This model expects (n, "
-                f"{', '.join(map(str, self.x_shape))})."
-            )
-        if x.dtype.kind not in "fiub":
-            raise ValueError(f"{name} holds {x.dtype} values. Expected numbers.")
-        if not len(x):
+        single = checked(np.asarray(x), self.x_shape, name)
+        if not len(single):
             raise ValueError(f"{name} is empty. Expected at least one example.")
-        single = as_float32(x)
-        if x.dtype.kind == "f" and not np.isfinite(single).all():
-            bad = ~np.isfinite(single.reshape(len(x), -1)).all(axis=1)
-            raise ValueError(
-                f"{name} holds NaN, infinity or numbers beyond single precision in {bad.sum()} of "
-                f"{len(x)} examples, first in row {int(np.argmax(bad))}. Expected finite numbers."
-            )
-        self.likelihood.check(x)
+        self.likelihood.check(single)
         return single
 
     def _conditions(self, condition, n: int) -> Any:

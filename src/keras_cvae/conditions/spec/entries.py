@@ -9,6 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# Made once, for they are asked of every example of a long list.
+LISTS = (list, tuple)
+PLAIN = (str, int, float)
+ARRAYS = (np.ndarray, np.generic)
+
 
 class Entries(NamedTuple):
     """The conditions of n examples.
@@ -105,13 +110,13 @@ def shape_of(condition: Any) -> tuple[int, ...]:
 
 def is_nothing(value: Any) -> bool:
     """Whether a value stands for a missing one: None, NaN (all of an array), pandas' NA."""
-    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
+    if value is None or value is np.ma.masked:
         return True
-    if isinstance(value, float):
-        return value != value
-    if not isinstance(value, np.ndarray | np.generic):
-        return False
-    return value.dtype.kind == "f" and value.size > 0 and bool(np.isnan(value).all())
+    if isinstance(value, PLAIN):
+        return bool(value != value)
+    if isinstance(value, ARRAYS):
+        return value.dtype.kind == "f" and value.size > 0 and bool(np.isnan(value).all())
+    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def shortened(value: Any) -> str:
@@ -121,7 +126,7 @@ def shortened(value: Any) -> str:
 
 
 def _array(conditions: Any) -> np.ndarray:
-    if not isinstance(conditions, list | tuple):
+    if not isinstance(conditions, LISTS):
         values = np.asarray(conditions)
         if values.dtype.kind == "S":
             return values.astype(str)
@@ -144,7 +149,8 @@ def _objects(rows: Sequence[Any]) -> np.ndarray:
 
 def _gone(row: Any) -> tuple[bool, bool]:
     """Whether some of what is said of an example is missing, and whether all of it is."""
-    if isinstance(row, list | tuple) and row:
+    if isinstance(row, LISTS) and row:
         each = [is_nothing(value) for value in row]
         return any(each), all(each)
-    return is_nothing(row), is_nothing(row)
+    nothing = is_nothing(row)
+    return nothing, nothing

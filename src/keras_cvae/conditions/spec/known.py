@@ -68,12 +68,7 @@ class KnownPartSpec(ConditionSpec):
         return self.canonical(masks.bare(conditions))
 
     def canonical(self, values: np.ndarray) -> np.ndarray:
-        single = checked(values, self.shape, "The known part of x", finite=False)
-        if np.isinf(single).any():
-            raise ValueError(
-                "The known part of x holds infinity, or numbers beyond single precision. Expected "
-                "finite numbers, or NaN."
-            )
+        single = checked(values, self.shape, "The known part of x", nan=True)
         hole = np.isnan(single)
         if self.fixed is None:
             if single.size and not hole.any():
@@ -102,7 +97,7 @@ class KnownPartSpec(ConditionSpec):
                 which would be drawn anew.
         """
         x = masks.bare(x)
-        x = checked(x[None] if self.is_one(x) else x, self.shape, "x", finite=False)
+        x = checked(x[None] if self.is_one(x) else x, self.shape, "x", nan=True)
         if self.fixed is not None and (masks.known(mask, self.shape) & ~self.fixed).any():
             raise ValueError(
                 f"This model completes from {self._its_part} alone, and the mask knows more of x. "

@@ -16,6 +16,7 @@ Label = str | int
 CLASSES: Trait = ("classes",)
 NAMES = (list, tuple, set, frozenset)  # the tags of one example
 NUMBER = (int, float, np.number, np.bool)
+LABEL = (str, *NUMBER)
 
 
 class Named(ConditionSpec):
@@ -127,7 +128,7 @@ class CategoricalSpec(Named):
             mark: Any = "" if values.dtype.kind == "U" else -1
             return (values.ravel() == mark) & (mark in marks)
         if values.dtype.kind == "O":
-            return np.array([isinstance(row, (str, *NUMBER)) and row in marks for row in values])
+            return np.array([isinstance(row, LABEL) and row in marks for row in values], bool)
         return np.zeros(len(values), bool)
 
     def as_weights(self, canonical: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from keras_cvae.data.tables.columns import (
     Values,
 )
 from keras_cvae.data.tables.schema import Schema, UnknownColumnError, check_names
-from keras_cvae.errors import DataError, nearest
+from keras_cvae.errors import DataError, nearest, warn
 
 UNKNOWN = -1
 
@@ -373,9 +372,8 @@ def _say_outside(coded: Coded, values: Values) -> None:
     if outside.any():
         first = values.values[there][outside][:1]
         shown = column.write(Values(first, np.zeros(1, bool))).iloc[0]
-        warnings.warn(
+        warn(
             f"Column '{column.name}': {outside.sum()} of {len(outside)} values were not in "
             f"training, such as {shown}; it saw {column.low} to {column.high}. The nearest that it "
-            "saw stand for them.",
-            stacklevel=4,
+            "saw stand for them."
         )
