@@ -1,12 +1,15 @@
 """Which Keras backend runs: the user's choice, or JAX where there is none."""
 
+import copy
 import functools
 import importlib.util
 import json
 import os
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 _PACKAGES = {"jax": "jax", "torch": "torch", "tensorflow": "tensorflow", "openvino": "openvino"}
 
@@ -89,17 +92,241 @@ def _configured() -> str | None:
     return config.get("backend")
 
 
-class UntrackedState:
-    """A mixin for models whose steps are short: one attribute of theirs holds no layers.
+# What Keras notes down, for each thread, while one of its scopes is open.
+_SCOPES = (
+    "autocast_scope",
+    "current_call_ctx",
+    "custom_objects_scope_dict",
+    "dtype_policy",
+    "name_scope_stack",
+    "remat_scope_stack",
+    "safe_mode_saving",
+    "shared_objects/id_to_config_map",
+    "shared_objects/id_to_obj_map",
+    "stateless_scope",
+    "symbolic_scope",
+    "tracking_on",
+    "uninitialized_variables",
+)
 
-    On JAX, Keras keeps the state of training here at every step, and would search all of it.
+
+def closing_scopes(call: Callable) -> Callable:
+    """Decorate a function so that it leaves no scope of Keras open, however it ends.
+
+    An interrupt may fall between the opening of a scope and the block that closes it; Keras would
+    then take all that follows in this thread for a part of that scope, and variables for
+    uninitialised ones.
     """
 
-    def __setattr__(self, name, value):
+    @functools.wraps(call)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from keras.src.backend.common.global_state import GLOBAL_STATE_TRACKER as STATE
+
+        noted = {name: vars(STATE)[name] for name in _SCOPES if name in vars(STATE)}
+        content = {name: copy.copy(value) for name, value in noted.items()}
+        try:
+            return call(*args, **kwargs)
+        except BaseException:
+            for name in _SCOPES:
+                if name not in noted:
+                    vars(STATE).pop(name, None)
+                    continue
+                vars(STATE)[name] = noted[name]
+                if isinstance(noted[name], list):
+                    noted[name][:] = content[name]
+                elif isinstance(noted[name], dict):
+                    noted[name].clear()
+                    noted[name].update(content[name])
+            raise
+
+    return run
+
+
+WEIGHTS = threading.RLock()  # held while weights are read or written together, and no longer
+
+
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:  # Keras is imported once its backend is chosen
+    _Model = object
+
+
+class KeptState(_Model):
+    """A mixin for Keras models whose weights no call can lose or tear.
+
+    On JAX, Keras takes the weights out of a model while it is fitted or evaluated, lets every step
+    overwrite the arrays of the step before, and puts the last ones back at the end of an epoch: an
+    exception in between loses them all, and another thread finds none. Here they stay in the model,
+    no step overwrites its input, and what is put back is put back whole: an exception or a Ctrl-C
+    at any moment leaves the weights of a completed step.
+
+    `fit`, `evaluate` and their relatives on one batch wait for each other if several threads call
+    them on one model. A callback may call them, it runs in the thread of its `fit`.
+
+    All names of Keras that begin with an underscore and that training relies on are in this class.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.turn = threading.RLock()
+        self._writer: int | None = None  # the thread that fits or evaluates
+        self._trains = False  # that it fits, and has begun to
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Keras keeps the state of training here at every step, and would search it for layers.
         if name == "_jax_state":
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        with self.turn:
+            self._build_optimizer()
+            return self._alone(super().fit, args, kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        with self.turn:
+            return self._alone(super().evaluate, args, kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        with self.turn:
+            self._build_optimizer()
+            return self._alone(super().train_on_batch, args, kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        with self.turn:
+            return self._alone(super().test_on_batch, args, kwargs)
+
+    def get_weights(self) -> list[Any]:
+        with WEIGHTS:
+            self.settle()
+            return super().get_weights()
+
+    def settle(self) -> None:
+        """Put back what this thread's `fit` has learned so far, or what an interrupt left over."""
+        if self._writer in (None, threading.get_ident()):
+            self.jax_state_sync()
+
+    @closing_scopes
+    def _alone(self, run: Callable, args: tuple, kwargs: dict) -> Any:
+        outer = self._writer, self._trains
+        try:
+            self._writer, self._trains = threading.get_ident(), False
+            self.settle()
+            return run(*args, **kwargs)
+        except BaseException:
+            self.settle()
+            if self._trains and getattr(self.optimizer, "use_ema", False):  # it may be half done
+                self.optimizer.finalize_variable_values(self.trainable_weights)
+            raise
+        finally:
+            self.settle()
+            self._jax_state = None
+            self._writer, self._trains = outer
+
+    def _build_optimizer(self) -> None:
+        """Create the optimizer's variables: all, or, interrupted, none."""
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is None or optimizer.built:
+            return
+        try:
+            optimizer.build(self.trainable_variables)
+        except BaseException:
+            self.optimizer = type(optimizer).from_config(optimizer.get_config())
+            raise
+
+    # Keras on JAX: names that its trainer calls.
+
+    def _get_jax_state(self, **kinds: bool) -> Any:
+        self._trains = self._trains or kinds.get("optimizer_variables", False)
+        return super()._get_jax_state(**kinds | {"purge_model_variables": False})
+
+    def jax_state_sync(self) -> None:
+        """Put the state of the last completed step back, all of it even if interrupted."""
+        with WEIGHTS:
+            if getattr(self, "_jax_state", None) is None or self._jax_state_synced:
+                return
+            import jax
+
+            try:
+                jax.block_until_ready(self._jax_state)
+            except Exception:  # a step failed as it ran: the one before stands
+                self._jax_state = None
+                raise
+            try:
+                super().jax_state_sync()
+            except BaseException:
+                super().jax_state_sync()
+                raise
+            self._jax_state = None
+
+    def make_train_function(self, force: bool = False) -> None:
+        self._make("train", super().make_train_function, force)
+
+    def make_test_function(self, force: bool = False) -> None:
+        self._make("test", super().make_test_function, force)
+
+    def _make(self, kind: str, otherwise: Callable, force: bool) -> None:
+        """Make `train_function` or `test_function`; on JAX one that overwrites no input."""
+        import keras
+
+        if keras.backend.backend() != "jax":
+            otherwise(force)
+            return
+        name = f"{kind}_function"
+        if getattr(self, name) is not None and not force:
+            return
+        step = getattr(self, f"{kind}_step")
+        if self.jit_compile and not self.run_eagerly:
+            import jax
+
+            shardings = None
+            if keras.distribution.distribution() is not None:
+                trainable, rest, optimizer, metrics = self._get_state_sharding_spec()
+                state = (trainable, rest, optimizer, metrics)
+                shardings = (None, state if kind == "train" else (trainable, rest, metrics))
+            step = jax.jit(step, out_shardings=shardings)
+        setattr(self, name, self._make_function(step))
+
+
+def snapshot(model: Any) -> tuple[list[Any], list[Any]]:
+    """The variables of a model, and their values at one moment between two steps of training."""
+    with WEIGHTS:
+        model.settle()
+        variables = model.variables
+        return variables, [_value(variable) for variable in variables]
+
+
+def _value(variable: Any) -> Any:
+    """The value as it is now; TensorFlow's is a place that the next value is written to."""
+    value = variable.value
+    return value.read_value() if hasattr(value, "read_value") else value
+
+
+def compiled(function: Callable) -> Callable:
+    """Compile a pure function of tensors and NumPy arrays; it leaves all its arguments intact.
+
+    On PyTorch it is called as it is, without gradients.
+    """
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        return tensorflow.function(function, reduce_retracing=True)
+
+    def call(values: list[Any], inputs: Any) -> Any:
+        return function(values, keras.tree.map_structure(keras.ops.convert_to_tensor, inputs))
+
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.no_grad()(call)
+    return call
 
 
 def within_fit(evaluate: dict[str, Any]) -> bool:

@@ -153,7 +153,7 @@ def test_a_mixture_of_all_kinds_through_every_verb(rng, tmp_path):
     np.testing.assert_allclose(ops.convert_to_numpy(condition.parts["age"].part.mean), 50, atol=9)
     some = take(condition.spec.prepare(y), slice(4))
     assert np.isfinite(model.evaluate(x, y, verbose=0)).all()
-    assert model.predict(x[:4], some, verbose=0).shape == (4, 6)
+    assert model.predict(x[:4], condition=some, verbose=0).shape == (4, 6)
     assert model.generate({"class": "b"}, 3, guidance=2.0).shape == (3, 6)
     assert model.generate(n=2).shape == (2, 6)
     assert model.generate(some, 2, output="sample").shape == (8, 6)

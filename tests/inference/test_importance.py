@@ -17,7 +17,7 @@ from keras_cvae import (
     Continuous,
     Gaussian,
 )
-from keras_cvae.inference import importance, results, steps
+from keras_cvae.inference import importance, results
 
 X, Z, K, SIGMA = 5, 3, 4, 0.6
 
@@ -186,38 +186,13 @@ def test_chunks_and_repetition_do_not_change_the_number():
     assert not np.allclose(whole.log_prob, other.log_prob, atol=1e-6)
 
 
-@pytest.mark.parametrize(("n", "at_most", "size"), [(200, 16, 10), (484, 16, 11), (7, 16, 7)])
-def test_chunks_waste_little(n, at_most, size):
-    assert importance._even(n, at_most) == size
-
-
-def test_memory_does_not_grow_with_the_samples(monkeypatch):
-    linear, rows = Linear(), []
-    original = importance.LogWeights.call
-
-    def call(self, inputs):
-        rows.append(math.prod(inputs["noise"].shape[1:3]))
-        return original(self, inputs)
-
-    monkeypatch.setattr(importance.LogWeights, "call", call)
-    x, y = linear.draw(8)
-    linear.model.log_prob(x, y, num_samples=20_000, batch_size=1000)
-    assert rows
-    assert max(rows) <= 1000
-
-
-def test_x_is_encoded_once(monkeypatch):
-    linear, seen = Linear(), []
-    original = importance.Observe.predict_on_batch
-
-    def predict_on_batch(self, inputs):
-        seen.append(len(inputs["x"]))
-        return original(self, inputs)
-
-    monkeypatch.setattr(importance.Observe, "predict_on_batch", predict_on_batch)
-    x, y = linear.draw(128)
-    linear.model.log_prob(x, y, num_samples=500, batch_size=64)
-    assert sum(seen) == 128
+@pytest.mark.parametrize(("num_samples", "batch_size"), [(500, None), (20_000, 1000), (3, 1)])
+def test_memory_does_not_grow_with_the_samples(num_samples, batch_size):
+    linear = Linear()
+    plan = importance.Plan.of(linear.model, 8, num_samples, (0,), batch_size)
+    drawn = [part for part, noise in plan.noise(range(8), Z) if noise.size <= 1024 * 8 * Z]
+    assert sum(drawn) == num_samples
+    assert plan.at_once * plan.examples <= (batch_size or 1024) or plan.at_once == 1
 
 
 def test_marginal_and_classes_follow_bayes():
@@ -238,21 +213,21 @@ def test_marginal_and_classes_follow_bayes():
     np.testing.assert_allclose(uniform.log_prob, expected, atol=0.4)
 
 
-def test_unlikely_classes_get_the_pilot_only(monkeypatch):
-    linear, drawn = Linear(), []
-    original = importance._weigh
-
-    def weigh(model, moments, x, y, index, num_samples, *args):
-        drawn.append(len(index) * num_samples)
-        original(model, moments, x, y, index, num_samples, *args)
-
-    monkeypatch.setattr(importance, "_weigh", weigh)
+def test_unlikely_classes_get_the_pilot_only():
+    linear = Linear()
     x, y = linear.draw(20)
     x = x + 20.0 * np.sign(linear.b[:, y].T).astype("float32")  # far apart: one class is likely
-    given = importance.class_log_prob(linear.model, x, 500, always=y)
-    assert drawn[0] == 20 * K * importance.PILOT
-    assert sum(drawn) < 20 * K * 500
-    assert given.of(y).log_prob.shape == (20,)
+    given = importance.class_log_prob(linear.model, x, 500)
+    best = given.log_prob.max(axis=1, keepdims=True)
+    unlikely = given.log_prob < best - 2 * importance.MARGIN
+    assert unlikely.mean() > 0.5
+    assert (given.effective_sample_size[unlikely] <= importance.PILOT).all()
+    assert (given.effective_sample_size.max(axis=1) > importance.PILOT).all()
+    always = (y + 1) % K
+    asked = importance.class_log_prob(linear.model, x, 500, always=always).of(always)
+    exact = linear.model.log_prob(x, always, 500)
+    np.testing.assert_allclose(asked.log_prob, exact.log_prob, atol=5 * exact.standard_error.max())
+    assert asked.log_prob.shape == (20,)
 
 
 def test_temperature_mends_overconfidence():
@@ -332,7 +307,6 @@ def test_trained_weights_are_the_ones_used():
 def test_a_model_is_not_kept_alive():
     model = ConditionalVAE((4,), None, 2, backbone=MLP((8,)))
     model.log_prob(np.ones((2, 4)), num_samples=2)
-    assert steps._STEPS[model]
     reference = weakref.ref(model)
     del model
     gc.collect()

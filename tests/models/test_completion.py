@@ -123,7 +123,7 @@ def test_completions_keep_what_is_known_and_draw_the_rest(x, build, rng):
     )
     reconstructed = model.reconstruct(x, y)
     np.testing.assert_array_equal(reconstructed[known], x[known])
-    np.testing.assert_array_equal(model.predict(x, y, verbose=0)[known], x[known])
+    np.testing.assert_array_equal(model.predict(x, condition=y, verbose=0)[known], x[known])
 
 
 def test_a_model_for_one_mask_takes_whole_examples(x, build, tmp_path):

@@ -63,7 +63,7 @@ def test_a_data_set_trains_as_arrays_do(stream, data, small):
     same_weights(a, b)
     assert a.evaluate(x, y, batch_size=16, verbose=0) == b.evaluate(streamed, verbose=0)
     np.testing.assert_array_equal(
-        a.predict(x, y, batch_size=16, verbose=0), b.predict(streamed, verbose=0)
+        a.predict(x, condition=y, batch_size=16, verbose=0), b.predict(streamed, verbose=0)
     )
 
 
@@ -181,7 +181,9 @@ def test_encode_decode_reconstruct_and_predict_agree(data, small):
     assert z.shape == (40, 2)
     again = model.reconstruct(x, y)
     np.testing.assert_allclose(model.decode(z, y), again, rtol=1e-6)
-    np.testing.assert_allclose(model.predict(x, y, verbose=0), again, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        model.predict(x, condition=y, verbose=0), again, rtol=1e-5, atol=1e-6
+    )
     q = model.encoder.predict({"x": x, "condition": y}, verbose=0)
     np.testing.assert_allclose(q["mean"], z, rtol=1e-5, atol=1e-6)
     draws = np.stack([model.encode(x, y, sample=True, seed=s) for s in range(100)])

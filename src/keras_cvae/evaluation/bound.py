@@ -9,7 +9,7 @@ from keras import ops
 from scipy.special import logsumexp
 
 from keras_cvae.evaluation.metrics import Metric, Metrics
-from keras_cvae.inference.steps import Step, compiled
+from keras_cvae.inference.steps import Snapshot, as_numpy, features
 from keras_cvae.probability.normal import DiagonalNormal
 from keras_cvae.trees import take
 
@@ -51,29 +51,27 @@ class Bound(NamedTuple):
         return np.add.reduceat(self.kl.mean(axis=0), edges)
 
 
-class BoundTerms(Step):
-    """The terms of `Bound` for a batch."""
+def bound_terms(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What `bound` collects of a batch: a step, see `inference.steps`."""
+    given = features(model, inputs)
+    evidence = model.hierarchy.observe(inputs["x"], given)
+    latents, parameters = model.hierarchy.infer(evidence, given, inputs["noise"])
+    log_likelihood = model.distribution(parameters, inputs.get("condition")).log_prob(inputs["x"])
 
-    def call(self, inputs):
-        features = self.features(inputs)
-        evidence = self.hierarchy.observe(inputs["x"], features)
-        latents, parameters = self.hierarchy.infer(evidence, features, inputs["noise"])
-        log_likelihood = self.distribution(parameters, inputs).log_prob(inputs["x"])
+    def whole(parts):  # (samples, batch, latent_dim)
+        shaped = zip(parts, latents, strict=True)
+        return ops.concatenate([p + ops.zeros_like(g.z) for p, g in shaped], axis=-1)
 
-        def whole(parts):  # (samples, batch, latent_dim)
-            shaped = zip(parts, latents, strict=True)
-            return ops.concatenate([p + ops.zeros_like(g.z) for p, g in shaped], axis=-1)
-
-        kl = whole([_each(g.posterior).kl(_each(g.prior)) for g in latents])
-        return {
-            "reconstruction": -ops.mean(log_likelihood, axis=0),
-            "kl": ops.mean(kl, axis=0),
-            "z": whole([g.z for g in latents])[0],
-            "mean": whole([g.posterior.mean for g in latents])[0],
-            "log_var": whole([g.posterior.log_var for g in latents])[0],
-            "prior_mean": whole([g.prior.mean for g in latents])[0],
-            "prior_log_var": whole([g.prior.log_var for g in latents])[0],
-        }
+    kl = whole([_each(g.posterior).kl(_each(g.prior)) for g in latents])
+    return {
+        "reconstruction": -ops.mean(log_likelihood, axis=0),
+        "kl": ops.mean(kl, axis=0),
+        "z": whole([g.z for g in latents])[0],
+        "mean": whole([g.posterior.mean for g in latents])[0],
+        "log_var": whole([g.posterior.log_var for g in latents])[0],
+        "prior_mean": whole([g.prior.mean for g in latents])[0],
+        "prior_log_var": whole([g.prior.log_var for g in latents])[0],
+    }
 
 
 def _each(normal: DiagonalNormal) -> DiagonalNormal:
@@ -95,7 +93,7 @@ def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: 
     x, nothing = np.asarray(x), y is None and model.condition.spec.forgettable
     spec = model.condition.spec
     y = spec.unknown(len(x)) if nothing else spec.prepare(y)
-    step, size = compiled(model, BoundTerms), min(batch_size, len(x))
+    weights, size = Snapshot(model), min(batch_size, len(x))
     noise = np.random.default_rng(seed)
     collected: dict[str, list] = {}
     for start in range(0, len(x), size):
@@ -104,7 +102,7 @@ def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: 
             {} if y is None else {"condition": take(y, rows)}
         )
         drawn = noise.standard_normal((num_samples, size, model.latent_dim), "float32")
-        terms = step.predict_on_batch(inputs | {"noise": drawn})
+        terms = as_numpy(weights(bound_terms, inputs | {"noise": drawn}))
         for name, values in terms.items():
             collected.setdefault(name, []).append(values[: len(x) - start])
     whole = {name: np.concatenate(parts) for name, parts in collected.items()}

@@ -1,10 +1,9 @@
 """Many training steps in one compiled program."""
 
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -33,7 +32,7 @@ class Fused:
         self.model = model
         self.ahead = {"train": 1, "test": 1}  # steps at once
         self._programs: dict[str, Callable] = {}
-        self._feeds: dict[str, FusedFunction | None] = {}
+        self.feeds: dict[str, FusedFunction | None] = {}
 
     def program(self, kind: str) -> Callable:
         """The program that runs `train_step` or `test_step`, compiled once for each size."""
@@ -44,31 +43,29 @@ class Fused:
             # A GPU stops at every step to ask the host whether it was the last, unless it knows.
             fixed = ("count",) if accelerated() else ()
             self._programs[kind] = jax.jit(
-                run, static_argnames=("batch_size", "size", "shape", *fixed), donate_argnums=0
+                run, static_argnames=("batch_size", "size", "shape", *fixed)
             )
         return self._programs[kind]
 
-    @contextlib.contextmanager
-    def feeding(self, **found: Stored | StepByStep | None) -> Iterator[None]:
-        """Run many steps at once of what is `Stored`, for "train" or "test", while this lasts."""
-        before = self._feeds
+    def feed(self, **found: Stored | StepByStep | None) -> None:
+        """Run many steps at once of what is `Stored`, for "train" or "test", till `feeds` is reset.
+
+        What resets it is a plain `finally` in the caller: an interrupt may fall into the entry of a
+        context manager, and its exit is never called then.
+        """
         for kind, data in found.items():
             if isinstance(data, StepByStep):
                 logger.debug("%s: steps run one by one, because %s", kind, data.value)
-        self._feeds = before | {
+        self.feeds = self.feeds | {
             kind: FusedFunction(self, kind, data) if isinstance(data, Stored) else None
             for kind, data in found.items()
         }
-        try:
-            yield
-        finally:
-            self._feeds = before
 
     def around(self, kind: str, step: Callable) -> Callable:
         """What Keras calls for each step of a kind: many at once where there is data for it."""
 
         def function(*args):
-            return (self._feeds.get(kind) or step)(*args)
+            return (self.feeds.get(kind) or step)(*args)
 
         return function
 

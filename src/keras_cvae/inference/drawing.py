@@ -1,95 +1,85 @@
-"""x from noise: z ~ p(z | y), then p(x | z, y), both in one compiled step.
+"""Steps between x and z: encoded, drawn, decoded. `inference.steps` says what a step is."""
 
-Many draws are cut into chunks that fit the caches; the step takes many chunks at once, so that
-neither the calls nor copies between them cost what drawing costs.
-"""
-
-import math
-from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_cvae.inference.guidance import GuidedPrior, extrapolate
-from keras_cvae.inference.steps import Step, compiled
-from keras_cvae.trees import count, take
-
-VALUES = 2**24  # that one call gives at most: 64 MiB
+from keras_cvae.inference.steps import features
 
 
-class Parameters(Step):
-    """The parameters of p(x | z, y), `(chunks, batch, *parameter_shape)`.
+def parameters(model: Any, inputs: dict[str, Any]) -> Any:
+    """The parameters of p(x | z, y) at z ~ p(z | y), `(batch, *parameter_shape)`.
 
-    Called with standard normal `noise` `(chunks, batch, latent_dim)`, scaled by the temperature,
-    the `condition` `(chunks, batch, ...)` or its `features`, and for guidance its weight and the
-    `unconditional` condition.
+    Args:
+        model: A `ConditionalVAE`.
+        inputs: Standard normal `noise` `(batch, latent_dim)`, scaled by the temperature; the
+            `condition`, `(batch, ...)`, or its `features`. For guidance also its weight, `guidance`
+            `()`, and the `unconditional` condition, `(1, ...)`.
     """
-
-    def call(self, inputs):
-        return ops.map(self.chunk, inputs)
-
-    def chunk(self, inputs):
-        """One chunk, `(batch, *parameter_shape)`."""
-        features, noise = self.features(inputs), inputs["noise"]
-        if "guidance" not in inputs:
-            return self.hierarchy.generate(features, noise)
-        weight = inputs["guidance"]
-        free = self.condition.features(inputs["unconditional"])
-        prior = GuidedPrior(self.hierarchy.prior, free, weight)
-        ends = prior.sample(features, noise)[-1]  # with the condition and without it
-        given, free = (self.hierarchy.parameters(end) for end in ends)
-        return extrapolate(free, given, weight)
+    given, noise = features(model, inputs), inputs["noise"]
+    if "guidance" not in inputs:
+        return model.hierarchy.generate(given, noise)
+    batch = ops.shape(noise)[0]
+    free = model.condition.features(inputs["unconditional"])  # the same for every row
+    free = ops.broadcast_to(free, (batch, *free.shape[1:]))
+    weight = ops.broadcast_to(inputs["guidance"], (batch,))
+    prior = GuidedPrior(model.hierarchy.prior, free, weight)
+    ends = prior.sample(given, noise)[-1]  # with the condition and without it
+    conditional, unconditional = (model.hierarchy.parameters(end) for end in ends)
+    return extrapolate(unconditional, conditional, weight)
 
 
-class Means(Parameters):
-    """The means of p(x | z, y), `(chunks, batch, *x_shape)`."""
-
-    def chunk(self, inputs):
-        return self.distribution(super().chunk(inputs), inputs).mean()
+def means(model: Any, inputs: dict[str, Any]) -> Any:
+    """The means of p(x | z, y) at z ~ p(z | y), `(batch, *x_shape)`; inputs as in `parameters`."""
+    return model.distribution(parameters(model, inputs), inputs.get("condition")).mean()
 
 
-class Samples(Parameters):
-    """Draws from p(x | z, y), `(chunks, batch, *x_shape)`, made of `uniforms`.
+def samples(model: Any, inputs: dict[str, Any]) -> Any:
+    """Draws from p(x | z, y) at z ~ p(z | y), `(batch, *x_shape)`; inputs as in `parameters`.
 
-    These are `(chunks, batch, *uniforms_shape)`, from U(0, 1); see `Likelihood.uniforms_shape`.
+    They are made of `uniforms`, `(batch, *uniforms_shape)`; see `Likelihood.uniforms_shape`.
     """
+    p = model.distribution(parameters(model, inputs), inputs.get("condition"))
+    return p.sample(inputs["uniforms"])
 
-    def chunk(self, inputs):
-        return self.distribution(super().chunk(inputs), inputs).sample(inputs["uniforms"])
+
+def prior_draws(model: Any, inputs: dict[str, Any]) -> Any:
+    """z ~ p(z | y), `(batch, latent_dim)`, made of `noise` of that shape."""
+    return model.prior(inputs)["z"]
 
 
-class Features(Step):
-    """Features of the condition, `(chunks, batch, width)`."""
+def posterior_means(model: Any, inputs: dict[str, Any]) -> Any:
+    """The mean of q(z | x, y), `(batch, latent_dim)`; group by group, at the means above."""
+    return model.encoder(inputs)["mean"]
 
-    def call(self, inputs):
-        return ops.map(self.features, inputs)
+
+def posterior_draws(model: Any, inputs: dict[str, Any]) -> Any:
+    """z ~ q(z | x, y), `(batch, latent_dim)`, made of standard normal `noise` of that shape."""
+    given = features(model, inputs)
+    evidence = model.hierarchy.observe(inputs["x"], given)
+    latents, _ = model.hierarchy.infer(evidence, given, inputs["noise"][None])
+    if not latents:  # latent_dim=0
+        return inputs["noise"]
+    return ops.concatenate([latent.z for latent in latents], axis=-1)[0]
+
+
+def decoded(model: Any, inputs: dict[str, Any]) -> Any:
+    """The mean of p(x | z, y), `(batch, *x_shape)`, for `z`."""
+    return model.decoder(inputs)
+
+
+def reconstructions(model: Any, inputs: dict[str, Any]) -> Any:
+    """The mean of p(x | z, y), `(batch, *x_shape)`, at the mean of q(z | x, y)."""
+    return model.reconstruction(inputs)
+
+
+def styles(model: Any, inputs: dict[str, Any]) -> Any:
+    """The noise `(batch, latent_dim)` of which p(z | y) makes `z`."""
+    return model.hierarchy.prior.noise(features(model, inputs), inputs["z"])
 
 
 def uniforms(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Draw from U(0, 1) in float32, never 0 nor 1: the same numbers whatever the backend."""
     return np.maximum(rng.random(shape, "float32"), np.float32(2.0**-25))
-
-
-def run(model: Any, step: type[Step], inputs: dict[str, Any], batch_size: int) -> Iterator[Any]:
-    """Run a step that takes chunks, and yield what it gives for the rows of `inputs`, in parts.
-
-    Args:
-        model: A `ConditionalVAE`.
-        step: Its kind of step.
-        inputs: `{"noise": (n, latent_dim), "condition": (n, ...)}`, or what else the step takes.
-        batch_size: Rows of a chunk, at most.
-    """
-    step, n = compiled(model, step), count(inputs)
-    rows = min(batch_size, 2 ** math.ceil(math.log2(n)))  # few sizes are ever compiled
-    size = math.prod(model.likelihood.parameter_shape(model.x_shape))
-    chunks = min(math.ceil(n / rows), max(1, VALUES // max(1, rows * size)))
-    for start in range(0, n, chunks * rows):
-        filled = np.resize(np.arange(start, min(start + chunks * rows, n)), chunks * rows)
-        some = keras.tree.map_structure(
-            lambda v: v.reshape(chunks, rows, *v.shape[1:]), take(inputs, filled)
-        )
-        out = step.predict_on_batch(some)
-        flat = keras.tree.map_structure(lambda v: v.reshape(-1, *v.shape[2:]), out)
-        yield take(flat, slice(n - start))

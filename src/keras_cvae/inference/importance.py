@@ -3,12 +3,13 @@
     log p(x | y) = log E_q[ w ],    w = p(x | z, y) p(z | y) / q(z | x, y)
 
 The mean of w is unbiased; its logarithm is a lower bound that rises to log p(x | y) with the number
-of samples. x is encoded once; z is drawn, decoded and weighed chunk by chunk in one compiled step,
-and of the weights only their first two moments are kept, so memory does not grow with the samples.
+of samples. x is encoded once; z is drawn, decoded and weighed in compiled steps, a few draws at a
+time, and of the weights only the first two moments are kept: memory does not grow with the samples.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,12 @@ from keras import ops
 from keras_cvae import errors
 from keras_cvae.conditions.candidates import enumerated
 from keras_cvae.inference.results import ClassLogProb, LogProb
-from keras_cvae.inference.steps import EXAMPLES, Step, compiled, decoded_at_once
+from keras_cvae.inference.steps import EXAMPLES, Snapshot, Step, decoded_at_once, features
+from keras_cvae.inference.steps import batch_size as even
 from keras_cvae.trees import take
 
-NOISE = 2**21  # numbers of noise that one compiled call takes at most: 8 MiB
-
-
 PILOT = 16  # samples that every class gets before the likely ones get all
-
-
 MARGIN = 12.0  # nats below the likeliest class where p(y | x) < 1e-5 and the pilot is enough
-
 
 Progress = Callable[..., Iterable]
 
@@ -59,37 +55,105 @@ class _Moments:
         return self.peak + np.log(self.first / self.count), error, effective
 
 
-class Observe(Step):
-    """What q(z | x, y) needs of x: once for all draws."""
-
-    def call(self, inputs):
-        return self.hierarchy.observe(inputs["x"], self.features(inputs))
+def observed(model: Any, inputs: dict[str, Any]) -> Any:
+    """What q(z | x, y) needs of `x`: once for all draws."""
+    return model.hierarchy.observe(inputs["x"], features(model, inputs))
 
 
-class LogWeights(Step):
-    """log w `(chunks, samples, batch)` of z drawn with noise of that shape, chunk by chunk."""
-
-    def call(self, inputs):
-        return ops.map(lambda noise: self.weigh(inputs | {"noise": noise}), inputs["noise"])
-
-    def weigh(self, inputs):
-        """log w `(samples, batch)` of one chunk."""
-        latents, parameters = self.hierarchy.infer(
-            inputs["evidence"], self.features(inputs), inputs["noise"]
-        )
-        log_ratio = sum(g.prior.log_prob(g.z) - g.posterior.log_prob(g.z) for g in latents)
-        return self.distribution(parameters, inputs).log_prob(inputs["x"]) + log_ratio
+def log_weights(model: Any, inputs: dict[str, Any]) -> Any:
+    """log w `(samples, batch)` of z ~ q(z | x, y), made of noise `(samples, batch, latent_dim)`."""
+    latents, parameters = model.hierarchy.infer(
+        inputs["evidence"], features(model, inputs), inputs["noise"]
+    )
+    log_ratio = sum(g.prior.log_prob(g.z) - g.posterior.log_prob(g.z) for g in latents)
+    p = model.distribution(parameters, inputs.get("condition"))
+    return p.log_prob(inputs["x"]) + log_ratio
 
 
-class PriorWeights(LogWeights):
-    """The same with the prior as the proposal: w = p(x | z, y), z ~ p(z | y)."""
-
-    def weigh(self, inputs):
-        parameters = self.hierarchy.generate(self.features(inputs), inputs["noise"])
-        return self.distribution(parameters, inputs).log_prob(inputs["x"])
+def prior_weights(model: Any, inputs: dict[str, Any]) -> Any:
+    """log w `(samples, batch)` of z ~ p(z | y): w = p(x | z, y)."""
+    parameters = model.hierarchy.generate(features(model, inputs), inputs["noise"])
+    return model.distribution(parameters, inputs.get("condition")).log_prob(inputs["x"])
 
 
-PROPOSALS: dict[str, type[Step]] = {"posterior": LogWeights, "prior": PriorWeights}
+PROPOSALS: dict[str, Step] = {"posterior": log_weights, "prior": prior_weights}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the draws for some pairs of x and y are cut into compiled calls.
+
+    Attributes:
+        num_samples: Draws of z for each pair.
+        seed: Of their noise, with the number of a block of pairs. It does not depend on `at_once`.
+        examples: Pairs in a block, which share their calls; the last block is filled up.
+        at_once: Draws of each pair in a call; the last call is filled up.
+    """
+
+    num_samples: int
+    seed: tuple[int, ...]
+    examples: int
+    at_once: int
+
+    @classmethod
+    def of(
+        cls, model: Any, pairs: int, num_samples: int, seed: tuple[int, ...], batch_size: int | None
+    ) -> "Plan":
+        """Plan as many draws a call as memory and caches allow."""
+        examples = min(EXAMPLES, 2 ** math.ceil(math.log2(max(pairs, 1))))
+        most = max(1, decoded_at_once(model, batch_size) // examples)
+        return cls(num_samples, seed, examples, even(num_samples, most))
+
+    def blocks(self, pairs: int, progress: Progress | None) -> Iterable[range]:
+        """Positions of the pairs, block by block."""
+        starts: Iterable[int] = range(0, pairs, self.examples)
+        if progress is not None:
+            total = math.ceil(pairs / self.examples)
+            starts = progress(starts, total=total, description="importance sampling")
+        return (range(start, min(start + self.examples, pairs)) for start in starts)
+
+    def noise(self, block: range, latent_dim: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Noise `(at_once, examples, latent_dim)`, and how many of these draws count."""
+        rng = np.random.default_rng([*self.seed, block.start // self.examples])
+        for done in range(0, self.num_samples, self.at_once):
+            noise = np.zeros((self.at_once, self.examples, latent_dim), "float32")
+            part = min(self.at_once, self.num_samples - done)
+            rng.standard_normal(out=noise[:part], dtype="float32")
+            yield part, noise
+
+
+def weigh(
+    weights: Snapshot,
+    step: Step,
+    x: np.ndarray,
+    y: Any,
+    index: np.ndarray,
+    plan: Plan,
+    progress: Progress | None = None,
+) -> Iterator[tuple[range, np.ndarray]]:
+    """Draw z for pairs of x and y, and weigh each draw.
+
+    Args:
+        weights: Of the model.
+        step: `log_weights` or `prior_weights`.
+        x: Examples `(n, *x_shape)`.
+        y: Canonical conditions, one for each pair, or None.
+        index: Which x each pair has, `(pairs,)`.
+        plan: How many draws, and how many at once.
+        progress: Wraps the loop over blocks.
+
+    Yields:
+        Positions of pairs, and log w `(draws, positions)` of some of their draws.
+    """
+    for block in plan.blocks(len(index), progress):
+        filled = np.resize(np.asarray(block), plan.examples)
+        inputs = {"x": np.asarray(x[index[filled]], "float32")}
+        if y is not None:
+            inputs["condition"] = take(y, filled)
+        inputs["evidence"] = weights(observed, inputs)
+        for draws, noise in plan.noise(block, weights.model.latent_dim):
+            log_w = ops.convert_to_numpy(weights(step, inputs | {"noise": noise}))
+            yield block, log_w[:draws, : len(block)]
 
 
 def log_prob(
@@ -122,9 +186,11 @@ def log_prob(
         raise ValueError(f"proposal: received {proposal!r}, expected one of {tuple(PROPOSALS)}.")
     num_samples, seed = errors.whole("num_samples", num_samples), errors.whole("seed", seed, 0)
     num_samples = num_samples if model.latent_dim else 1  # exact: there is nothing to draw
-    moments, index = _Moments(len(x)), np.arange(len(x))
-    step = compiled(model, PROPOSALS[proposal])
-    _weigh(model, moments, x, y, index, num_samples, [seed], batch_size, progress, step=step)
+    moments = _Moments(len(x))
+    plan = Plan.of(model, len(x), num_samples, (seed,), batch_size)
+    step, index = PROPOSALS[proposal], np.arange(len(x))
+    for rows, log_w in weigh(Snapshot(model), step, x, y, index, plan, progress):
+        moments.add(rows, log_w)
     log_p, error, effective = moments.results()
     error = error if model.latent_dim else np.zeros_like(error)
     return LogProb(log_p, error, effective, num_samples, seed)
@@ -169,56 +235,20 @@ def class_log_prob(
     classes, condition_of = enumerated(model.condition.spec, candidates, given, n)
     index, which = np.divmod(np.arange(n * classes), classes)
     y = condition_of(index, which)
-    moments = _Moments(n * classes)
-    pairs = np.arange(n * classes)
-    shared = (batch_size, progress)
-    _weigh(model, moments, x, y, index, pilot, [seed], *shared, pairs)
+    moments, weights = _Moments(n * classes), Snapshot(model)
+
+    def draw(pairs: np.ndarray, num_samples: int, *seed: int) -> None:
+        plan = Plan.of(model, len(pairs), num_samples, seed, batch_size)
+        some = weigh(weights, log_weights, x, take(y, pairs), index[pairs], plan, progress)
+        for rows, log_w in some:
+            moments.add(pairs[rows], log_w)
+
+    draw(np.arange(n * classes), pilot, seed)
     if num_samples > pilot:
         rough = moments.results()[0].reshape(n, classes)
         likely = rough > rough.max(axis=1, keepdims=True) - MARGIN
         if always is not None:
             likely[np.arange(n), always] = True
-        pairs = np.flatnonzero(likely)
-        more = num_samples - pilot
-        y = take(y, pairs)
-        _weigh(model, moments, x, y, index[pairs], more, [seed, 1], *shared, pairs)
+        draw(np.flatnonzero(likely), num_samples - pilot, seed, 1)
     log_p, error, effective = (part.reshape(n, classes) for part in moments.results())
     return ClassLogProb(log_p, error, effective, num_samples, seed)
-
-
-def _weigh(
-    model, moments, x, y, index, num_samples, seed, batch_size, progress=None, rows=None, step=None
-) -> None:
-    """Draw, decode and weigh: add log w of `x[index]` under `y` to the rows of `moments`."""
-    step = step or compiled(model, LogWeights)
-    examples = min(EXAMPLES, 2 ** math.ceil(math.log2(max(len(index), 1))))
-    at_once = _even(num_samples, max(1, decoded_at_once(model, batch_size) // examples))
-    chunk = (at_once, examples, model.latent_dim)
-    size = max(1, math.prod(chunk))  # 0 without a latent
-    chunks = _even(math.ceil(num_samples / at_once), max(1, NOISE // size))
-    noise = np.zeros((chunks * at_once, *chunk[1:]), "float32")
-    rows = index if rows is None else rows
-    starts: Iterable = range(0, len(index), examples)
-    if progress is not None:
-        blocks = math.ceil(len(index) / examples)
-        starts = progress(starts, total=blocks, description="importance sampling")
-    for start in starts:
-        some = index[start : start + examples]
-        count, filled = len(some), np.resize(np.arange(start, start + len(some)), examples)
-        inputs = {"x": np.asarray(x[index[filled]], "float32")}
-        if y is not None:
-            inputs["condition"] = take(y, filled)
-        inputs["evidence"] = compiled(model, Observe).predict_on_batch(inputs)
-        rng = np.random.default_rng([*seed, start // examples])
-        for done in range(0, num_samples, len(noise)):
-            part = min(len(noise), num_samples - done)
-            rng.standard_normal(out=noise[:part], dtype="float32")
-            log_w = step.predict_on_batch(inputs | {"noise": noise.reshape(chunks, *chunk)})
-            log_w = np.asarray(log_w).reshape(-1, examples)
-            moments.add(rows[start : start + count], log_w[:part, :count])
-
-
-def _even(n: int, at_most: int) -> int:
-    """The size of parts that cuts n with the least left over: one shape, compiled once."""
-    at_most = min(n, at_most)
-    return min(range(at_most, at_most // 2, -1), key=lambda size: -n % size)

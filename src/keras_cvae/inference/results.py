@@ -4,6 +4,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp, softmax
 
 
 class LogProb(NamedTuple):
@@ -55,7 +57,7 @@ class ClassLogProb(NamedTuple):
     def marginal(self, class_prior=None) -> LogProb:
         """log p(x) = log sum_y p(y) p(x | y), y uniform unless `class_prior` `(K,)` is given."""
         joint = self.joint(class_prior)
-        log_p = _logsumexp(joint)
+        log_p = logsumexp(joint, axis=1)
         share = np.exp(joint - log_p[:, None])  # p(y | x)
         return LogProb(
             log_p,
@@ -79,8 +81,7 @@ class ClassLogProb(NamedTuple):
 
 def class_posterior(joint: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """p(y | x) `(n, K)` from log p(x, y): Bayes' rule, softened by a temperature."""
-    scaled = joint / temperature
-    return np.exp(scaled - _logsumexp(scaled)[:, None])
+    return softmax(joint / temperature, axis=1)
 
 
 def fit_temperature(joint: np.ndarray, y: np.ndarray) -> float:
@@ -92,14 +93,12 @@ def fit_temperature(joint: np.ndarray, y: np.ndarray) -> float:
     """
 
     def loss(log_t: float) -> float:
-        scaled = joint / math.exp(log_t)
-        return float(np.mean(_logsumexp(scaled) - scaled[np.arange(len(y)), y]))
+        log_posterior = log_softmax(joint / math.exp(log_t), axis=1)
+        return -float(np.mean(log_posterior[np.arange(len(y)), y]))
 
-    low, high, golden = math.log(0.05), math.log(100.0), (math.sqrt(5.0) - 1.0) / 2.0
-    for _ in range(40):  # golden section: the loss is convex in 1 / T, so unimodal in log T
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, right) if loss(left) < loss(right) else (left, high)
-    return math.exp(0.5 * (low + high))
+    # The loss is convex in 1 / T, so it has one minimum in log T.
+    bounds = (math.log(0.05), math.log(100.0))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
 
 
 def percentile(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -128,9 +127,3 @@ def check_class_prior(class_prior: Any, classes: int) -> np.ndarray:
             f"{classes} weights of at least 0 that sum to 1."
         )
     return prior / prior.sum()
-
-
-def _logsumexp(values: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
-    peak = values.max(axis=-1, keepdims=True)
-    return (peak + np.log(np.sum(np.exp(values - peak), axis=-1, keepdims=True)))[..., 0]

@@ -1,51 +1,124 @@
-"""Compiled steps on the parts of a model."""
+"""Compiled steps: what is computed with a model's weights, without changing or risking them.
+
+A step is a pure function of a model and a dictionary of arrays. It runs on the values that the
+weights had at one moment, so it may run in any thread, beside a training, and be interrupted.
+"""
 
 import math
-import weakref
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_cvae import errors
-from keras_cvae.backend import UntrackedState
-from keras_cvae.probability.distributions import Distribution
-from keras_cvae.tensors import Tensor
+from keras_cvae.backend import closing_scopes, compiled, snapshot
+from keras_cvae.trees import count, take
+
+Step = Callable[[Any, dict[str, Any]], Any]
 
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
 
 
-class Step(UntrackedState, keras.Model):
-    """A compiled step on the parts of a model; holds their weights, but not the model itself."""
+class Programs:
+    """The compiled steps of one model. They hold no weights: these are an argument.
+
+    Args:
+        model: Any Keras model.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self._programs: dict[Step, Callable] = {}
+        self._compiled: set[tuple] = set()
+        self._lock = threading.RLock()
+
+    def run(self, step: Step, values: list[Any], inputs: dict[str, Any]) -> Any:
+        """The step's outputs; the first call with inputs of these shapes compiles it."""
+        shapes = tuple((np.shape(leaf), str(leaf.dtype)) for leaf in keras.tree.flatten(inputs))
+        key = (step, *sorted(inputs), *shapes)
+        if key in self._compiled:
+            return self._programs[step](values, inputs)
+        with self._lock:  # several threads that ask at once compile once
+            if step not in self._programs:
+                self._programs[step] = compiled(self._pure(step))
+            outputs = self._programs[step](values, inputs)
+            self._compiled.add(key)
+            return outputs
+
+    def _pure(self, step: Step) -> Callable:
+        @closing_scopes
+        def run(values, inputs):
+            with keras.StatelessScope(
+                list(zip(self.model.variables, values, strict=True)), initialize_variables=False
+            ):
+                return step(self.model, inputs)
+
+        return run
+
+
+class Snapshot:
+    """The weights of a model at one moment: what is computed with them is consistent.
+
+    Args:
+        model: A `ConditionalVAE`, or one of its parts.
+    """
 
     def __init__(self, model: Any):
-        super().__init__(autocast=False)
-        self.condition, self.likelihood = model.condition, model.likelihood
-        self.hierarchy = model.hierarchy
-        self.parts = [model.encoder, model.prior, model.decoder]
-        self.built = True
+        self.model = model
+        self.variables, self.values = snapshot(model)
 
-    def features(self, inputs: dict) -> Any:
-        """Features of the condition, or None; given already, if several draws share them."""
-        if "features" in inputs:
-            return inputs["features"]
-        return self.condition.features(inputs.get("condition"))
+    def __call__(self, step: Step, inputs: dict[str, Any]) -> Any:
+        """Run a step on one batch; the outputs may still be being computed."""
+        return self.model.programs.run(step, self.values, inputs)
 
-    def distribution(self, parameters: Tensor, inputs: dict[str, Any]) -> Distribution:
-        """p(x | z, y) at these parameters, with what the condition knows of x fixed."""
-        p = self.likelihood.distribution(parameters)
-        return self.condition.fix(p, inputs.get("condition"))
+    def rows(
+        self, step: Step, inputs: dict[str, Any], at_most: int, shared: dict[str, Any] | None = None
+    ) -> Iterator[Any]:
+        """Run a step on the rows of `inputs` batch by batch; yield its outputs as NumPy arrays.
+
+        Args:
+            step: The step; its outputs have a row for each row of `inputs`.
+            inputs: Arrays, or dictionaries of them, of n rows each.
+            at_most: Rows of a batch.
+            shared: Inputs that every batch gets as they are.
+        """
+        n, waiting = count(inputs), None
+        size = batch_size(n, at_most)
+        for start in range(0, n, size):
+            filled = np.resize(np.arange(start, min(start + size, n)), size)
+            outputs = self(step, take(inputs, filled) | (shared or {}))
+            if waiting is not None:  # fetched while the next batch is computed
+                yield as_numpy(waiting, size)
+            waiting = outputs
+        yield as_numpy(waiting, n - size * ((n - 1) // size))
+
+    def whole(self, step: Step, inputs: dict[str, Any], at_most: int, **shared: Any) -> Any:
+        """What `rows` yields, side by side."""
+        return concatenated(list(self.rows(step, inputs, at_most, shared)))
 
 
-_STEPS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+def features(model: Any, inputs: dict[str, Any]) -> Any:
+    """Features of the condition, or None; given already, if several draws share them."""
+    if "features" in inputs:
+        return inputs["features"]
+    return model.condition.features(inputs.get("condition"))
 
 
-def compiled(model: Any, step: type[Step]) -> Step:
-    """The step of this kind for this model, made (and so compiled) once."""
-    known = _STEPS.setdefault(model, {})
-    if step not in known:
-        known[step] = step(model)
-    return known[step]
+def batch_size(n: int, at_most: int) -> int:
+    """Rows of the batches that n rows are cut into, the last one filled up.
+
+    Few sizes are ever used, because each is compiled: powers of two, or `at_most` itself. It is the
+    largest that wastes an eighth or less; up to `EXAMPLES` rows, waste does not count.
+    """
+    if n <= min(EXAMPLES, at_most):
+        return min(2 ** math.ceil(math.log2(n)), at_most)
+    size = at_most
+    while size > EXAMPLES and -n % size > n / 8:
+        size = 2 ** (math.ceil(math.log2(size)) - 1)
+    return size
 
 
 def decoded_at_once(model: Any, batch_size: int | None = None) -> int:
@@ -53,4 +126,14 @@ def decoded_at_once(model: Any, batch_size: int | None = None) -> int:
     if batch_size is not None:
         return errors.whole("batch_size", batch_size)
     size = math.prod(model.likelihood.parameter_shape(model.x_shape))
-    return int(np.clip(2**21 // max(size, 1), EXAMPLES, 1024))
+    return 2 ** int(math.log2(np.clip(2**21 // max(size, 1), EXAMPLES, 1024)))
+
+
+def as_numpy(outputs: Any, rows: int | None = None) -> Any:
+    """Outputs of a step as NumPy arrays, of which the first `rows` count."""
+    return keras.tree.map_structure(lambda out: ops.convert_to_numpy(out)[:rows], outputs)
+
+
+def concatenated(parts: list[Any]) -> Any:
+    """Arrays, or structures of them, one after the other; they may be written to."""
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)

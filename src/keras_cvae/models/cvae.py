@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_cvae import errors
-from keras_cvae.backend import UntrackedState
 from keras_cvae.conditions import composed
 from keras_cvae.conditions.memory import Memory
 from keras_cvae.files import atomic
 from keras_cvae.fused.program import Fused
+from keras_cvae.inference.drawing import reconstructions
 from keras_cvae.models.assembly import assemble
 from keras_cvae.models.inputs import Inputs, checked_groups, checked_shape, is_array
 from keras_cvae.models.noise import Noise
@@ -33,7 +34,7 @@ from keras_cvae.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_cvae")
-class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
+class ConditionalVAE(Training, Inputs, Verbs):
     """A conditional variational autoencoder (Sohn, Lee & Yan 2015); with `condition=None`, a VAE.
 
     Args:
@@ -70,6 +71,8 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
         twos = model.generate(2, n=16)
     """
 
+    prediction = staticmethod(reconstructions)
+
     def __init__(
         self,
         x_shape: Sequence[int],
@@ -85,7 +88,7 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
         seed: int | None = None,
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.x_shape = checked_shape(x_shape)
         self.condition = composed.get(condition)
         self.memory = Memory(self.condition.spec)
@@ -242,27 +245,31 @@ class ConditionalVAE(Training, UntrackedState, Inputs, Verbs, keras.Model):
         self.compile(**deserialize(config))
         self.optimizer.build(self.trainable_variables)
 
-    def predict(self, x, condition=None, **kwargs):
+    def predict(self, x, batch_size=None, verbose="auto", *, condition=None, **kwargs):
         """Reconstructions `(n, *x_shape)`: the mean of p(x | z, y) at the mean of q(z | x, y).
 
         Args:
             x: Array `(n, *x_shape)`, or a data set of x or `(x, y)`.
+            batch_size: As in Keras.
+            verbose: As in Keras.
             condition: With an array: one condition, or one for each x.
             **kwargs: As in Keras.
+
+        Raises:
+            ValueError: Arrays that do not fit each other or the model.
         """
+        if np.ndim(batch_size):
+            raise ValueError(
+                "predict received a second array in the place of batch_size. Expected "
+                "predict(x, condition=...)."
+            )
         if is_array(x):
             x = self._x(x)
             x = self._inputs(x=x, condition=self._conditions(condition, len(x)))
-        return super().predict(x, **kwargs)
+        return super().predict(x, batch_size, verbose, **kwargs)
 
-    def predict_step(self, *args):
-        *state, data = args
-        inputs = self._repack(data)[0]
-        if not state:
-            return self.reconstruction(inputs)
-        weights = [*self.trainable_variables, *self.non_trainable_variables]  # as on JAX
-        with keras.StatelessScope(zip(weights, [*state[0][0], *state[0][1]], strict=True)):
-            return self.reconstruction(inputs), state[0][1]
+    def _inputs_of(self, data):
+        return self._repack(data)[0]
 
     # The verbs of a conditional VAE.
 

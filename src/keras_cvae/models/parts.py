@@ -8,18 +8,18 @@ Each can be called, used to predict, saved and loaded on its own, on the raw con
 calls the method that the paper's letter names, on features that it computes once.
 """
 
-import math
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import trees
 from keras_cvae.conditions import composed
 from keras_cvae.conditions.base import ConditionEncoder
+from keras_cvae.inference.steps import Snapshot
 from keras_cvae.models.own import call_own, check_linear, check_own_model
 from keras_cvae.models.serialization import rebuilt, serialize
+from keras_cvae.models.state import Model, outputs
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
 from keras_cvae.probability.normal import DiagonalNormal, split_normal
@@ -30,13 +30,13 @@ from keras_cvae.tensors import Tensor
 PARTS = Registry("part")
 
 
-class Part(keras.Model):
+class Part(Model):
     """Base of the three: holds the condition, and serialises its arguments."""
 
     own = False  # whether the body is a user's Keras model
 
     def __init__(self, condition: Any = None, **kwargs):
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.condition: ConditionEncoder = composed.get(condition)
 
     def features(self, inputs: dict):
@@ -50,16 +50,8 @@ class Part(keras.Model):
         self(symbols if condition is None else symbols | {"condition": condition})
 
     def apply(self, inputs: dict[str, np.ndarray], batch_size: int) -> Any:
-        """As `predict` on arrays; what fits one batch is answered without predict's preparations.
-
-        That batch is filled up to a power of two, so that few sizes are ever compiled.
-        """
-        n = trees.count(inputs)
-        if n > batch_size:
-            return self.predict(inputs, batch_size=batch_size, verbose=0)
-        filled = np.resize(np.arange(n), 2 ** math.ceil(math.log2(n)))
-        out = self.predict_on_batch(trees.take(inputs, filled))
-        return trees.take(out, slice(n))
+        """As `predict` on arrays, without Keras' loop around it."""
+        return Snapshot(self).whole(outputs, inputs, batch_size)
 
     def get_config(self):
         own = {name: serialize(value) for name, value in self.arguments().items()}

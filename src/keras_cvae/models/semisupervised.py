@@ -307,22 +307,23 @@ class SemiSupervisedCVAE(ConditionalVAE):
             raise ValueError(f"labelled: received {labelled}, expected a part of 1, like 0.1.")
         check_sizes(epochs, batch_size, validation_split)
         given = validation_data, validation_split
-        train, held = self._prepared(Examples(x, y, sample_weight), *given)
-        if is_array(train.x) and labelled is not None:
-            x, y, weight = train
-            known = y >= 0
-            if known.any() and not known.all():
-                mixed = MixedBatches(
-                    Split(x[known], y[known]),
-                    Split(x[~known]),
-                    32 if batch_size is None else batch_size,
-                    labelled,
-                    seed=seed,
-                    binarize=binarize,
-                    weights=(trees.take(weight, known), trees.take(weight, ~known)),
-                )
-                train, batch_size, kwargs["shuffle"] = Examples(mixed), None, False
-        return self._run(train, held, batch_size, epochs, **kwargs)
+        with self.turn:
+            train, held = self._prepared(Examples(x, y, sample_weight), *given)
+            if is_array(train.x) and labelled is not None:
+                x, y, weight = train
+                known = y >= 0
+                if known.any() and not known.all():
+                    mixed = MixedBatches(
+                        Split(x[known], y[known]),
+                        Split(x[~known]),
+                        32 if batch_size is None else batch_size,
+                        labelled,
+                        seed=seed,
+                        binarize=binarize,
+                        weights=(trees.take(weight, known), trees.take(weight, ~known)),
+                    )
+                    train, batch_size, kwargs["shuffle"] = Examples(mixed), None, False
+            return self._run(train, held, batch_size, epochs, **kwargs)
 
     def recognise(self, x, *, batch_size: int | None = None) -> np.ndarray:
         """q(y | x) `(n, classes)`: the classifier's, in one step; `classify` is Bayes' rule."""

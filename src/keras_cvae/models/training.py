@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
-from keras import ops
 
 from keras_cvae import errors, trees
 from keras_cvae.backend import within_fit
@@ -13,6 +12,7 @@ from keras_cvae.data.batches import NextEpoch
 from keras_cvae.fused.applies import decide
 from keras_cvae.fused.program import Fused
 from keras_cvae.models.inputs import is_array
+from keras_cvae.models.state import Model
 
 
 class Examples(NamedTuple):
@@ -77,7 +77,7 @@ def check_sizes(epochs: Any, batch_size: Any, validation_split: Any) -> None:
         )
 
 
-class Training(keras.Model):
+class Training(Model):
     """How a `ConditionalVAE` is trained and evaluated."""
 
     condition: Any
@@ -126,8 +126,9 @@ class Training(keras.Model):
         """
         check_sizes(epochs, batch_size, validation_split)
         given = validation_data, validation_split
-        train, held = self._prepared(Examples(x, y, sample_weight), *given)
-        return self._run(train, held, batch_size, epochs, **kwargs)
+        with self.turn:
+            train, held = self._prepared(Examples(x, y, sample_weight), *given)
+            return self._run(train, held, batch_size, epochs, **kwargs)
 
     def _prepared(
         self, given: Examples, validation_data: Any, validation_split: float
@@ -180,8 +181,10 @@ class Training(keras.Model):
                 steps=validation_steps,
                 callbacks=callbacks,
             )
-        with self._fused.feeding(**feeds):
-            history = super().fit(
+        before = self._fused.feeds
+        try:
+            self._fused.feed(**feeds)
+            return super().fit(
                 *train[:2],
                 batch_size=batch_size,
                 epochs=epochs,
@@ -194,13 +197,8 @@ class Training(keras.Model):
                 validation_batch_size=validation_batch_size,
                 **kwargs,
             )
-        # Where weights are averaged, Keras ends with weights and averages in the same buffers, and
-        # JAX could not donate these twice to the next training.
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if getattr(optimizer, "use_ema", False):
-            for weight in self.trainable_variables:
-                weight.assign(ops.copy(weight))
-        return history
+        finally:
+            self._fused.feeds = before
 
     def evaluate(
         self, x=None, y=None, batch_size: int | None = None, *, sample_weight=None, **kwargs
@@ -210,17 +208,21 @@ class Training(keras.Model):
         Raises:
             ValueError: Arrays that do not fit each other or the model.
         """
-        self.noise.rewind()
-        if within_fit(kwargs):  # which has checked everything
-            return super().evaluate(x, y, batch_size, sample_weight=sample_weight, **kwargs)
-        held = self._checked(Examples(x, y, sample_weight))
-        steps, callbacks = kwargs.get("steps"), kwargs.get("callbacks")
-        test = decide(
-            self, *held, training=False, batch_size=batch_size, steps=steps, callbacks=callbacks
-        )
-        with self._fused.feeding(test=test):
-            x, y, sample_weight = held
-            return super().evaluate(x, y, batch_size, sample_weight=sample_weight, **kwargs)
+        with self.turn:
+            self.noise.rewind()
+            if within_fit(kwargs):  # which has checked everything
+                return super().evaluate(x, y, batch_size, sample_weight=sample_weight, **kwargs)
+            held = self._checked(Examples(x, y, sample_weight))
+            steps, callbacks = kwargs.get("steps"), kwargs.get("callbacks")
+            test = decide(
+                self, *held, training=False, batch_size=batch_size, steps=steps, callbacks=callbacks
+            )
+            (x, y, sample_weight), before = held, self._fused.feeds
+            try:
+                self._fused.feed(test=test)
+                return super().evaluate(x, y, batch_size, sample_weight=sample_weight, **kwargs)
+            finally:
+                self._fused.feeds = before
 
     def _checked(self, given: Examples, name: str = "x") -> Examples:
         """Examples as the steps take them.

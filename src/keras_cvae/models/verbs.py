@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from keras_cvae import errors, trees
 from keras_cvae.inference import drawing, importance, results, steps
-from keras_cvae.tensors import concatenate
+from keras_cvae.inference.steps import Snapshot, Step
 
 
 class Verbs:
@@ -29,8 +28,8 @@ class Verbs:
 
     def encode(
         self,
-        x,
-        condition=None,
+        x: Any,
+        condition: Any = None,
         *,
         sample: bool = False,
         seed: int | None = None,
@@ -39,51 +38,43 @@ class Verbs:
         """z `(n, latent_dim)` for each x: the mean of q(z | x, y), or with `sample` a draw."""
         x = self._x(x)
         inputs = self._inputs(x=x, condition=self._conditions(condition, len(x)))
-        if not sample:
-            return self.encoder.apply(inputs, self._at_once(batch_size))["mean"]
-        drawn, size, rng = [], self._at_once(batch_size), _generator(seed)
-        for start in range(0, len(x), size):
-            part = trees.take(inputs, slice(start, start + size))
-            noise = rng.standard_normal((1, len(part["x"]), self.latent_dim), "float32")
-            features = self.condition.features(part.get("condition"))
-            evidence = self.hierarchy.observe(ops.convert_to_tensor(part["x"]), features)
-            latents, _ = self.hierarchy.infer(evidence, features, ops.convert_to_tensor(noise))
-            drawn.append(ops.convert_to_numpy(concatenate([g.z for g in latents])[0]))
-        return np.concatenate(drawn)
+        step = drawing.posterior_means
+        if sample:
+            noise = _generator(seed).standard_normal((len(x), self.latent_dim), "float32")
+            inputs, step = inputs | {"noise": noise}, drawing.posterior_draws
+        return self._answer(step, inputs, batch_size)
 
-    def decode(self, z, condition=None, *, batch_size: int | None = None) -> np.ndarray:
+    def decode(self, z: Any, condition: Any = None, *, batch_size: int | None = None) -> np.ndarray:
         """The mean of p(x | z, y), `(n, *x_shape)`, for z `(n, latent_dim)`.
 
         Raises:
             ValueError: z of another shape, or a condition that the model does not know.
         """
-        z = np.asarray(z, "float32")
-        z = z[None] if z.ndim == 1 else z
-        if z.ndim != 2 or z.shape[1] != self.latent_dim or not len(z):
-            raise ValueError(
-                f"decode received z of shape {np.shape(z)}. Expected (n, {self.latent_dim})."
-            )
-        inputs = self._inputs(z=z, condition=self._conditions(condition, len(z)))
-        return self.decoder.apply(inputs, self._at_once(batch_size))
+        inputs = self._latents("decode", z, condition)
+        return self._answer(drawing.decoded, inputs, batch_size)
 
-    def reconstruct(self, x, condition=None, *, batch_size: int | None = None) -> np.ndarray:
+    def reconstruct(
+        self, x: Any, condition: Any = None, *, batch_size: int | None = None
+    ) -> np.ndarray:
         """x through the latent and back, `(n, *x_shape)`, without noise."""
-        return self.decode(self.encode(x, condition, batch_size=batch_size), condition)
+        x = self._x(x)
+        inputs = self._inputs(x=x, condition=self._conditions(condition, len(x)))
+        return self._answer(drawing.reconstructions, inputs, batch_size)
 
     def sample_prior(
         self,
-        condition=None,
+        condition: Any = None,
         n: int = 1,
         *,
-        temperature=1.0,
-        seed=None,
+        temperature: float = 1.0,
+        seed: int | None = None,
         batch_size: int | None = None,
     ) -> np.ndarray:
         """z ~ p(z | y), `n` for each condition, `(total, latent_dim)`."""
         y = self._known(condition)[0]
         noise = self._noise(y, n, temperature, seed)
         inputs = self._inputs(noise=noise, condition=trees.repeat(y, n))
-        return self.prior.apply(inputs, self._at_once(batch_size))["z"]
+        return self._answer(drawing.prior_draws, inputs, batch_size)
 
     def generate(
         self,
@@ -116,21 +107,22 @@ class Verbs:
         if output not in ("mean", "sample"):
             raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
         guidance = errors.number("guidance", guidance)
-        y = self._known(condition)[0]
-        inputs = {"noise": self._noise(y, n, temperature, seed)}
+        y, at_once = self._known(condition)[0], self._at_once(batch_size)
+        noise, weights = self._noise(y, n, temperature, seed), Snapshot(self)
         if n > 1 and self.condition.has_encoder:  # once for all draws of a condition
-            inputs["features"] = np.repeat(self._features(y, batch_size), n, axis=0)
+            once = weights.whole(steps.features, {"condition": y}, at_once)
+            inputs = {"noise": noise, "features": np.repeat(once, n, axis=0)}
             if self.condition.knows_part:
                 inputs["condition"] = trees.repeat(y, n)
         else:
-            inputs = self._inputs(**inputs, condition=trees.repeat(y, n))
-        inputs = self._guided(inputs, guidance)
+            inputs = self._inputs(noise=noise, condition=trees.repeat(y, n))
+        shared = self._guidance(guidance)
         if output == "mean":
-            return self._mean(inputs, batch_size)
+            return weights.whole(drawing.means, inputs, at_once, **shared)
         rng = np.random.default_rng(None if seed is None else [seed, 1])
         shape = self.likelihood.uniforms_shape(self.x_shape)
-        inputs["uniforms"] = drawing.uniforms(rng, (trees.count(inputs), *shape))
-        return self._drawn(drawing.Samples, inputs, batch_size)
+        inputs["uniforms"] = drawing.uniforms(rng, (len(noise), *shape))
+        return weights.whole(drawing.samples, inputs, at_once, **shared)
 
     def complete(
         self, x, mask=None, n: int = 1, seed: int | None = None, **options: Any
@@ -171,53 +163,33 @@ class Verbs:
         noise = rng.standard_normal((total, self.latent_dim))
         return (temperature * noise).astype("float32")
 
-    def _mean(self, inputs: dict[str, Any], batch_size: int | None = None) -> np.ndarray:
-        """The mean of p(x | z, y) for the prior's noise and its conditions."""
-        return self._drawn(drawing.Means, inputs, batch_size)
-
-    def _drawn(self, step: type, inputs: dict[str, Any], batch_size: int | None) -> np.ndarray:
-        """What a step of drawing gives for all of the inputs."""
-        parts = list(drawing.run(self, step, inputs, self._at_once(batch_size)))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _features(self, y, batch_size: int | None = None) -> np.ndarray:
-        """Features `(n, width)` of canonical conditions."""
-        inputs, at_once = {"condition": y}, self._at_once(batch_size)
-        return np.concatenate(list(drawing.run(self, drawing.Features, inputs, at_once)))
-
-    def _guided(self, inputs: dict, guidance: float) -> dict:
-        """The same with what guidance needs."""
-        if guidance == 1.0:
-            return inputs
-        n = trees.count(inputs)
-        free = self.condition.spec.unknown(n)
+    def _guidance(self, weight: float) -> dict[str, Any]:
+        """What guidance needs beside the noise and the condition: the same for all draws."""
+        if weight == 1.0:
+            return {}
+        free = self.condition.spec.unknown()
         try:
-            self.memory.check(trees.take(free, slice(1)))
+            self.memory.check(free)
         except ValueError:
             raise ValueError(
-                f"guidance={guidance:g} compares with draws without the condition, and in training "
+                f"guidance={weight:g} compares with draws without the condition, and in training "
                 "there always was one. Leave guidance out, or train with label dropout: "
                 "Optional(..., dropout=0.1) or Joint(parts, dropout=0.1); cvae train "
                 "--label-dropout 0.1."
             ) from None
-        weight = np.full(n, guidance, "float32")
-        return inputs | {"unconditional": free, "guidance": weight}
+        return {"unconditional": free, "guidance": np.float32(weight)}
 
-    def style(self, z, condition=None) -> np.ndarray:
+    def style(self, z: Any, condition: Any = None, *, batch_size: int | None = None) -> np.ndarray:
         """What is left of z `(n, latent_dim)` once its condition is known: the prior's noise.
 
         Standard normal if z ~ p(z | y); z itself under the standard normal prior. A learned prior
         puts each class somewhere else, so it is this, not z, that two classes share.
         """
-        z = np.asarray(z, "float32")
-        features = self.condition.features(self._conditions(condition, len(z)))
-        return ops.convert_to_numpy(self.hierarchy.prior.noise(features, ops.convert_to_tensor(z)))
+        return self._answer(drawing.styles, self._latents("style", z, condition), batch_size)
 
-    def _styled(self, style, y) -> np.ndarray:
-        """x of a style `(n, latent_dim)` under canonical conditions."""
-        return self._mean(self._inputs(noise=style, condition=y))
-
-    def restyle(self, x, condition, to) -> np.ndarray:
+    def restyle(
+        self, x: Any, condition: Any, to: Any, *, batch_size: int | None = None
+    ) -> np.ndarray:
         """The same handwriting, another digit: x's style under another condition.
 
         Encodes x, takes the condition out of z (`style`), puts the other one in, and decodes.
@@ -225,13 +197,17 @@ class Verbs:
         Args:
             x: Array `(n, *x_shape)`.
             condition: What x is: one condition, or one for each x.
-            to: What it becomes, likewise.
+            to: What it becomes: one condition, or one for each x.
+            batch_size: How many are decoded at once; None chooses.
 
         Returns:
             Array `(n, *x_shape)`.
         """
-        style = self.style(self.encode(x, condition), condition)
-        return self._styled(style, self._conditions(to, len(style)))
+        x, weights, at_once = self._x(x), Snapshot(self), self._at_once(batch_size)
+        y, other = self._conditions(condition, len(x)), self._conditions(to, len(x))
+        z = weights.whole(drawing.posterior_means, self._inputs(x=x, condition=y), at_once)
+        style = weights.whole(drawing.styles, self._inputs(z=z, condition=y), at_once)
+        return weights.whole(drawing.means, self._inputs(noise=style, condition=other), at_once)
 
     def interpolate(
         self, z=None, to_z=None, *, condition=None, to_condition=None, steps: int = 11
@@ -254,20 +230,20 @@ class Verbs:
         steps = errors.whole("steps", steps, 2)
         if z is None and to_z is not None:
             raise ValueError("interpolate: received to_z without z. Expected both, or z alone.")
+        ends = [condition] if to_condition is None else [condition, to_condition]
         way = np.linspace(0.0, 1.0, steps, dtype="float32")
-        first = last = self._end(condition)
-        if to_condition is not None:
-            last = self._end(to_condition)
-        y = self.condition.spec.between(first, last, way)
-        if z is None:
-            noise = np.zeros((steps, self.latent_dim), "float32")
-            return self._mean(self._inputs(noise=noise, condition=y))
-        start = end = self.style(np.atleast_2d(z), condition)
-        if to_z is not None:
-            end = self.style(
-                np.atleast_2d(to_z), condition if to_condition is None else to_condition
-            )
-        return self._styled((1 - way[:, None]) * start + way[:, None] * end, y)
+        y = self.condition.spec.between(self._end(ends[0]), self._end(ends[-1]), way)
+        weights = Snapshot(self)
+        noise = np.zeros((steps, self.latent_dim), "float32")
+        if z is not None:
+            styles = [
+                weights.whole(drawing.styles, self._latents("interpolate", one, end), 1)
+                for one, end in ((z, ends[0]), (to_z, ends[-1]))
+                if one is not None
+            ]
+            noise = (1 - way[:, None]) * styles[0] + way[:, None] * styles[-1]
+        inputs = self._inputs(noise=noise, condition=y)
+        return weights.whole(drawing.means, inputs, self._at_once(None))
 
     def _end(self, condition) -> Any:
         """One canonical condition `(1, ...)`, where a way begins or ends."""
@@ -369,6 +345,19 @@ class Verbs:
         """
         scores = self.log_prob(x, y, num_samples, seed, **options).log_prob
         return scores if reference is None else results.percentile(scores, reference)
+
+    def _latents(self, verb: str, z: Any, condition: Any) -> dict[str, Any]:
+        """Inputs of z `(n, latent_dim)`, or one z, and its conditions."""
+        z = np.asarray(z, "float32")
+        z = z[None] if z.ndim == 1 else z
+        if z.ndim != 2 or z.shape[1] != self.latent_dim or not len(z):
+            raise ValueError(
+                f"{verb} received z of shape {np.shape(z)}. Expected (n, {self.latent_dim})."
+            )
+        return self._inputs(z=z, condition=self._conditions(condition, len(z)))
+
+    def _answer(self, step: Step, inputs: dict[str, Any], batch_size: int | None) -> np.ndarray:
+        return Snapshot(self).whole(step, inputs, self._at_once(batch_size))
 
     def _at_once(self, batch_size: int | None) -> int:
         return steps.decoded_at_once(self, batch_size)
