@@ -199,28 +199,23 @@ class KeptState(_Model):
 
     def get_weights(self) -> list[Any]:
         with WEIGHTS:
-            self.settle()
-            return super().get_weights()
-
-    def settle(self) -> None:
-        """Put back what this thread's `fit` has learned so far, or what an interrupt left over."""
-        if self._writer in (None, threading.get_ident()):
             self.jax_state_sync()
+            return super().get_weights()
 
     @closing_scopes
     def _alone(self, run: Callable, args: tuple, kwargs: dict) -> Any:
         outer = self._writer, self._trains
         try:
             self._writer, self._trains = threading.get_ident(), False
-            self.settle()
+            self.jax_state_sync()
             return run(*args, **kwargs)
         except BaseException:
-            self.settle()
+            self.jax_state_sync()
             if self._trains and getattr(self.optimizer, "use_ema", False):  # it may be half done
                 self.optimizer.finalize_variable_values(self.trainable_weights)
             raise
         finally:
-            self.settle()
+            self.jax_state_sync()
             self._jax_state = None
             self._writer, self._trains = outer
 
@@ -242,7 +237,13 @@ class KeptState(_Model):
         return super()._get_jax_state(**kinds | {"purge_model_variables": False})
 
     def jax_state_sync(self) -> None:
-        """Put the state of the last completed step back, all of it even if interrupted."""
+        """Put the state of the last completed step back, all of it even if interrupted.
+
+        Keras calls this at the end of an epoch, and where a callback asks for the model. Other
+        threads than that of `fit` have what was put back last.
+        """
+        if self._writer not in (None, threading.get_ident()):
+            return
         with WEIGHTS:
             if getattr(self, "_jax_state", None) is None or self._jax_state_synced:
                 return
@@ -292,7 +293,7 @@ class KeptState(_Model):
 def snapshot(model: Any) -> tuple[list[Any], list[Any]]:
     """The variables of a model, and their values at one moment between two steps of training."""
     with WEIGHTS:
-        model.settle()
+        model.jax_state_sync()
         variables = model.variables
         return variables, [_value(variable) for variable in variables]
 

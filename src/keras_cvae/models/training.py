@@ -159,8 +159,9 @@ class Training(Model):
         **kwargs,
     ):
         """Keras' `fit` of examples that are checked."""
+        callbacks = listed(callbacks)  # of one that is no list, Keras calls the hooks in a thread
         if hasattr(train.x, "next_epoch"):
-            callbacks = [NextEpoch(train.x), *listed(callbacks)]
+            callbacks = [NextEpoch(train.x), *callbacks]
         feeds = {
             "train": decide(
                 self,
