@@ -150,6 +150,7 @@ def test_an_interrupt_at_any_moment_of_training_leaves_a_completed_step(change, 
 
 
 @needs_jax
+@pytest.mark.optimized
 def test_what_is_left_is_a_step_that_was_completed(tmp_path):
     """Bit for bit what the same training gives that ends there by itself."""
     small = {"epochs": 1, "batch_size": 16, "shuffle": False, "verbose": 0}

@@ -58,6 +58,7 @@ class Memory(keras.layers.Layer):
         Raises:
             ValueError: Saying what is missing and how to train for it.
         """
-        met = [ops.convert_to_numpy(weight) > 0 for weight in self.met]
+        # `.value`: an interrupt within `Variable.__array__` would come out as a TypeError.
+        met = [ops.convert_to_numpy(weight.value) > 0 for weight in self.met]
         trained = {trait: value for (trait, _), value in zip(self.traits, met, strict=True)}
         self.spec.check_trained(condition, trained)
