@@ -2,63 +2,89 @@
 
 PYTHON ?= python3
 VENV := .venv
-BACKENDS := .venv-backends
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# As users run it; elsewhere JAX compiles quickly what runs but twice.
+OPTIMIZED := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-backends test-backends-more test-slow lint format clean
+.PHONY: help quickstart test test-backends test-all test-slow coverage lint format clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(VENV)/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
-
-# torch first and pinned: whatever else asks for it then finds it installed.
-$(BACKENDS)/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(BACKENDS)
-	$(BACKENDS)/bin/python -m pip install --quiet --upgrade pip
-	$(BACKENDS)/bin/python -m pip install --quiet 'torch==2.13.0'
-	$(BACKENDS)/bin/python -m pip install --quiet --constraint constraints.txt tensorflow-cpu
-	$(BACKENDS)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
-
-quickstart: $(VENV)/ready  ## Train on small digits in under a minute and draw one.
-	$(VENV)/bin/cvae quickstart
+quickstart: $(VENV)/command  ## Train on small digits in under a minute and draw one.
+	$(BIN)/cvae quickstart
 
 test: lint  ## Checks and tests on JAX.
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(VENV)/bin/python -m pytest -n 2 -m 'optimized and not slow and not nightly'
+	$(PYTEST)
+	$(OPTIMIZED) $(PYTEST) -m 'optimized and not nightly and not slow'
 
-test-backends: $(BACKENDS)/ready  ## The model's tests on PyTorch and TensorFlow, and across all three.
-	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile $(CORE_TESTS)
-	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile $(CORE_TESTS)
-	KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest tests/test_across_backends.py
+test-backends: $(VENV)/backends  ## The equations and one case a class on PyTorch and TensorFlow, and across all three.
+	KERAS_BACKEND=torch $(PYTEST) $(CORE_TESTS)
+	KERAS_BACKEND=tensorflow $(PYTEST) $(CORE_TESTS)
+	KERAS_BACKEND=jax $(PYTEST) tests/test_across_backends.py
 
 CORE_TESTS := tests/probability tests/networks tests/models/test_model.py tests/inference/test_importance.py \
 	tests/inference/test_drawing.py
 
-test-backends-more: $(BACKENDS)/ready  ## What takes too long for every change.
-	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile $(MORE_TESTS)
-	KERAS_BACKEND=tensorflow $(BACKENDS)/bin/python -m pytest -n 2 --dist loadfile $(MORE_TESTS)
+test-all: lint coverage $(VENV)/backends  ## Every case on every backend, as users' programs are compiled.
+	$(OPTIMIZED) $(PYTEST) -m 'not slow' --hypothesis-profile=thorough
+	KERAS_BACKEND=torch $(PYTEST) -m 'not slow' $(ALL_BACKENDS)
+	KERAS_BACKEND=tensorflow $(PYTEST) -m 'not slow' $(ALL_BACKENDS)
 
-MORE_TESTS := tests/conditions tests/inference/test_guidance.py tests/models/test_topdown.py \
-	tests/evaluation tests/models/test_completion.py tests/models/test_semisupervised.py
+ALL_BACKENDS := tests/probability tests/conditions tests/networks tests/models tests/inference tests/evaluation
 
-test-slow: $(VENV)/ready  ## Trainings of minutes on the real MNIST.
-	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m slow
+test-slow: $(VENV)/dev  ## Trainings of minutes on the real MNIST.
+	$(OPTIMIZED) $(PYTEST) --dist worksteal -m slow
 
-lint: $(VENV)/ready  ## ruff, mypy and the direction of imports.
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
+coverage: $(VENV)/dev  ## Which lines and branches `make test` runs.
+	$(PYTEST) $(COVER)
+	$(OPTIMIZED) $(PYTEST) $(COVER) --cov-append -m 'optimized and not nightly and not slow'
+	$(BIN)/coverage report
 
-format: $(VENV)/ready  ## Format the code.
-	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/ruff format .
+COVER := --cov --cov-report= --cov-fail-under=0
 
-clean:  ## Remove the environments and caches.
-	rm -rf $(VENV) $(BACKENDS) build dist .mypy_cache .ruff_cache .pytest_cache
+lint: $(VENV)/dev  ## ruff, mypy and the direction of imports.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev  ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove the environment and caches.
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+
+# One environment: what the command needs, what its developers need, what PyTorch and TensorFlow need.
+$(VENV)/command: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,--editable .)
+	touch $@
+
+$(VENV)/dev: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,--editable '.[dev]')
+	touch $(VENV)/command $@
+
+# torch by itself and pinned: pip then takes a build for CPUs where the machine offers one.
+$(VENV)/backends: $(VENV)/dev
+	$(BIN)/python -m pip install --no-compile --constraint constraints.txt torch==2.13.0
+	$(call install,tensorflow-cpu)
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# uv, where it is there, is several times as fast. pip compiles what it installs file by file; here
+# both cores do, without the packages' own tests.
+UV := $(shell command -v uv)
+ifdef UV
+install = uv pip install --python $(BIN)/python --compile-bytecode --constraint constraints.txt $(1)
+else
+define install
+	@echo 'Installing into $(VENV); a minute or so.'
+	$(BIN)/python -m pip install --no-compile --constraint constraints.txt $(1)
+	$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib || true
+endef
+endif
