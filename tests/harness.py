@@ -5,13 +5,13 @@ ConditionalVAE each registered class is tried; a class that is registered but ha
 so does a constructor argument that no case sets to something other than its default.
 """
 
-import functools
 import inspect
 import json
 from typing import ClassVar
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 import keras_cvae
@@ -72,7 +72,7 @@ CASES = {
         "causal_bernoulli": [
             lambda: {"likelihood": CausalBernoulli(4, reach=2, near=2), "x_shape": (4, 5, 1)},
             lambda: {
-                "likelihood": CausalBernoulli(4, reach=2),
+                "likelihood": CausalBernoulli(4, reach=2, surround=True),
                 "x_shape": (4, 5, 1),
                 "condition": KnownPart((4, 5, 1)),
             },
@@ -275,6 +275,11 @@ def weights(model):
     return [ops.convert_to_numpy(v) for v in model.trainable_variables]
 
 
+def argument(part, arguments):
+    """The object under test among the arguments of a model."""
+    return arguments["objective"].beta if part == "beta schedule" else arguments[part]
+
+
 def component(part, model):
     """The object under test inside a model."""
     return {
@@ -295,65 +300,63 @@ def shapes(values):
     return [tuple(value.shape) for value in keras.tree.flatten(values)]
 
 
-@functools.cache
-def trained(part, name, index):
-    """One trained model for each case: its weights before, the model, its data, the history."""
-    model = build(CASES[part][name][index]())
-    before = weights(model)
-    x, y = example(model)
-    history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
-    return before, model, x, y, history
-
-
 class Harness:
     """Subclass as `class TestEveryPrior(Harness): part = "prior"`."""
 
     part: ClassVar[str]
-
-    @classmethod
-    def teardown_class(cls):
-        trained.cache_clear()
 
     def pytest_generate_tests(self, metafunc):
         part = metafunc.cls.part
         if "name" in metafunc.fixturenames:
             metafunc.parametrize("name", REGISTRIES[part].classes)
         if "case" in metafunc.fixturenames:
-            cases = [(n, i) for n, found in CASES[part].items() for i in range(len(found))]
-            metafunc.parametrize("case", cases, ids=[f"{n}-{i}" for n, i in cases])
+            once = "precision" in metafunc.function.__name__ or keras.backend.backend() != "jax"
+            cases = [
+                pytest.param(case, id=f"{name}-{i}", marks=[pytest.mark.nightly] * bool(once and i))
+                for name, found in CASES[part].items()
+                for i, case in enumerate(found)
+            ]
+            metafunc.parametrize("case", cases)
 
     def test_every_argument_is_tried(self, name):
         cls = REGISTRIES[self.part].classes[name]
         assert name in CASES[self.part], f"add a case for {cls.__name__} to tests/harness.py"
         if self.part == "part":  # the model gives a part all its arguments
             return
-        built = [component(self.part, build(case())) for case in CASES[self.part][name]]
-        assert all(type(one) is cls for one in built)
-        tried = [keras.saving.serialize_keras_object(one)["config"] for one in built]
-        for argument, parameter in inspect.signature(cls.__init__).parameters.items():
+        given = [argument(self.part, case()) for case in CASES[self.part][name]]
+        assert all(type(one) is cls for one in given)
+        tried = [keras.saving.serialize_keras_object(one)["config"] for one in given]
+        for key, parameter in inspect.signature(cls.__init__).parameters.items():
             if parameter.default is not inspect.Parameter.empty:
-                assert any(config[argument] != parameter.default for config in tried), argument
+                assert any(config[key] != parameter.default for config in tried), key
 
-    def test_symbolic_and_eager_call_agree_on_shapes(self, case):
-        _, model, x, y, _ = trained(self.part, *case)
+    def test_a_life(self, case, tmp_path):
+        """One model is trained, called, described, saved and loaded."""
+        model = build(case())
+        x, y = example(model)
         inputs = inputs_of(model, x, y)
-        symbols = symbolic(inputs)
-        terms = model(inputs)
-        samples, groups = model.objective.num_samples, len(model.latent_groups)
-        prior_samples = model.objective.prior_samples
-        expected = [(samples, len(x)), (len(x), groups), (samples, len(x))]
-        assert shapes(terms) == expected + [(prior_samples, len(x))] * bool(prior_samples)
-        assert shapes(model(symbols)) == shapes(terms)
-        for network, name, size in (
-            (model.encoder, "x", model.x_shape),
-            (model.prior, "noise", (model.latent_dim,)),
-            (model.decoder, "z", (model.latent_dim,)),
-        ):
-            one = inputs | {name: np.zeros((len(x), *size), "float32")}
-            assert shapes(network(symbolic(one))) == shapes(network(one))
+        self.fit_changes_the_weights(model, x, y)
+        self.symbolic_and_eager_calls_agree_on_shapes(model, inputs)
+        self.config_gives_the_model_again(model)
+        self.saved_and_loaded_gives_equal_outputs(model, x, y, tmp_path)
+        self.parts_are_saved_on_their_own(model, inputs, tmp_path)
 
-    def test_fit_changes_the_weights(self, case):
-        before, model, _, _, history = trained(self.part, *case)
+    def test_mixed_precision(self, case):
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            model = build(case())
+        finally:
+            keras.config.set_dtype_policy(policy)
+        x, y = example(model)
+        for term in keras.tree.flatten(model(inputs_of(model, x, y))):
+            assert keras.backend.standardize_dtype(term.dtype) == "float32"
+            assert np.isfinite(ops.convert_to_numpy(term)).all()
+        assert np.isfinite(model.reconstruct(x, y)).all()
+
+    def fit_changes_the_weights(self, model, x, y):
+        before = weights(model)
+        history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
         assert np.isfinite([history[name] for name in ("loss", "reconstruction", "kl")]).all()
         after = weights(model)
         changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
@@ -364,22 +367,23 @@ class Harness:
         assert all(np.isfinite(w).all() for w in after)
         assert int(model.step) == 2
 
-    def test_mixed_precision(self, case):
-        name, index = case
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("mixed_bfloat16")
-        try:
-            model = build(CASES[self.part][name][index]())
-        finally:
-            keras.config.set_dtype_policy(policy)
-        x, y = example(model)
-        for term in keras.tree.flatten(model(inputs_of(model, x, y))):
-            assert keras.backend.standardize_dtype(term.dtype) == "float32"
-            assert np.isfinite(ops.convert_to_numpy(term)).all()
-        assert np.isfinite(model.reconstruct(x, y)).all()
+    def symbolic_and_eager_calls_agree_on_shapes(self, model, inputs):
+        n = len(inputs["x"])
+        terms = model(inputs)
+        samples, groups = model.objective.num_samples, len(model.latent_groups)
+        prior_samples = model.objective.prior_samples
+        expected = [(samples, n), (n, groups), (samples, n)]
+        assert shapes(terms) == expected + [(prior_samples, n)] * bool(prior_samples)
+        assert shapes(model(symbolic(inputs))) == shapes(terms)
+        for network, name, size in (
+            (model.encoder, "x", model.x_shape),
+            (model.prior, "noise", (model.latent_dim,)),
+            (model.decoder, "z", (model.latent_dim,)),
+        ):
+            one = inputs | {name: np.zeros((n, *size), "float32")}
+            assert shapes(network(symbolic(one))) == shapes(network(one))
 
-    def test_config_round_trip(self, case):
-        _, model, _, _, _ = trained(self.part, *case)
+    def config_gives_the_model_again(self, model):
         config = keras.saving.serialize_keras_object(model)
         again = keras.saving.deserialize_keras_object(config)
         assert again.get_config() == model.get_config()
@@ -389,10 +393,9 @@ class Harness:
             assert type(one) is type(two)
             assert one.get_config() == two.get_config()
 
-    def test_saved_and_loaded_gives_equal_outputs(self, case, tmp_path):
-        _, model, x, y, _ = trained(self.part, *case)
-        model.save(tmp_path / "model.keras")
-        again = keras_cvae.load(tmp_path / "model.keras")
+    def saved_and_loaded_gives_equal_outputs(self, model, x, y, folder):
+        model.save(folder / "model.keras")
+        again = keras_cvae.load(folder / "model.keras")
         for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(model.reconstruct(x, y), again.reconstruct(x, y))
@@ -402,17 +405,16 @@ class Harness:
         for a, b in zip(model(inputs), again(inputs), strict=True):
             np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
 
-    def test_parts_saved_on_their_own(self, case, tmp_path):
-        _, model, x, y, _ = trained(self.part, *case)
-        z = np.random.default_rng(0).normal(size=(len(x), model.latent_dim)).astype("float32")
-        inputs = inputs_of(model, x, y) | {"z": z, "noise": z}
-        for name in ("encoder", "prior", "decoder"):
+    def parts_are_saved_on_their_own(self, model, inputs, folder):
+        n = len(inputs["x"])
+        z = np.random.default_rng(0).normal(size=(n, model.latent_dim)).astype("float32")
+        inputs = inputs | {"z": z, "noise": z}
+        for name, needed in {"encoder": "x", "prior": "noise", "decoder": "z"}.items():
             network = getattr(model, name)
-            network.save(tmp_path / f"{name}.keras")
-            again = keras.saving.load_model(tmp_path / f"{name}.keras")
+            network.save(folder / f"{name}.keras")
+            again = keras.saving.load_model(folder / f"{name}.keras")
             # As JSON: Keras gives the shapes inside a user's own network back as lists.
             assert json.dumps(again.get_config()) == json.dumps(network.get_config())
-            needed = {"encoder": "x", "prior": "noise", "decoder": "z"}[name]
             own = {k: v for k, v in inputs.items() if k in (needed, "condition")}
             before, after = (keras.tree.flatten(n(own)) for n in (network, again))
             for a, b in zip(before, after, strict=True):

@@ -53,6 +53,7 @@ def as_torch(x, y):
     return torch.utils.data.DataLoader(data, batch_size=16)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("stream", [Batched, as_tf, as_torch])
 def test_a_data_set_trains_as_arrays_do(stream, data, small):
     x, y = data
