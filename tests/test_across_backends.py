@@ -22,6 +22,11 @@ import keras_cvae
 import keras_cvae as cvae
 import keras
 verb, folder, *names = sys.argv[1:]
+if keras.backend.backend() == "tensorflow":
+    import tensorflow
+
+    keras.utils.set_random_seed(0)
+    tensorflow.config.experimental.enable_op_determinism()  # Keras then does without XLA
 
 
 def every_kind(n):
@@ -56,14 +61,14 @@ if verb == "save":
         (5, 7, 1), ["a", "b", "c"], [2, 1], prior="conditional", seed=0,
         backbone=keras_cvae.Conv((4, 3), 8),
     )
-    model.compile(jit_compile=keras.backend.backend() == "jax")  # else compiling takes minutes
+    model.compile()
     model.fit(x, y, epochs=2, verbose=0)
     model.save(f"{folder}/{names[0]}.keras")
     condition, y = every_kind(32)
     model = cvae.ConditionalVAE(
         (5, 7, 1), condition, [2, 1], prior="conditional", seed=0, backbone=cvae.MLP((8,))
     )
-    model.compile(jit_compile=keras.backend.backend() == "jax")  # else compiling takes minutes
+    model.compile()
     model.fit(x, y, epochs=2, verbose=0)
     model.save(f"{folder}/{names[0]}-kinds.keras")
 else:
