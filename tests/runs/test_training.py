@@ -100,12 +100,14 @@ def test_a_run_folder_holds_what_it_says(whole):
     assert again[0] == pytest.approx(metrics["val_loss"], abs=1e-3)
 
 
+@pytest.mark.optimized
 def test_same_seed_same_run_and_another_seed_another(whole, tmp_path):
     assert_same(train("digits", settings(), tmp_path / "again"), whole)
     other = train("digits", settings(seed=1, epochs=1), tmp_path / "other")
     assert other.history()["loss"][0] != whole.history()["loss"][0]
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("source", "changes"),
     [
@@ -134,6 +136,7 @@ def test_killed_and_resumed_is_as_if_it_had_not_been(source, changes, whole, fol
     assert files(out) == files(expected.folder)
 
 
+@pytest.mark.optimized
 def test_killed_before_the_first_checkpoint(whole, tmp_path):
     out = tmp_path / "killed"
     killed("digits", settings(), out, 1e9, (out / "run.json").is_file)
@@ -158,6 +161,7 @@ def test_one_process_trains_in_a_folder(tmp_path):
     assert files(run.folder) == ["history.json", "metrics.json", "model.keras", "run.json"]
 
 
+@pytest.mark.optimized
 def test_interrupted_says_how_to_go_on(whole, tmp_path):
     class Interrupt(keras_cvae.models.cvae.keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -173,6 +177,7 @@ def test_interrupted_says_how_to_go_on(whole, tmp_path):
     assert_same(train("digits", settings(), out, resume=True), whole)
 
 
+@pytest.mark.optimized
 def test_history_that_ran_ahead_of_the_checkpoint_is_cut_back(whole, tmp_path):
     class Die(keras_cvae.models.cvae.keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -189,6 +194,7 @@ def test_history_that_ran_ahead_of_the_checkpoint_is_cut_back(whole, tmp_path):
     assert files(out) == files(whole.folder)
 
 
+@pytest.mark.optimized
 def test_more_epochs_for_a_complete_run(tmp_path):
     constant = {"schedule": "constant", "warmup": 0.0}
     long = train("digits", settings(epochs=4, **constant), tmp_path / "long")
