@@ -430,6 +430,7 @@ def test_bounded_has_finite_gradients_close_to_the_bounds():
         "float32",
     )
     likelihood.check(x)
+    likelihood.build((4,))
     parameters = np.tile(np.float32([0.1] * 4 + [-1.0] * 4), (3, 1))
     found = gradient(lambda p: ops.sum(likelihood.distribution(p).log_prob(tensor(x))), parameters)
     assert np.isfinite(found).all()

@@ -30,12 +30,15 @@ class ConditionEncoder(keras.layers.Layer):
         knows_part: Whether it is a part of x itself; see `fix`.
         has_encoder: Whether a network makes the features: then all draws for one condition share
             them.
+        view: A layer through which the networks see values of x that the condition consists of;
+            None: as they are.
     """
 
     spec: ConditionSpec
     width: int = 0
     knows_part = False
     has_encoder = False
+    view: Any = None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -55,6 +58,13 @@ class ConditionEncoder(keras.layers.Layer):
             condition: The canonical conditions of the batch, or None.
         """
         return p
+
+    def look_through(self, view: Any) -> None:
+        """Show the networks those values of x that the condition consists of as they see x.
+
+        Args:
+            view: The likelihood's, a layer from x to what networks see; None: x itself.
+        """
 
     def symbolic(self) -> Tensors | None:
         """Return a Keras input of this condition."""

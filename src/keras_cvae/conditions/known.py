@@ -32,6 +32,8 @@ class KnownPart(ConditionEncoder):
             has holes of its own.
         guess: A Keras model from `{"condition": ...}` to a guess of x, `(batch, *x_shape)`, such as
             a trained `Baseline`: the recurrent connection of the paper's section 4.1. It is frozen.
+        view: A layer through which the networks see the known values; the model sets its
+            likelihood's, which standardises numbers.
 
     Raises:
         ValueError: A mask of another shape, or that leaves nothing to do; a guess that is no model.
@@ -45,9 +47,11 @@ class KnownPart(ConditionEncoder):
         x_shape: Sequence[int],
         mask: Any = None,
         guess: keras.Model | None = None,
+        view: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
+        self.view, self.taken = view, False
         self.spec = KnownPartSpec(tuple(x_shape), mask)
         if guess is not None and not isinstance(guess, keras.Model):
             raise ValueError(
@@ -66,26 +70,43 @@ class KnownPart(ConditionEncoder):
             self.width += size if fixed is None else len(self._unknown)
 
     def get_config(self) -> dict[str, Any]:
-        guess = keras.saving.serialize_keras_object(self.guess)
-        own = {"x_shape": self.spec.shape, "mask": self.spec.to_json()["mask"], "guess": guess}
-        return super().get_config() | own
+        own = {"x_shape": self.spec.shape, "mask": self.spec.to_json()["mask"]}
+        layers = {"guess": self.guess, "view": self.view}
+        layers = {name: keras.saving.serialize_keras_object(one) for name, one in layers.items()}
+        return super().get_config() | own | layers
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "KnownPart":
-        guess = keras.saving.deserialize_keras_object(config["guess"])
-        return cls(**config | {"guess": guess})
+        layers = {
+            name: keras.saving.deserialize_keras_object(config[name]) for name in ("guess", "view")
+        }
+        return cls(**config | layers)
+
+    def look_through(self, view: Any) -> None:
+        if self.taken and view is not self.view:
+            raise ValueError(
+                "This KnownPart belongs to another model already, whose networks see x on another "
+                "scale. Expected a new KnownPart for this one."
+            )
+        self.view, self.taken = view, True
 
     def call(self, condition: Tensor) -> Tensor:
         condition = ops.reshape(ops.cast(condition, "float32"), (-1, *self.spec.shape))
-        flat = ops.reshape(condition, (-1, len(self._known) + len(self._unknown)))
+        size = len(self._known) + len(self._unknown)
+
+        def seen(x: Tensor) -> Tensor:
+            """What the networks see of x, `(batch, size)`."""
+            return ops.reshape(x if self.view is None else self.view(x), (-1, size))
+
         if self.spec.fixed is None:
-            unknown = ops.isnan(flat)
-            parts = [ops.where(unknown, 0.0, flat), 1.0 - ops.cast(unknown, "float32")]
+            unknown = ops.isnan(condition)
+            flat = ops.reshape(unknown, (-1, size))
+            values = ops.where(flat, 0.0, seen(ops.where(unknown, 0.0, condition)))
+            parts = [values, 1.0 - ops.cast(flat, "float32")]
         else:
-            parts = [ops.take(flat, self._known, axis=1)]
+            parts = [ops.take(seen(condition), self._known, axis=1)]
         if self.guess is not None:
-            guess = ops.cast(self.guess({"condition": condition}), "float32")
-            guess = ops.reshape(guess, (-1, flat.shape[1]))
+            guess = seen(ops.cast(self.guess({"condition": condition}), "float32"))
             whole = self.spec.fixed is None
             parts.append(guess if whole else ops.take(guess, self._unknown, axis=1))
         return ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]

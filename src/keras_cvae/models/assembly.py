@@ -112,7 +112,7 @@ def assemble(
     Raises:
         ValueError: Arguments that do not fit each other.
     """
-    backbone, likelihood = BACKBONES.get(backbone), likelihood_for(condition, likelihood)
-    shape = likelihood.parameter_shape(x_shape)  # refuses an x that the likelihood is not for
+    backbone, likelihood = BACKBONES.get(backbone), likelihood_for(x_shape, condition, likelihood)
+    shape = likelihood.parameter_shape(x_shape)
     builder = Builder(x_shape, groups, condition, likelihood, shape, prior, encoder, decoder)
     return backbone.assemble(builder) if groups else builder.direct(backbone)

@@ -3,12 +3,14 @@
 p(x | y), independent over the values of x: one guess, a blur of all that x could be
 """
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_cvae import trees
 from keras_cvae.models.parts import PARTS, Part, likelihood_for
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.likelihoods.base import Likelihood
@@ -45,7 +47,7 @@ class Baseline(Part):
                 "second argument is the network's body."
             )
         self.x_shape = tuple(x_shape)
-        self.likelihood: Likelihood = likelihood_for(self.condition, likelihood)
+        self.likelihood: Likelihood = likelihood_for(self.x_shape, self.condition, likelihood)
         self.body = BACKBONES.get(body)
         self.network = self.body.decoder(self.likelihood.parameter_shape(self.x_shape))
         self.build_on()
@@ -71,9 +73,13 @@ class Baseline(Part):
         """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`."""
         if isinstance(validation_data, tuple | list):
             validation_data = self._checked(*validation_data)
-        return super().fit(
-            *self._checked(x, y), batch_size, epochs, validation_data=validation_data, **kwargs
-        )
+        x, y = self._checked(x, y)
+        if isinstance(x, np.ndarray):  # Keras holds out the last rows
+            rows = slice(math.floor(len(x) * (1 - kwargs.get("validation_split", 0.0))))
+            if self.likelihood.view is not None:
+                self.likelihood.view.settle(x[rows], again=False)
+            self.condition.settle(trees.take(y, rows), again=False)
+        return super().fit(x, y, batch_size, epochs, validation_data=validation_data, **kwargs)
 
     def predict(self, y, **kwargs):
         """The mean of p(x | y), `(n, *x_shape)`, for conditions y; what y knows is kept."""

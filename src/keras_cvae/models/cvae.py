@@ -50,9 +50,10 @@ class ConditionalVAE(Training, Inputs, Verbs):
             brings its own.
         backbone: "mlp", "conv", "topdown", or a `Backbone`, for encoder and decoder.
         encoder: In place of the backbone's, a Keras model from `[x, condition features]` to
-            `[mean, log_var]`, each `(batch, latent_dim)`.
+            `[mean, log_var]`, each `(batch, latent_dim)`. Under "gaussian" x is standardised.
         decoder: In place of the backbone's, a Keras model from `[z, condition features]` to the
-            likelihood's parameters, `(batch, *x_shape)` logits for Bernoulli.
+            likelihood's parameters: `(batch, *x_shape)` logits for Bernoulli, means of
+            standardised x for Gaussian.
         objective: "elbo", "iwae", "dreg", or an `Objective`.
         seed: Of the noise drawn in training. None takes a random one.
 

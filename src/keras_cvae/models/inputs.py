@@ -98,10 +98,8 @@ class Inputs:
 
     def _check_known_part(self, y) -> None:
         """Refuse canonical conditions that x itself could not be."""
-        if self.condition.knows_part and y is not None and self.likelihood.view is None:
-            known = np.asarray(y)[~np.isnan(y)]
-            if known.size:
-                self.likelihood.check(known)
+        if self.condition.knows_part and y is not None:
+            self.likelihood.check_known(y)
 
     @staticmethod
     def _inputs(condition=None, **inputs) -> dict:

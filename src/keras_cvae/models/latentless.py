@@ -87,7 +87,7 @@ class DirectGeneration(Part):
     def __init__(self, x_shape, body="mlp", likelihood="bernoulli", condition=None, **kwargs):
         super().__init__(condition, **kwargs)
         self.x_shape = tuple(x_shape)
-        self.likelihood: Likelihood = likelihood_for(self.condition, likelihood)
+        self.likelihood: Likelihood = likelihood_for(self.x_shape, self.condition, likelihood)
         self.body = BACKBONES.get(body)
         self.shape_out = self.likelihood.parameter_shape(self.x_shape)
         self.network = self.constant = None

@@ -42,20 +42,25 @@ def check_own_model(role, model, name, shape, features, outputs) -> None:
         )
 
 
-def check_linear(role: str, model: keras.Model, taker: str, link: str) -> None:
-    """Refuse a model that squashes what must be logits for the taker, which has its own `link`.
+def check_linear(role: str, model: keras.Model, needs: str) -> None:
+    """Refuse a model that squashes what must be any number.
+
+    Args:
+        role: What the model is, such as "decoder".
+        model: The model.
+        needs: Who takes its output as what, for the message.
 
     Raises:
-        ValueError: The last layer (but for reshaping) has a sigmoid or softmax activation.
+        ValueError: The last layer (but for reshaping) has an activation with bounds.
     """
     moves = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Cropping2D)
     shapers = (layer for layer in reversed(model.layers) if not isinstance(layer, moves))
     last = next(shapers, None)
     activation = getattr(getattr(last, "activation", None), "__name__", "linear")
-    if last and activation in ("sigmoid", "softmax"):
+    if last and activation in ("sigmoid", "softmax", "tanh", "relu", "softplus"):
         raise ValueError(
-            f"Your {role} ends in a {activation}, but the {taker} takes logits and applies the "
-            f"{link} itself. Give the layer '{last.name}' activation=None."
+            f"Your {role} ends in a {activation}, but {needs}. Give the layer '{last.name}' "
+            "activation=None."
         )
 
 

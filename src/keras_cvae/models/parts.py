@@ -84,7 +84,7 @@ class RecognitionNetwork(Part):
         x_shape: Shape of one example.
         latent_dim: Length of z.
         body: A backbone, or a Keras model of one's own from `[x, features]` (or `x` alone) to
-            `[mean, log_var]`.
+            `[mean, log_var]`. It sees x through the `view`, too.
         condition: The condition.
         view: A layer that the body sees x through, the likelihood's; None: x itself.
 
@@ -182,7 +182,8 @@ class GenerationNetwork(Part):
         x_shape: Shape of one example.
         latent_dim: Length of z.
         body: A backbone, or a Keras model of one's own from `[z, features]` (or `z` alone) to the
-            likelihood's parameters: logits for Bernoulli, not probabilities.
+            likelihood's parameters: logits for Bernoulli, not probabilities; for Gaussian the mean
+            of standardised x.
         likelihood: The likelihood.
         condition: The condition.
 
@@ -195,16 +196,19 @@ class GenerationNetwork(Part):
     ):
         super().__init__(condition, **kwargs)
         self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
-        self.likelihood: Likelihood = likelihood_for(self.condition, likelihood)
+        self.likelihood: Likelihood = likelihood_for(self.x_shape, self.condition, likelihood)
         shape_out = self.likelihood.parameter_shape(self.x_shape)
         self.body = body if isinstance(body, keras.Model) else BACKBONES.get(body)
         self.own = isinstance(body, keras.Model)
         if self.own:
             width = self.condition.width
             check_own_model("decoder", body, "z", (self.latent_dim,), width, [shape_out])
+            taker = f"the {type(self.likelihood).__name__} likelihood takes"
             if self.likelihood.link:
-                taker = f"{type(self.likelihood).__name__} likelihood"
-                check_linear("decoder", body, taker, self.likelihood.link)
+                logits = f"{taker} logits and applies the {self.likelihood.link} itself"
+                check_linear("decoder", body, logits)
+            elif self.likelihood.view is not None:
+                check_linear("decoder", body, f"{taker} x as it scales it, which is any number")
             self.network = body
         else:
             self.network = self.body.decoder(shape_out)
@@ -239,12 +243,24 @@ class GenerationNetwork(Part):
         }
 
 
-def likelihood_for(condition: ConditionEncoder, likelihood: Any) -> Likelihood:
-    """The likelihood, or that of this name, as it is built beside this condition.
+def likelihood_for(
+    x_shape: tuple[int, ...], condition: ConditionEncoder, likelihood: Any
+) -> Likelihood:
+    """Build a likelihood for examples of this shape beside a condition.
+
+    Args:
+        x_shape: Shape of one example.
+        condition: The condition. If it is a part of x, the likelihood is built to be given that
+            part, and the networks see it as they see x.
+        likelihood: A likelihood, or its name.
 
     Raises:
-        ValueError: There is none of that name; the condition is a part of x, which this likelihood
-            cannot be given.
+        ValueError: There is none of that name; it is not for x of that shape; it cannot be given a
+            part of x, and the condition is one.
     """
     found: Likelihood = LIKELIHOODS.get(likelihood)
-    return found.completing() if condition.knows_part else found
+    found = found.completing() if condition.knows_part else found
+    found.parameter_shape(x_shape)
+    found.build(x_shape, condition.view)
+    condition.look_through(found.view)
+    return found

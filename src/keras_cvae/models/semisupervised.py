@@ -48,20 +48,22 @@ class Classifier(Part):
         classes: How many there are.
         body: A backbone, or a Keras model of one's own from x to the logits.
         dropout: Of the features in front of the logits; not of a model of one's own.
+        view: A layer that the body sees x through, the likelihood's; None: x itself.
 
     Raises:
         ValueError: A model of one's own whose input or output does not fit.
     """
 
-    def __init__(self, x_shape, classes, body="mlp", dropout=0.0, **kwargs):
+    def __init__(self, x_shape, classes, body="mlp", dropout=0.0, view=None, **kwargs):
         super().__init__(**kwargs)
+        self.view = view
         self.x_shape, self.classes, self.dropout = tuple(x_shape), int(classes), float(dropout)
         self.own = isinstance(body, keras.Model)
         self.body = body if self.own else BACKBONES.get(body)
         if self.own:
             self.network = body
             check_own_model("classifier", body, "x", self.x_shape, 0, [(self.classes,)])
-            check_linear("classifier", body, "loss", "softmax")
+            check_linear("classifier", body, "the loss takes logits and applies the softmax itself")
         else:
             self.network = self.body.encoder(self.x_shape)
             self.drop = keras.layers.Dropout(self.dropout)
@@ -70,6 +72,7 @@ class Classifier(Part):
 
     def logits(self, x, training: bool = False):
         """Logits of q(y | x), `(batch, classes)` in float32."""
+        x = x if self.view is None else self.view(x)
         if self.own:
             return ops.cast(self.body(x, training=training), "float32")
         return self.head(self.drop(self.network([x]), training=training))
@@ -83,6 +86,7 @@ class Classifier(Part):
             "classes": self.classes,
             "body": self.body,
             "dropout": self.dropout,
+            "view": self.view,
         }
 
 
@@ -216,11 +220,15 @@ class SemiSupervisedCVAE(ConditionalVAE):
         self.class_prior = check_class_prior(class_prior, classes)
         if not self.class_prior.all():
             raise ValueError("class_prior: received a 0. Expected weights above 0 to learn with.")
-        if isinstance(classifier, Classifier):
-            self.classifier = classifier
+        view = self.likelihood.view
+        if isinstance(
+            classifier, Classifier
+        ):  # of a file: built again, to see x as this model does
+            own = {"name": classifier.name, "condition": classifier.condition, "view": view}
+            self.classifier = Classifier(**classifier.arguments() | own)
         else:
             body = classifier or ("conv" if len(self.x_shape) == 3 else "mlp")
-            self.classifier = Classifier(self.x_shape, classes, body, dropout)
+            self.classifier = Classifier(self.x_shape, classes, body, dropout, view)
         self.objective = M2(self.objective, self.class_prior)
         _check_changes(augment, consistency, confidence, self.x_shape)
         self.augment, self.consistency = augment, float(consistency)

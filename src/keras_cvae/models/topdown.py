@@ -95,7 +95,7 @@ class TopDownGeneration(TopDownPart):
 
     def __init__(self, network, latent_groups, likelihood="bernoulli", condition=None, **kwargs):
         super().__init__(network, latent_groups, condition, **kwargs)
-        self.likelihood: Likelihood = likelihood_for(self.condition, likelihood)
+        self.likelihood: Likelihood = likelihood_for(network.x_shape, self.condition, likelihood)
         self.build_on(z=(sum(self.latent_groups),))
 
     def call(self, inputs):

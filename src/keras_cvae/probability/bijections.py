@@ -7,33 +7,48 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_cvae.tensors import Tensor
+
 SMALLEST = 1e-37  # distance to a bound that float32 still tells from none
 
 
 class Standardised(keras.layers.Layer):
-    """Base of layers that standardise their input, every place of the last axis by itself.
+    """Base of layers that standardise numbers, each place of the last axis by itself.
 
-    Mean and scale are weights, so they are saved with whatever holds the layer.
+    Mean, scale and whether they were fitted are weights, so they are saved with what holds the
+    layer.
     """
 
     def add_scaling(self, size: int) -> None:
         """Create the weights, for a last axis of this length."""
-        kept: dict[str, Any] = {"trainable": False, "dtype": "float32", "autocast": False}
-        self.mean = self.add_weight((size,), "zeros", name="mean", **kept)
-        self.scale = self.add_weight((size,), "ones", name="scale", **kept)
+        kept: dict[str, Any] = {"trainable": False, "autocast": False}
+        self.mean = self.add_weight((size,), "zeros", name="mean", dtype="float32", **kept)
+        self.scale = self.add_weight((size,), "ones", name="scale", dtype="float32", **kept)
+        self.adapted = self.add_weight((), "zeros", name="adapted", dtype="bool", **kept)
 
     def settle(self, values: np.ndarray, again: bool = True) -> None:
-        """Take mean and scale from values `(..., size)`; without `again` only if there are none."""
-        mean, scale = (ops.convert_to_numpy(weight) for weight in (self.mean, self.scale))
-        if not again and (mean.any() or (scale != 1).any()):
-            return
-        values = values.reshape(-1, values.shape[-1]).astype("float64")
-        spread = values.std(axis=0)
-        self.mean.assign(values.mean(axis=0))
-        self.scale.assign(np.where(spread > 0, spread, 1.0))
+        """Fit mean and scale to values `(..., size)`.
 
-    def standardise(self, values):
-        """Values `(..., size)` in float32, around 0."""
+        Args:
+            values: Finite numbers.
+            again: Whether to fit where that was done before.
+        """
+        if bool(ops.convert_to_numpy(self.adapted)) and not again:
+            return
+        values = np.asarray(values, "float64").reshape(-1, np.shape(values)[-1])
+        spread = np.where(
+            values.max(axis=0) > values.min(axis=0), values.std(axis=0), self.spread_of(values[0])
+        )
+        self.mean.assign(values.mean(axis=0))
+        self.scale.assign(np.maximum(spread, np.finfo("float32").tiny))
+        self.adapted.assign(True)
+
+    def spread_of(self, constants: np.ndarray) -> np.ndarray:
+        """Return what is taken for the standard deviation of values `(size,)` that never change."""
+        return np.ones_like(constants)
+
+    def standardise(self, values: Tensor) -> Tensor:
+        """Compute (values - mean) / scale for values `(..., size)`, in float32."""
         return (ops.cast(values, "float32") - self.mean) / self.scale
 
 
@@ -46,57 +61,49 @@ class Bijection(Standardised):
 
     Args:
         low: The lower bound of each of the d values; None, or minus infinity, where there is none.
-        high: The upper bound of each, likewise. One of the two may be None, or a number for all.
+        high: The upper bound of each; None, or infinity, where there is none. One of the two may
+            be None, or a number, for all.
 
     Raises:
-        ValueError: Bounds that are out of order, or say nothing of how many values there are.
+        ValueError: Bounds that do not fit each other; see `bounds`.
     """
 
-    def __init__(self, low, high, **kwargs):
+    def __init__(self, low: Any, high: Any = None, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
-        low, high = _bound(low, -math.inf), _bound(high, math.inf)
-        if max(low.ndim, high.ndim) != 1 or (low.ndim == high.ndim and len(low) != len(high)):
-            raise ValueError(
-                f"Bounds: received low of shape {low.shape} and high of shape {high.shape}. "
-                "Expected one for each value of x, as [0, None, -1], of low, of high or of both."
-            )
-        self.low, self.high = np.broadcast_arrays(low, high)
-        wrong = ~(self.low < self.high)
-        if wrong.any():
-            i = int(np.argmax(wrong))
-            raise ValueError(
-                f"Bounds of value {i}: received low={self.low[i]:g}, high={self.high[i]:g}; "
-                "expected low < high, by more than single precision rounds away."
-            )
+        self.low, self.high = bounds(low, high)
         self.below, self.above = np.isfinite(self.low), np.isfinite(self.high)
         self.between, self.free = self.below & self.above, ~(self.below | self.above)
+        self.linear = bool(self.free.all())
         self.start = np.where(self.below, self.low, 0.0).astype("float32")
         self.end = np.where(self.above, self.high, 0.0).astype("float32")
         self.add_scaling(len(self.low))
         self.built = True
 
-    def get_config(self):
-        bounds = {"low": self.low, "high": self.high}
-        return super().get_config() | {
-            name: [value if math.isfinite(value) else None for value in bound.tolist()]
-            for name, bound in bounds.items()
-        }
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | listed_bounds(self.low, self.high)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return self.standardise(self._unbounded(x))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
-    def log_slope(self, x):
-        """log du/dx at x `(..., d)`, of each value."""
+    def log_slope(self, x: Tensor) -> Tensor:
+        """Compute log du/dx at x `(..., d)`, of each value."""
+        if self.linear:
+            return ops.broadcast_to(-ops.log(self.scale), ops.shape(x))
         width = np.where(self.between, self.end - self.start, 1.0).astype("float32")
         from_low, to_high = self._log_distances(x)
         return ops.subtract(np.log(width), from_low + to_high + ops.log(self.scale))
 
-    def inverse(self, u):
-        """x `(..., d)` of u `(..., d)`."""
-        line, single = self.mean + self.scale * u, self.below ^ self.above
+    def inverse(self, u: Tensor) -> Tensor:
+        """Compute x `(..., d)` of u `(..., d)`; finite and within the bounds, whatever rounds."""
+        line = self.mean + self.scale * u
+        low, high = (bound.astype("float32") for bound in (self.low, self.high))
+        least, most = np.nextafter(low, high), np.nextafter(high, low)
+        if self.linear:
+            return ops.clip(line, least, most)
+        single = self.below ^ self.above
         way = ops.where(single, ops.where(self.below, line, -line), 0.0)  # no overflow elsewhere
         from_one = ops.where(
             self.below, ops.add(self.start, ops.exp(way)), ops.subtract(self.end, ops.exp(way))
@@ -104,51 +111,84 @@ class Bijection(Standardised):
         width = self.end - self.start
         from_both = ops.add(self.start, ops.multiply(width, ops.sigmoid(line)))
         x = ops.where(self.free, line, ops.where(single, from_one, from_both))
-        low, high = (bound.astype("float32") for bound in (self.low, self.high))
-        # Off the bounds that rounding put it on.
-        return ops.clip(x, np.nextafter(low, high), np.nextafter(high, low))
+        return ops.clip(x, least, most)
 
-    def check(self, x: np.ndarray) -> None:
-        """Refuse values on the bounds or beyond.
+    def has_bounds(self, low: np.ndarray, high: np.ndarray) -> bool:
+        """Whether these are its bounds, each `(d,)`."""
+        return np.array_equal(self.low, low) and np.array_equal(self.high, high)
 
-        Raises:
-            ValueError: Naming the first value of x that has such, what came and what was expected.
-        """
-        x = np.asarray(x, "float32")
-        out = ~((x > self.low) & (x < self.high)).reshape(-1, len(self.low)).all(axis=0)
-        if out.any():
-            i = int(np.argmax(out))
-            came = f"{x[..., i].min():g} to {x[..., i].max():g}"
-            raise ValueError(
-                f"Value {i} of x is bounded by {self.low[i]:g} and {self.high[i]:g}. Received "
-                f"values from {came}. Expected all of them in between, not on a bound."
-            )
-
-    def settle(self, values, again=True):
+    def settle(self, values: np.ndarray, again: bool = True) -> None:
         super().settle(ops.convert_to_numpy(self._unbounded(values)), again)
 
-    def adapt(self, x) -> None:
-        """Take mean and scale from x `(n, d)`; `fit` does, from the first arrays it is given.
+    def spread_of(self, constants: np.ndarray) -> np.ndarray:
+        # A hundredth of its size: draws of what never changes hardly change either.
+        size = np.where(self.free & (constants != 0), np.abs(constants), 1.0)
+        return 0.01 * size
 
-        Raises:
-            ValueError: As in `check`.
-        """
-        self.check(x)
-        self.settle(np.asarray(x))
-
-    def _unbounded(self, x):
+    def _unbounded(self, x: Tensor) -> Tensor:
+        if self.linear:
+            return ops.cast(x, "float32")
         from_low, to_high = self._log_distances(x)
         return ops.where(self.free, ops.cast(x, "float32"), from_low - to_high)
 
-    def _log_distances(self, x):
+    def _log_distances(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logarithms of the distances to both bounds, 0 where there is none."""
         x = ops.cast(x, "float32")
         from_low = ops.maximum(ops.subtract(x, self.start), SMALLEST)
         to_high = ops.maximum(ops.subtract(self.end, x), SMALLEST)
-        return tuple(
-            ops.where(bounded, ops.log(distance), 0.0)
-            for bounded, distance in ((self.below, from_low), (self.above, to_high))
+        return (
+            ops.where(self.below, ops.log(from_low), 0.0),
+            ops.where(self.above, ops.log(to_high), 0.0),
         )
+
+
+def bounds(low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Read the bounds of d values, each `(d,)`, as `Bijection` takes them; infinite for none.
+
+    Raises:
+        ValueError: Bounds that are out of order, or say nothing of how many values there are.
+    """
+    low, high = _bound(low, -math.inf), _bound(high, math.inf)
+    if max(low.ndim, high.ndim) != 1 or (low.ndim == high.ndim and len(low) != len(high)):
+        raise ValueError(
+            f"Bounds: received low of shape {low.shape} and high of shape {high.shape}. "
+            "Expected one for each value of x, as [0, None, -1], of low, of high or of both."
+        )
+    low, high = np.broadcast_arrays(low, high)
+    wrong = ~(low < high)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise ValueError(
+            f"Bounds of value {i}: received low={low[i]:g}, high={high[i]:g}; "
+            "expected low < high, by more than single precision rounds away."
+        )
+    return low, high
+
+
+def check_bounds(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """Refuse values of x `(..., d)` on their bounds or beyond; NaN is a value that is not known.
+
+    Raises:
+        ValueError: Naming the first value of x that has such, what came and what was expected.
+    """
+    x = np.asarray(x, "float32")
+    inside = (x > low) & (x < high) | np.isnan(x)
+    out = ~inside.reshape(-1, len(low)).all(axis=0)
+    if out.any():
+        i = int(np.argmax(out))
+        came = f"{np.nanmin(x[..., i]):g} to {np.nanmax(x[..., i]):g}"
+        raise ValueError(
+            f"Value {i} of x is bounded by {low[i]:g} and {high[i]:g}. Received values from "
+            f"{came}. Expected all of them in between, not on a bound."
+        )
+
+
+def listed_bounds(low: np.ndarray, high: np.ndarray) -> dict[str, list[float | None]]:
+    """Undo `bounds`: the two lists by name, with None where there is no bound."""
+    return {
+        name: [value if math.isfinite(value) else None for value in bound.tolist()]
+        for name, bound in (("low", low), ("high", high))
+    }
 
 
 def _bound(values: Any, nothing: float) -> np.ndarray:

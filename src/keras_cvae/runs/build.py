@@ -60,7 +60,9 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
         "bernoulli": Bernoulli,
         "causal_bernoulli": lambda: CausalBernoulli(config.channels, config.reach),
         "continuous_bernoulli": ContinuousBernoulli,
-        "gaussian": lambda: Gaussian(config.variance, config.sigma),
+        "gaussian": lambda: Gaussian(
+            config.variance, config.sigma if config.variance == "fixed" else None
+        ),
         "categorical": lambda: CategoricalValues(
             2 if config.binarize == "dynamic" else 256, low=0, high=1
         ),

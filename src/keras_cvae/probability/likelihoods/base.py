@@ -38,6 +38,15 @@ class Likelihood(keras.layers.Layer):
         self.view: Any = None
         self.built = True
 
+    def build(self, x_shape: tuple[int, ...], view: Any = None) -> None:
+        """Create what depends on the shape of an example; models do so as they are built.
+
+        Args:
+            x_shape: Shape of one example.
+            view: One that the condition sees x through already: it becomes this likelihood's where
+                it can, so that both have the same scale.
+        """
+
     def distribution(self, parameters: Tensor, training: bool = False) -> Distribution:
         """Make p(x | parameters).
 
@@ -73,6 +82,16 @@ class Likelihood(keras.layers.Layer):
         Raises:
             ValueError: Naming what was received and what this likelihood expects.
         """
+
+    def check_known(self, x: np.ndarray) -> None:
+        """Refuse known values outside the support, of x `(n, *x_shape)` with NaN elsewhere.
+
+        Raises:
+            ValueError: Naming what was received and what this likelihood expects.
+        """
+        known = x[~np.isnan(x)]
+        if known.size:
+            self.check(known)
 
 
 def check_unit_interval(x: np.ndarray, name: str) -> None:

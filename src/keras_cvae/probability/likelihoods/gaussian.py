@@ -1,5 +1,6 @@
 """Densities on the line, or between bounds."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.probability.bijections import Bijection
+from keras_cvae.probability.bijections import Bijection, bounds, check_bounds, listed_bounds
 from keras_cvae.probability.distributions import Distribution, Independent, sum_over_values
 from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
 from keras_cvae.probability.normal import log_normal, standard_quantile
@@ -16,20 +17,31 @@ from keras_cvae.tensors import Tensor
 
 @LIKELIHOODS.register("gaussian")
 class Gaussian(Likelihood):
-    """Gaussian with one of four variances.
+    """Gaussian values of any scale, with one of four variances.
+
+        u = (x - mean) / scale,    log p(x) = log N(u) - log scale
+
+    `fit` takes mean and scale from the first x that it is given: for each value of vectors `(d,)`,
+    for each channel of pictures and signals. The networks see u, and the decoder gives the mean of
+    u, so that values of 1e-8 and of 1e7 train alike; log p, the mean and draws are those of x. A
+    value that never changes gets a hundredth of its size as its scale (or 0.01).
 
     Args:
         variance: "fixed": `sigma` squared. "learned": one number for all values, trained.
-            "predicted": the decoder gives a log-variance for each value. "optimal": the variance
-            that maximises the likelihood of the batch, in closed form (sigma-VAE, Rybkin,
-            Daniilidis & Levine 2021, eq. 4); outside training its running average, so that p(x|z)
-            is a density. None: "fixed" where `sigma` is given, else "optimal".
-        sigma: Standard deviation, fixed or initial; None: 1.
+            "predicted": the decoder gives a log-variance for each value of u. "optimal": the
+            variance of u that maximises the likelihood of the batch, in closed form (sigma-VAE,
+            Rybkin, Daniilidis & Levine 2021, eq. 4); outside training its running average, so that
+            p(x|z) is a density. None: "fixed" where `sigma` is given, else "optimal".
+        sigma: Standard deviation in the units of x, fixed or where learning starts. None: as much
+            as each value has in the data, which is 1 for u. ("optimal" forgets it at once.)
         momentum: Of the running average of the optimal variance.
+
+    Raises:
+        ValueError: Another variance, or a sigma that is not a positive number.
     """
 
     VARIANCES = ("fixed", "learned", "predicted", "optimal")
-    least_variance = 1e-8  # where x never changes the likelihood would grow without bound
+    least_variance = 1e-8  # of u: where x is certain the likelihood would grow without bound
 
     def __init__(
         self,
@@ -39,21 +51,22 @@ class Gaussian(Likelihood):
         **kwargs: Any,
     ):
         variance = variance or ("optimal" if sigma is None else "fixed")
-        sigma = 1.0 if sigma is None else sigma
         if variance not in self.VARIANCES:
             raise ValueError(
                 f"Gaussian variance: received {variance!r}, expected one of {self.VARIANCES}."
             )
-        if not sigma > 0:
+        if sigma is not None and not 0 < sigma < math.inf:
             raise ValueError(f"Gaussian sigma: received {sigma}, expected a positive number.")
         super().__init__(**kwargs)
         self.variance, self.sigma, self.momentum = variance, sigma, momentum
+        self.view: Bijection | None = None
         if variance == "predicted":
             self.parameters_per_value = 2
+        self.start = 0.0 if sigma is None else 2.0 * math.log(sigma)
         if variance in ("learned", "optimal"):
             self.log_var = self.add_weight(
                 shape=(),
-                initializer=keras.initializers.Constant(2.0 * np.log(sigma)),
+                initializer=keras.initializers.Constant(self.start),
                 trainable=variance == "learned",
                 dtype="float32",
                 autocast=False,
@@ -68,6 +81,27 @@ class Gaussian(Likelihood):
         own = {"variance": self.variance, "sigma": self.sigma, "momentum": self.momentum}
         return super().get_config() | own
 
+    def build(self, x_shape: tuple[int, ...], view: Bijection | None = None) -> None:
+        low, high = self._bounds(x_shape)
+        if self.view is None:
+            shared = view is not None and view.has_bounds(low, high)
+            self.view = view if shared else Bijection(low, high, name="view")
+        elif not self.view.has_bounds(low, high):
+            raise ValueError(
+                f"This likelihood belongs to a model whose x has {len(self.view.low)} values or "
+                f"channels. Received examples of shape {tuple(x_shape)}; make a new likelihood."
+            )
+
+    def _bounds(self, x_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        return bounds([None] * x_shape[-1], None)
+
+    def adapt(self, x: Any) -> None:
+        """Fit mean and scale to x `(n, *x_shape)`: for data sets that stream."""
+        self.check(np.asarray(x))
+        self.build(np.shape(x)[1:])
+        assert self.view is not None
+        self.view.settle(np.asarray(x))
+
     def distribution(self, parameters: Tensor, training: bool = False) -> Distribution:
         normal = self._normal(parameters, training)
         return normal if self.view is None else Transformed(normal, self.view)
@@ -78,11 +112,19 @@ class Gaussian(Likelihood):
             least = float(np.log(self.least_variance))
             return IndependentNormal(location, ops.maximum(log_var, least))
         if self.variance == "fixed":
-            return IndependentNormal(parameters, 2.0 * float(np.log(self.sigma)))
+            return IndependentNormal(parameters, self._of_u(self.start))
         log_var = ops.convert_to_tensor(self.log_var)
-        if self.variance == "optimal" and training:
+        if self.variance == "learned":
+            return IndependentNormal(parameters, self._of_u(log_var))
+        if training:
             return BestNormal(parameters, log_var, self.least_variance, self._average)
         return IndependentNormal(parameters, log_var)
+
+    def _of_u(self, log_var: Any) -> Any:
+        """The log-variance of u where `log_var` is that of x, which it is if sigma was given."""
+        if self.sigma is None or self.view is None:
+            return log_var
+        return log_var - 2.0 * ops.log(self.view.scale)
 
     def _average(self, log_var: Tensor) -> None:
         # A plain mean at first, so that the initial value is forgotten at once.
@@ -175,8 +217,10 @@ class Transformed(Independent):
         return self.normal.log_prob(self.view(x), scored) + slope
 
     def mean(self) -> Tensor:
-        """Compute E[x] by quadrature: exact where the view is linear, elsewhere to float32 unless
-        u spreads over many times the scale."""
+        """Compute E[x], exactly where the view is linear; elsewhere by quadrature, to float32
+        unless u spreads over many times the scale."""
+        if self.view.linear:
+            return self.view.inverse(self.normal.mean())
         return self.normal.expectation(self.view.inverse)
 
     def sample(self, uniforms: Tensor) -> Tensor:
@@ -185,20 +229,19 @@ class Transformed(Independent):
 
 @LIKELIHOODS.register("bounded")
 class Bounded(Gaussian):
-    """Values between bounds, or of any scale: Gaussian after a bijection (see `Bijection`).
+    """Values between bounds: Gaussian after a bijection from x to the line (see `Bijection`).
 
         u = (b(x) - mean) / scale,    log p(x) = log N(u) + log du/dx
 
     with b the logit, the logarithm or the identity. x are vectors `(d,)`, such as the parameters of
-    a simulator. `fit` takes mean and scale from the first x it is given, unless `adapt` has; so
-    values of 1e-3 and of 1e3 train alike. The recognition network sees u, too.
+    a simulator. The networks see u, as under `Gaussian`.
 
     Args:
         low: The lower bound of each of the d values; None where there is none.
         high: The upper bound of each of them. Either may be None for all.
-        variance: Of u, as in `Gaussian`, "predicted" by default.
-        sigma: As in `Gaussian`, of u.
-        momentum: As in `Gaussian`.
+        variance: Of u, one of those of `Gaussian`; "predicted" by default.
+        sigma: Standard deviation of u, fixed or where learning starts.
+        momentum: Of the running average of the optimal variance.
 
     Raises:
         ValueError: Bounds that are out of order, or for another number of values than x has.
@@ -214,23 +257,32 @@ class Bounded(Gaussian):
         **kwargs: Any,
     ):
         super().__init__(variance, sigma, momentum, **kwargs)
-        self.view = Bijection(low, high)
+        self.low, self.high = bounds(low, high)
 
     def get_config(self) -> dict[str, Any]:
-        bounds = self.view.get_config()
-        return super().get_config() | {name: bounds[name] for name in ("low", "high")}
+        return super().get_config() | listed_bounds(self.low, self.high)
 
     def parameter_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-        if tuple(x_shape) != self.view.low.shape:
+        if tuple(x_shape) != self.low.shape:
             raise ValueError(
-                f"The bounded likelihood has bounds for {len(self.view.low)} values. Expected x of "
-                f"shape (n, {len(self.view.low)}). Received examples of shape {tuple(x_shape)}."
+                f"The bounded likelihood has bounds for {len(self.low)} values. Expected x of "
+                f"shape (n, {len(self.low)}). Received examples of shape {tuple(x_shape)}."
             )
         return super().parameter_shape(x_shape)
 
-    def adapt(self, x: Any) -> None:
-        """Take the scale of u from x `(n, d)`: for data sets that stream."""
-        self.view.adapt(x)
+    def distribution(self, parameters: Tensor, training: bool = False) -> Distribution:
+        if self.view is None:
+            raise ValueError("Bounded has no scale yet. Expected build((d,)) or adapt(x) first.")
+        return super().distribution(parameters, training)
+
+    def _bounds(self, x_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        return self.low, self.high
 
     def check(self, x: np.ndarray) -> None:
-        self.view.check(x)
+        check_bounds(x, self.low, self.high)
+
+    def check_known(self, x: np.ndarray) -> None:
+        check_bounds(x, self.low, self.high)
+
+    def _of_u(self, log_var: Any) -> Any:
+        return log_var
