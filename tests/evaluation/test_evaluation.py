@@ -421,6 +421,19 @@ def test_of_named_conditions_the_classes_are_judged(rng):
     assert "On-label" not in " ".join(found.left_out)
 
 
+def test_a_model_without_a_latent_is_measured_too(few_digits, tmp_path):
+    model = ConditionalVAE(few_digits.x_shape, 10, 0, backbone=MLP((8,)))
+    found = evaluate(model, few_digits, samples=2, binarize="dynamic")
+    assert found.elbo.kl == 0
+    assert found.elbo.kl_per_group == found.elbo.kl_per_dimension == ()
+    assert found.elbo.elbo == pytest.approx(-found.conditional.nats, rel=1e-5)  # it is exact
+    assert found.latent is None
+    shown = pictures.pictures(model, few_digits, found)
+    assert "Samples" in shown
+    assert not {"KL by dimension", "The latent", "Reconstructions"} & set(shown)
+    assert "The latent." not in page.report_html(found, {}, tmp_path / "r.html").read_text()
+
+
 def test_bits_per_dimension_are_of_dequantised_data():
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (60, 4, 4, 1)).astype("uint8")

@@ -148,7 +148,8 @@ def _show(evaluations: dict[str, Any]) -> None:
     out.print(table)
     for name, one in evaluations.items():
         prefix = f"{name}: " if len(evaluations) > 1 else ""
-        out.print(f"\n{prefix}{one.latent.verdict} {one.latent.advice}")
+        if one.latent:
+            out.print(f"\n{prefix}{one.latent.verdict} {one.latent.advice}")
         if one.conditional and one.conditional.warning:
             out.print(f"{prefix}{one.conditional.warning}")
         if one.left_out:

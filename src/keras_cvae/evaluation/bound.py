@@ -47,8 +47,8 @@ class Bound(NamedTuple):
     @property
     def kl_per_group(self) -> np.ndarray:
         """Mean KL of each latent group, `(groups,)` nats."""
-        edges = np.cumsum((0, *self.groups[:-1]))
-        return np.add.reduceat(self.kl.mean(axis=0), edges)
+        parts = np.split(self.kl.mean(axis=0), np.cumsum(self.groups, dtype=int)[:-1])
+        return np.array([part.sum() for part in parts[: len(self.groups)]])
 
 
 def bound_terms(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -58,9 +58,9 @@ def bound_terms(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     latents, parameters = model.hierarchy.infer(evidence, given, inputs["noise"])
     log_likelihood = model.distribution(parameters, inputs.get("condition")).log_prob(inputs["x"])
 
-    def whole(parts):  # (samples, batch, latent_dim)
-        shaped = zip(parts, latents, strict=True)
-        return ops.concatenate([p + ops.zeros_like(g.z) for p, g in shaped], axis=-1)
+    def whole(parts: list[Any]) -> Any:  # (samples, batch, latent_dim), which may be 0
+        shaped = [p + ops.zeros_like(g.z) for p, g in zip(parts, latents, strict=True)]
+        return ops.concatenate([inputs["noise"][..., :0], *shaped], axis=-1)
 
     kl = whole([_each(g.posterior).kl(_each(g.prior)) for g in latents])
     return {

@@ -83,7 +83,7 @@ class Evaluation(Metrics):
         bits_per_dimension: Of images that are not binarised; dequantised for a density.
         grey_level_cross_entropy: In place of likelihoods, for Bernoulli on grey levels.
         elbo: The bound that training maximises.
-        latent: What the latent is used for.
+        latent: What the latent is used for, of a model that has one.
         samples: What draws are worth where there are classes. Of named conditions, the first that
             is one of several classes is asked for.
         components: What they are worth where there are none.
@@ -132,7 +132,7 @@ class Evaluation(Metrics):
     bits_per_dimension: Annotated[BitsPerDimension | None, Section("Likelihood")] = None
     grey_level_cross_entropy: Annotated[GreyLevels | None, Section("Likelihood")] = None
     elbo: Annotated[Elbo, Section("Likelihood")]
-    latent: Annotated[Latent, Section("Latent")]
+    latent: Annotated[Latent | None, Section("Latent")] = None
     samples: Annotated[Samples | None, Section("Samples")] = None
     components: Annotated[Components | None, Section("Samples", ", in components of x")] = None
     memorising: Annotated[Memorising | None, Section("Samples")] = None
@@ -190,10 +190,9 @@ def evaluate(
     )
     terms = bound(model, x, condition, seed=seed)
     by_class = condition is not None and data.class_names and not model.condition.knows_part
-    found: dict[str, Any] = {
-        "elbo": Elbo.of(terms),
-        "latent": Latent.of(terms, test.y if by_class else None),
-    }
+    found: dict[str, Any] = {"elbo": Elbo.of(terms)}
+    if model.latent_dim:
+        found["latent"] = Latent.of(terms, test.y if by_class else None)
     measured.clock.lap("elbo")
     found |= measured.likelihoods(found["elbo"])
     if model.condition.knows_part:

@@ -94,11 +94,15 @@ def draw(
 
 
 def _drawable(model: ConditionalVAE) -> tuple[str, ...]:
-    if model.condition.knows_part:
-        return ("completions", "history") if len(model.x_shape) == 3 else ("history",)
-    if len(model.x_shape) != 3:
-        return ("latent", "history")
-    return tuple(kind for kind in KINDS if kind != "completions")
+    image, completes = len(model.x_shape) == 3, model.condition.knows_part
+    if completes:
+        return ("completions", "history") if image else ("history",)
+    kinds: tuple[str, ...] = ("latent", "history")
+    if image:
+        kinds = tuple(kind for kind in KINDS if kind != "completions")
+    if not model.latent_dim:
+        kinds = tuple(kind for kind in kinds if kind in ("samples", "history"))
+    return kinds
 
 
 def _figures(

@@ -108,8 +108,9 @@ class Note(NamedTuple):
 
 def _notes(evaluation: Evaluation) -> Iterator[Note]:
     latent, likelihood = evaluation.latent, evaluation.conditional
-    advice = "" if latent.state == "healthy" else latent.advice
-    yield Note("The latent.", latent.verdict, latent.state == "collapsed", advice)
+    if latent:
+        advice = "" if latent.state == "healthy" else latent.advice
+        yield Note("The latent.", latent.verdict, latent.state == "collapsed", advice)
     if likelihood and likelihood.warning:
         yield Note("Few effective samples.", likelihood.warning, bad=True)
     if evaluation.left_out:

@@ -100,15 +100,15 @@ def pictures(model, data: Data, evaluation: Evaluation, seed: int = 0) -> dict[s
             zero=False,
             caption="Bars are one standard error; the dashed line is the mean of all classes.",
         )
-    groups = model.latent_groups
-    shown["KL by dimension"] = charts.bars(
-        _sorted_within(evaluation.elbo.kl_per_dimension, groups),
-        groups=groups,
-        ylabel="nats",
-        xlabel="latent dimension, most informative first",
-        caption="What each dimension says about x, in mean; near zero: it is not used."
-        + (" Colours tell the groups apart." if len(groups) > 1 else ""),
-    )
+    if groups := model.latent_groups:
+        shown["KL by dimension"] = charts.bars(
+            _sorted_within(evaluation.elbo.kl_per_dimension, groups),
+            groups=groups,
+            ylabel="nats",
+            xlabel="latent dimension, most informative first",
+            caption="What each dimension says about x, in mean; near zero: it is not used."
+            + (" Colours tell the groups apart." if len(groups) > 1 else ""),
+        )
     terms = bound.bound(model, x, y, num_samples=1, seed=seed)
     if terms.z.shape[1] >= 2:
         top = np.argsort(-terms.kl.mean(axis=0))[:2]
