@@ -6,7 +6,8 @@ from PIL import Image
 
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.figures.kinds import KINDS
-from keras_cvae.figures.of_runs import NotAPictureError, draw, plane, shown_conditions
+from keras_cvae.figures.of_models import plane, shown_conditions
+from keras_cvae.figures.of_runs import NotAPictureError, draw
 from keras_cvae.runs.config import RunConfig
 from keras_cvae.runs.train import train
 

@@ -62,21 +62,30 @@ def train(
         return
     summarise(run)
     model = run.model()
-    condition = model.condition
-    if condition.knows_part:
-        what = ["--known", "left"] if condition.spec.fixed is None else []
-        to = ["-o", "completed.png"]
-        say_next(
-            ("complete a picture", "complete", run.folder, "IMAGE.png", *what, *to),
-            ("some of its own", "plot", run.folder, "completions"),
-            ("how good is it?", "evaluate", run.folder),
-        )
-        return
-    drawn = "drawn.png" if len(model.x_shape) == 3 else "drawn.npz"
-    ask = _how_to_ask(condition)
-    draw = ("draw what you ask for", "generate", run.folder, *(ask or []), "-n", 16, "-o", drawn)
+    say_next(*(_after_completing if model.condition.knows_part else _after_drawing)(run, model))
+
+
+def _after_completing(run: Run, model: Any) -> list[tuple[Any, ...]]:
+    """What to type once a run that completes pictures is trained."""
+    known = ["--known", "left"] if model.condition.spec.fixed is None else []
+    return [
+        ("complete a picture", "complete", run.folder, "IMAGE.png", *known, "-o", "completed.png"),
+        ("some of its own", "plot", run.folder, "completions"),
+        ("how good is it?", "evaluate", run.folder),
+    ]
+
+
+def _after_drawing(run: Run, model: Any) -> list[tuple[Any, ...]]:
+    """What to type once a run that draws what its condition asks for is trained."""
     pictures = ("all its pictures", "plot", run.folder, "all")
-    say_next(*([pictures] if ask is None else [draw, pictures]))
+    ask = _how_to_ask(model.condition)
+    if ask is None:
+        return [pictures]
+    drawn = "drawn.png" if len(model.x_shape) == 3 else "drawn.npz"
+    return [
+        ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", drawn),
+        pictures,
+    ]
 
 
 def _how_to_ask(condition: Any) -> list[str] | None:

@@ -1,0 +1,258 @@
+"""What a trained model looks like: its draws, its latent, its reconstructions, as figures."""
+
+from itertools import pairwise
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from keras_cvae.data.containers import Data, Split
+from keras_cvae.evaluation.prepare import Binarize, brightness, examples
+from keras_cvae.figures import charts, sheets
+from keras_cvae.models.cvae import ConditionalVAE
+from keras_cvae.trees import repeat, take
+
+SHOWN_POINTS = 5000
+
+
+def shown_conditions(model: ConditionalVAE, data: Data, most: int = 10) -> list[tuple[Any, str]]:
+    """Conditions that stand for all of them, with their names: classes, or quantiles of numbers."""
+    spec = model.condition.spec
+    classes = spec.classes
+    if classes:
+        names = classes.names
+        spread = np.unique(
+            np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
+        )
+        return [(names[i], names[i]) for i in spread]
+    if not model.condition.width:
+        return [(None, "")]
+    y = spec.prepare(data.train.y)
+    if isinstance(y, dict):  # examples of which all is known
+        words = [spec.words(take(y, i)) for i in range(min(len(data.train), 500))]
+        order = np.array([i for i, said in enumerate(words) if "?" not in said] or [0])
+    else:
+        order = np.argsort(np.reshape(y, (len(y), -1))[:, 0], kind="stable")
+    rows = order[np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int)]
+    said = [spec.words(take(y, i)) or f"example {i}" for i in rows]
+    return [(take(data.train.y, i), name) for i, name in zip(rows, said, strict=True)]
+
+
+def samples(
+    model: ConditionalVAE, data: Data, *, n: int = 12, temperature: float = 1.0, seed: int = 0
+) -> Figure:
+    """Draw `n` pictures for each of `shown_conditions`, one row each; 100 of none."""
+    shown = shown_conditions(model, data)
+    if shown[0][0] is None:
+        n = 100
+    rows = np.stack([brightness(model, model.generate(y, n, temperature, seed)) for y, _ in shown])
+    caption = f"Draws: z ~ p(z|y) at temperature {temperature:g}; shown is the mean of p(x|z,y)."
+    if shown[0][0] is None:
+        caption = caption.replace("|y", "").replace(",y", "")
+        return sheets.image_grid(rows[0], columns=10, caption=caption)
+    return sheets.image_grid(rows, row_labels=[name for _, name in shown], caption=caption)
+
+
+def defaults(model: ConditionalVAE, data: Data) -> Figure:
+    """Draw the mean of x at the prior's mean, for each of `shown_conditions`."""
+    shown = shown_conditions(model, data)
+    images = brightness(
+        model, np.concatenate([model.generate(y, temperature=0.0) for y, _ in shown])
+    )
+    caption = "The mean of p(x|z,y) where z is the mean of p(z|y)."
+    return sheets.image_grid(
+        images[None], column_labels=[name for _, name in shown], caption=caption
+    )
+
+
+def latent(model: ConditionalVAE, data: Data) -> Figure:
+    """Draw posterior means of held-out examples in a plane of the latent space."""
+    held_out = data.validation
+    rows = np.random.default_rng(0).permutation(len(held_out))[:SHOWN_POINTS]
+    y = take(held_out.y, rows)
+    conditional = y if model.condition.width else None
+    z = model.encode(held_out.floats(rows), conditional)
+    first, second, words = plane(model, data)
+    caption = f"Posterior means of {len(rows):,} held-out examples{words}."
+    labels, names = _colours(y, data.class_names)
+    return charts.latent_plane(
+        z[:, [first, second]],
+        labels,
+        names,
+        caption=caption,
+        axis_labels=(f"$z_{{{first + 1}}}$", f"$z_{{{second + 1}}}$"),
+    )
+
+
+def _colours(y: Any, names: Any) -> tuple[Any, Any]:
+    """What the points of a plane are coloured by, and its names: of several the first that can."""
+    if not isinstance(y, dict):
+        return (y if y is None or y.ndim == 1 else y[:, 0]), names
+    for values in y.values():
+        if values.ndim == 1 and values.dtype.kind == "U":
+            found, index = np.unique(values, return_inverse=True)
+            return index, found.tolist()
+        if values.ndim == 1 and values.dtype.kind in "iuf" and np.isfinite(values).all():
+            return values, None
+    return None, None
+
+
+def plane(model: ConditionalVAE, data: Data) -> tuple[int, int, str]:
+    """Two latent dimensions to look at, and words for the caption where there was a choice.
+
+    With more than two: those whose posterior means vary most, in units of the prior, that is, the
+    two that carry most of what the latent knows.
+    """
+    if model.latent_dim == 1:
+        return 0, 0, ""
+    if model.latent_dim == 2:
+        return 0, 1, ""
+    count = min(len(data.validation), 1000)
+    x = data.validation.floats(np.arange(count))
+    y = None if not model.condition.width else take(data.validation.y, slice(count))
+    prior = _prior(model, y, count)
+    z = (model.encode(x, y) - prior["mean"]) / np.exp(0.5 * prior["log_var"])
+    first, second = sorted(np.argsort(z.var(axis=0))[-2:].tolist())
+    return (
+        first,
+        second,
+        f", in the two of {model.latent_dim} latent dimensions that vary most",
+    )
+
+
+def _prior(model: ConditionalVAE, y: Any, n: int) -> dict[str, np.ndarray]:
+    canonical, single = model.condition.spec.prepare_any(y)
+    inputs = {"noise": np.zeros((n, model.latent_dim), "float32")}
+    if canonical is not None:
+        inputs["condition"] = repeat(canonical, n) if single else canonical
+    return model.prior.predict(inputs, verbose=0)
+
+
+def manifold(
+    model: ConditionalVAE, condition: Any, name: str = "", grid: str = "linear", size: int = 13
+) -> Figure:
+    """Sweep two latent dimensions for one condition, the others at the prior's mean.
+
+    Steps are in standard deviations of p(z|y), from -1.5 to 1.5; for the standard normal prior they
+    are the values of z. "quantile" spaces them evenly in probability, from 5 % to 95 %.
+    """
+    if grid == "quantile":
+        values = np.array([NormalDist().inv_cdf(p) for p in np.linspace(0.05, 0.95, size)])
+    else:
+        values = np.linspace(-1.5, 1.5, size)
+    prior = {key: value[0] for key, value in _prior(model, condition, 1).items()}
+    spread = np.exp(0.5 * prior["log_var"])
+    first, second = _active(model, condition)
+    z = np.tile(prior["mean"], (size, size, 1))
+    z[..., first] += values[None, :] * spread[first]
+    if second != first:
+        z[..., second] += values[:, None] * spread[second]
+    images = brightness(model, model.decode(z.reshape(-1, model.latent_dim), condition))
+    of_prior = " in standard deviations of p(z|y) from its mean"
+    unit = of_prior if model.prior.prior.learned else ""
+    rest = (
+        f"; the two of {model.latent_dim} dimensions that change the picture most, the others at "
+        "the prior's mean"
+        if model.latent_dim > 2
+        else ""
+    )
+    return sheets.manifold(
+        images.reshape(size, size, *model.x_shape),
+        values,
+        title=name or None,
+        caption=f"Sweep of the latent{unit}, {'quantile' if grid == 'quantile' else 'linear'} "
+        f"grid{rest}.",
+        axis_labels=(f"$z_{{{first + 1}}}$", f"$z_{{{second + 1}}}$"),
+    )
+
+
+def _active(model: ConditionalVAE, condition: Any) -> tuple[int, int]:
+    """The two dimensions in which one standard deviation of the prior changes x most."""
+    dim = model.latent_dim
+    if dim <= 2:
+        return 0, dim - 1
+    prior = {key: value[0] for key, value in _prior(model, condition, 1).items()}
+    moves = np.diag(np.exp(0.5 * prior["log_var"]))
+    up, down = (model.decode(prior["mean"] + sign * moves, condition) for sign in (1, -1))
+    change = np.square(up - down).reshape(dim, -1).sum(axis=1)
+    first, second = sorted(np.argsort(change)[-2:].tolist())
+    return first, second
+
+
+def transition(model: ConditionalVAE, data: Data, steps: int = 8) -> tuple[np.ndarray, Figure]:
+    """Morph through all conditions at the prior's mean: frames, and a strip of them."""
+    shown = shown_conditions(model, data)
+    if shown[0][0] is None:
+        rng = np.random.default_rng(0)
+        z = rng.standard_normal((6, model.latent_dim)).astype("float32")
+        ways = [model.interpolate(a, b, steps=steps + 1) for a, b in pairwise(z)]
+        names, caption = ["" for _ in z], "A walk between draws from the prior."
+    else:
+        ways = [
+            model.interpolate(condition=a, to_condition=b, steps=steps + 1)
+            for (a, _), (b, _) in pairwise(shown)
+        ] or [model.generate(shown[0][0], n=2, temperature=0.0)]
+        names = [name for _, name in shown]
+        caption = "From one condition to the next through their mixtures, z at the prior's mean."
+    frames = brightness(model, np.concatenate([way[:-1] for way in ways] + [ways[-1][-1:]]))
+    every = max(1, steps // 4)
+    strip = frames[::every]
+    labels = {i * (steps // every): name for i, name in enumerate(names) if name}
+    return frames, sheets.transition(strip, labels=labels or None, caption=caption)
+
+
+def reconstructions(
+    model: ConditionalVAE,
+    split: Split,
+    *,
+    n: int = 20,
+    binarize: Binarize = "none",
+    classes: bool = False,
+    caption: str,
+) -> Figure:
+    """Draw examples above their reconstructions.
+
+    Args:
+        model: An image model.
+        split: The examples.
+        n: How many of them, at most.
+        binarize: As in `evaluate`.
+        classes: Whether the split's y are classes, over which the examples are spread.
+        caption: What is shown.
+    """
+    order = np.argsort(split.y, kind="stable") if classes else np.arange(min(n, len(split)))
+    rows = order[np.linspace(0, len(order) - 1, min(n, len(order))).round().astype(int)]
+    x, condition = examples(model, split.take(rows), binarize)
+    again = model.reconstruct(x, condition)
+    return sheets.reconstructions(brightness(model, x), brightness(model, again), caption=caption)
+
+
+def completions(
+    model: ConditionalVAE,
+    split: Split,
+    binarize: Binarize = "none",
+    *,
+    count: int = 8,
+    n: int = 10,
+    seed: int = 0,
+) -> Figure:
+    """Draw what is known, the truth, and completions, one row an example.
+
+    Args:
+        model: An image model that completes.
+        split: The examples.
+        binarize: As in `evaluate`.
+        count: Examples, the first ones.
+        n: Completions of each.
+        seed: Of the draws.
+    """
+    x, known = examples(model, split.take(slice(0, count)), binarize)
+    drawn = model.complete(known, n=n, seed=seed).reshape(len(x), n, *model.x_shape)
+    known = np.where(np.isnan(known), 0.5, known)
+    labels = ["known", "truth", *map(str, range(1, n + 1))]
+    return sheets.image_grid(
+        np.concatenate([known[:, None], x[:, None], drawn], axis=1),
+        column_labels=labels,
+        caption="Grey is unknown; completions show the mean of p(x|z,y), z drawn from p(z|y).",
+    )
