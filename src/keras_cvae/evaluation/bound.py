@@ -79,20 +79,28 @@ def _each(normal: DiagonalNormal) -> DiagonalNormal:
     return DiagonalNormal(normal.mean[..., None], normal.log_var[..., None])
 
 
-def bound(model, x, y=None, *, num_samples: int = 8, seed: int = 0, batch_size: int = 256) -> Bound:
+def bound(
+    model: Any,
+    x: np.ndarray,
+    condition: Any = None,
+    *,
+    num_samples: int = 8,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> Bound:
     """The ELBO of each example with fixed noise.
 
     Args:
         model: A `ConditionalVAE`.
         x: `(n, *x_shape)`.
-        y: Conditions, one for each x, or None: there are none, or all are missing.
+        condition: One for each x, or None: the model has none, or all are missing.
         num_samples: Draws of z per example; the KL of a single group needs none.
         seed: Of the draws.
         batch_size: Examples at once.
     """
-    x, nothing = np.asarray(x), y is None and model.condition.spec.forgettable
-    spec = model.condition.spec
-    y = spec.unknown(len(x)) if nothing else spec.prepare(y)
+    x, spec = np.asarray(x), model.condition.spec
+    missing = condition is None and spec.forgettable
+    y = spec.unknown(len(x)) if missing else spec.prepare(condition)
     weights, size = Snapshot(model), min(batch_size, len(x))
     noise = np.random.default_rng(seed)
     collected: dict[str, list] = {}
@@ -118,7 +126,9 @@ def active_units(terms: Bound) -> np.ndarray:
     return np.var(terms.mean - terms.prior_mean, axis=0) > ACTIVE
 
 
-def mutual_information(terms: Bound, groups=None, limit: int = 4000) -> tuple[float, float]:
+def mutual_information(
+    terms: Bound, groups: np.ndarray | None = None, limit: int = 4000
+) -> tuple[float, float]:
     """I(x; z | y) in nats, a lower estimate, and the ceiling that it cannot pass.
 
     E[ log q(z | x, y) - log q(z | y) ] with q(z | y) the mean of q(z | x_j, y) over the N examples

@@ -1,8 +1,9 @@
 """Simulation-based calibration of posteriors."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Ranks(NamedTuple):
         p = stats.chisquare(found, np.broadcast_to(expected, found.shape), axis=1).pvalue
         return np.reshape(p, self.ranks.shape[1:])
 
-    def coverage(self, levels=(0.5, 0.8, 0.9, 0.95)) -> np.ndarray:
+    def coverage(self, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95)) -> np.ndarray:
         """Share of truths in the central interval of each level, `(levels, *x_shape)`."""
         u = (self.ranks + 0.5) / (self.draws + 1)
         return np.stack([np.mean(np.abs(u - 0.5) <= level / 2, axis=0) for level in levels])
@@ -98,17 +99,20 @@ class Calibration(Metrics):
         )
 
 
-def calibration(model, x, y, *, draws: int = 199, seed: int = 0) -> Ranks:
+def calibration(
+    model: Any, x: np.ndarray, condition: Any, *, draws: int = 199, seed: int = 0
+) -> Ranks:
     """Simulation-based calibration (Talts et al. 2018, algorithm 1).
 
     Args:
         model: A `ConditionalVAE`.
         x: True values `(n, *x_shape)` that were not trained on: parameters drawn from their prior.
-        y: What was simulated from each, conditions `(n, ...)`.
-        draws: From p(x | y), for each y. Equal values, of discrete x, are ordered at random.
+        condition: What was simulated from each, `(n, ...)`.
+        draws: From p(x | y), for each example. Equal values (of discrete x) are ordered randomly.
         seed: Of the draws.
     """
-    x, y, draws = np.asarray(x), model.condition.spec.prepare(y), errors.whole("draws", draws)
+    x, draws = np.asarray(x), errors.whole("draws", draws)
+    y = model.condition.spec.prepare(condition)
     at_once = max(1, 2**22 // (draws * math.prod(model.x_shape)))
     rng, ranks = np.random.default_rng([seed, 1]), []
     for start in range(0, len(x), at_once):
