@@ -52,6 +52,7 @@ _EXPORTS = {
     "Warmup": "probability.schedules",
     "Cyclical": "probability.schedules",
     "RunConfig": "runs.config",
+    "build_model": "runs.build",
     "train": "runs.train",
     "load_data": "data.sources",
 }

@@ -340,6 +340,33 @@ def layers_of(model: Any) -> list:
     return list(model._flatten_layers())
 
 
+def reweighed(data: Any, weigh: Callable[[Any], Any]) -> Any:
+    """The batches of a `tf.data.Dataset` with other sample weights; None of anything else.
+
+    Args:
+        data: Yields `(x, y)`, `(x, y, sample_weight)` or `{"x", "condition"}`.
+        weigh: From y, in NumPy, to factors `(batch,)` in float32.
+    """
+    if not type(data).__module__.startswith("tensorflow."):
+        return None
+    import keras
+    import tensorflow as tf
+
+    def add(*batch):
+        x, y, given = keras.utils.unpack_x_y_sample_weight(batch if len(batch) > 1 else batch[0])
+        conditions = x["condition"] if isinstance(x, dict) else y
+        parts = keras.tree.flatten(conditions)
+        weights = tf.numpy_function(
+            lambda *values: weigh(keras.tree.pack_sequence_as(conditions, values)),
+            parts,
+            tf.float32,
+        )
+        weights = tf.reshape(weights, tf.shape(parts[0])[:1])
+        return x, y, weights if given is None else weights * tf.reshape(given, tf.shape(weights))
+
+    return data.map(add)
+
+
 def flush_denormals() -> None:
     """On PyTorch, for the process: count numbers below 1e-38 as 0; Adam's state is full of them.
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_cvae import MLP, ConditionalVAE, Conv, KnownPart
+from keras_cvae.backend import layers_of, within_fit
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Split
 from keras_cvae.data.hashed import binarized, moved, unit
@@ -333,10 +334,34 @@ def test_ctrl_c_ends_it_between_two_programs_with_the_model_whole(monkeypatch):
 
 @needs_jax
 def test_errors_are_those_of_the_plain_path():
-    with pytest.raises(ValueError, match=r"shape \(20,\).*expects \(4, 5, 1\)"):
+    with pytest.raises(ValueError, match=r"shape \(16, 20\).*Expected \(n, 4, 5, 1\)"):
         model().fit(Batches(Split(PIXELS.reshape(N, -1), Y), 16), shuffle=False, verbose=0)
     with pytest.raises(ValueError, match="no condition"):
         model().fit(Batches(Split(PIXELS), 16), shuffle=False, verbose=0)
+
+
+# Private names of Keras ---------------------------------------------------------------------------
+
+
+def test_keras_says_which_evaluation_is_within_fit():
+    said = []
+
+    class Model(ConditionalVAE):
+        def evaluate(self, *args, **kwargs):
+            said.append(within_fit(kwargs))
+            return super().evaluate(*args, **kwargs)
+
+    trained = Model(SHAPE, 3, 1, backbone=MLP((4,)))
+    trained.compile("adam", run_eagerly=True)
+    trained.fit(X[:8], Y[:8], validation_data=(X[:8], Y[:8]), verbose=0)
+    trained.evaluate(X[:8], Y[:8], verbose=0)
+    assert said == [True, False]
+
+
+def test_keras_lists_the_layers_of_a_model_at_any_depth():
+    inner = keras.Sequential([keras.layers.Dense(2)])
+    found = layers_of(keras.Sequential([keras.Input((3,)), inner]))
+    assert any(layer is inner.layers[-1] for layer in found)
 
 
 # Numbers -----------------------------------------------------------------------------------------

@@ -39,8 +39,15 @@ class Continuous(Standardised, ConditionEncoder):
         return ops.cast(self.standardise(condition), self.compute_dtype)
 
     def example(self) -> Any:
-        mean = [float(f"{value:.3g}") for value in ops.convert_to_numpy(self.mean)]
-        return mean if len(mean) > 1 else mean[0]
+        kept = (ops.convert_to_numpy(weight).tolist() for weight in (self.mean, self.scale))
+        numbers = [rounded(mean, scale) for mean, scale in zip(*kept, strict=True)]
+        return numbers if len(numbers) > 1 else numbers[0]
+
+
+def rounded(mean: float, scale: float) -> float:
+    """A round number near the mean, off by less than twice the scale: 1 for 1.11 +- 0.8."""
+    place = round(math.log10(scale)) if scale > 0 else 0
+    return float(f"{round(mean, -place):.3g}")
 
 
 @CONDITIONS.register("periodic")

@@ -15,8 +15,8 @@ from keras_cvae.errors import DataError, check_dense
 
 
 def from_arrays(
-    x,
-    y=None,
+    x: Any,
+    y: Any = None,
     *,
     test: tuple | None = None,
     class_names: Sequence[str] | None = None,
@@ -99,7 +99,7 @@ def _notes(y: np.ndarray | None, names: tuple[str, ...] | None) -> tuple[str, ..
     )
 
 
-def _checked_x(x, what: str) -> np.ndarray:
+def _checked_x(x: Any, what: str) -> np.ndarray:
     """`(n, h, w, c)` or `(n, d)`, non-empty and finite; integers as they came, floats float32."""
     check_dense(x, what)
     x = np.asarray(x)
@@ -145,7 +145,7 @@ def _canonical(arrays: list[np.ndarray]) -> list[np.ndarray]:
     return [x.astype(np.float32, copy=False) for x in arrays]
 
 
-def _checked_y(y, n: int, what: str) -> Any:
+def _checked_y(y: Any, n: int, what: str) -> Any:
     """`(n,)` integers or strings for classes, `(n,)` or `(n, k)` float32 for numbers."""
     if y is None:
         return None

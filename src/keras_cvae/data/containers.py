@@ -29,7 +29,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, indices) -> Split:
+    def take(self, indices: Any) -> Split:
         """Returns the examples at `indices` (slice, integers or mask); files stay undecoded."""
         x = self.x.take(indices) if isinstance(self.x, ImageFiles) else self.x[indices]
         return Split(x, take(self.y, indices))
@@ -39,7 +39,7 @@ class Split:
         n = len(self)
         return self if most >= n else self.take(np.arange(most) * n // most)
 
-    def floats(self, indices=slice(None)) -> np.ndarray:
+    def floats(self, indices: Any = slice(None)) -> np.ndarray:
         """Returns x as float32, `(m, h, w, c)` or `(m, d)`; uint8 is divided by 255."""
         return as_floats(self.x[indices])
 

@@ -1,11 +1,13 @@
 """Counter-based random numbers: binarised and moved pictures, the same bits in NumPy and in JAX."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+Array: TypeAlias = Any  # of NumPy or JAX
 
-def binarized(x, rows, key, xp: Any = np):
+
+def binarized(x: Array, rows: Array, key: Array, xp: Any = np) -> Array:
     """x ~ Bernoulli(x) as float32, by a counter-based generator.
 
     A pixel's draw is a function of the key, the row and the pixel alone, so it does not matter who
@@ -32,7 +34,7 @@ def binarized(x, rows, key, xp: Any = np):
     return below.astype(np.float32).reshape(x.shape)
 
 
-def moved(x, rows, how, xp: Any = np):
+def moved(x: Array, rows: Array, how: Array, xp: Any = np) -> Array:
     """Pictures moved by whole pixels; what leaves the frame is lost, what enters it is 0.
 
     Counter-based like `binarized`: where a picture goes is a function of `how` and its row alone.
@@ -61,14 +63,14 @@ def moved(x, rows, how, xp: Any = np):
 _GOLDEN = np.uint32(0x9E3779B9)
 
 
-def _mixed(h):
+def _mixed(h: Array) -> Array:
     """A 32-bit integer hash without measurable bias (Wellons' lowbias32)."""
     h = (h ^ (h >> np.uint32(16))) * np.uint32(0x7FEB352D)
     h = (h ^ (h >> np.uint32(15))) * np.uint32(0x846CA68B)
     return h ^ (h >> np.uint32(16))
 
 
-def unit(x):
+def unit(x: Array) -> Array:
     """Bytes / 255 as NumPy rounds it; XLA's own division is up to one ulp off on a CPU."""
     x = x.astype(np.float32)
     return x * _HEAD + x * _TAIL

@@ -65,7 +65,7 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, indices) -> np.ndarray:
+    def __getitem__(self, indices: Any) -> np.ndarray:
         """Decodes `(m, h, w, c)` uint8; `(h, w, c)` for an integer. `DataError` names bad files."""
         if isinstance(indices, int | np.integer):
             return self._decode(self.paths[indices])
@@ -75,7 +75,7 @@ class ImageFiles:
             image[:] = self._decode(path)
         return images
 
-    def take(self, indices) -> ImageFiles:
+    def take(self, indices: Any) -> ImageFiles:
         """Returns the files at `indices` without decoding them."""
         return ImageFiles(self.paths[indices], self.size, self.channels, self.resize)
 

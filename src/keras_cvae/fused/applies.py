@@ -77,7 +77,7 @@ def decide(
         order: Callable = nothing
         if training and shuffle:  # the draw that Keras makes, from the same stream
 
-            def order():
+            def order() -> np.ndarray:
                 return np.random.permutation(len(x)).astype(np.int32)  # noqa: NPY002
 
         weight = None if sample_weight is None else np.asarray(sample_weight, "float32")

@@ -64,28 +64,60 @@ class Fused:
     def around(self, kind: str, step: Callable) -> Callable:
         """What Keras calls for each step of a kind: many at once where there is data for it."""
 
-        def function(*args):
+        def function(*args: Any) -> Any:
             return (self.feeds.get(kind) or step)(*args)
 
         return function
 
 
 def _run(
-    model, step, state, data, known, order, key, move, first, *, count, batch_size, size, shape
-):
-    """`count` steps of an epoch from `first`, of `size` rows each; the state after, and logs."""
+    model: keras.Model,
+    step: Callable,
+    state: Any,
+    data: Any,
+    known: Any,
+    order: Any,
+    key: Any,
+    move: Any,
+    first: Any,
+    *,
+    count: Any,
+    batch_size: int,
+    size: int,
+    shape: tuple[int, ...],
+) -> tuple[Any, dict[str, Any]]:
+    """Run steps of an epoch, within a compiled program.
+
+    Args:
+        model: The model.
+        step: Its `train_step` or `test_step`.
+        state: What the step updates, as Keras' trainer has it.
+        data: x `(n, size of x)`, y and weights, on the device.
+        known: As in `Stored`.
+        order: Rows in the order of this epoch, `(n,)`, or None.
+        key: Of the binarisation, or None.
+        move: How x is moved, or None.
+        first: Number of the first step within the epoch.
+        count: How many steps.
+        batch_size: Examples in a whole batch.
+        size: Examples in each of these steps.
+        shape: Of one x.
+
+    Returns:
+        The state after the steps, and the metrics of the epoch so far.
+    """
     import jax
     from jax import lax
 
-    def taken(arrays, start, rows):
-        def take(array):
+    def taken(arrays: Any, start: Any, rows: Any) -> Any:
+        def take(array: Any) -> Any:
             if rows is None:
                 return lax.dynamic_slice_in_dim(array, start, size)
             return array.at[rows].get()
 
         return jax.tree.map(take, arrays)
 
-    def body(i, state):
+    def body(i: Any, state: Any) -> Any:
         start = (first + i) * batch_size
         rows = None if order is None else lax.dynamic_slice_in_dim(order, start, size)
         x, y, weight = taken(data, start, rows)
@@ -128,7 +160,7 @@ class FusedFunction:
         self.iterator: Any = None
         self.fused, self.compiled = fused, False
 
-    def __call__(self, state, iterator):
+    def __call__(self, state: Any, iterator: Any) -> tuple[dict[str, float], Any]:
         if iterator is not self.iterator:  # Keras makes one for each epoch
             self.iterator, self.called, self.done = iterator, 0, 0
             self.of_epoch = self.stored.order(), self.stored.key(), self.stored.move()
@@ -137,7 +169,8 @@ class FusedFunction:
             state = self._advance(state)
         return self.logs, state
 
-    def _advance(self, state):
+    def _advance(self, state: Any) -> Any:
+        """Run the next block of steps; return the state after it."""
         batch_size, n = self.stored.batch_size, len(self.stored.x)
         whole, first = n // batch_size, self.done
         size = batch_size if first < whole else n % batch_size

@@ -22,9 +22,10 @@ from keras_cvae.files import atomic
 from keras_cvae.fused.program import Fused
 from keras_cvae.inference.drawing import reconstructions
 from keras_cvae.models.assembly import assemble
-from keras_cvae.models.inputs import Inputs, checked_groups, checked_shape, is_array
+from keras_cvae.models.inputs import checked_groups, checked_shape, is_array
 from keras_cvae.models.noise import Noise
 from keras_cvae.models.serialization import deserialize, rebuilt, serialize
+from keras_cvae.models.streams import Watch
 from keras_cvae.models.training import Training
 from keras_cvae.models.verbs import Verbs
 from keras_cvae.networks.backbone import BACKBONES
@@ -34,7 +35,7 @@ from keras_cvae.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_cvae")
-class ConditionalVAE(Training, Inputs, Verbs):
+class ConditionalVAE(Training, Verbs):
     """A conditional variational autoencoder (Sohn, Lee & Yan 2015); with `condition=None`, a VAE.
 
     Args:
@@ -128,6 +129,8 @@ class ConditionalVAE(Training, Inputs, Verbs):
         self.loss_tracker = keras.metrics.Mean(name="weighted_loss")
         self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction")
         self.kl_tracker = keras.metrics.Mean(name="kl")
+        inputs = self.condition.symbolic()
+        self.watch = Watch(self.x_shape, 0 if inputs is None else len(keras.tree.flatten(inputs)))
         self._fused = Fused(self)
         self.built = True
 
@@ -208,6 +211,8 @@ class ConditionalVAE(Training, Inputs, Verbs):
         objective = self.objective(y_pred, self.step if training else None)  # (batch,)
         if training:
             self.step.assign_add(1)
+        if x and "extremes" in x:
+            self.watch.update_state(x["extremes"])
         extra = sum(self.losses)
         self.loss_tracker.update_state(extra - objective, sample_weight)
         self.reconstruction_tracker.update_state(y_pred.reconstruction, sample_weight)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import errors, trees
+from keras_cvae import errors
 from keras_cvae.checks import checked
 
 
@@ -25,6 +25,8 @@ class Inputs:
         if "condition" not in inputs and self.condition.spec.forgettable:
             inputs = inputs | {"condition": self._nothing_known(inputs["x"])}
         shape = tuple(inputs["x"].shape[1:])
+        if (*shape, 1) == self.x_shape:
+            inputs, shape = inputs | {"x": inputs["x"][..., None]}, self.x_shape
         if shape != self.x_shape:
             raise ValueError(
                 f"Received a batch of x with examples of shape {shape}. This model expects "
@@ -44,35 +46,22 @@ class Inputs:
 
         return keras.tree.map_structure(each, self.condition.spec.unknown())
 
-    def _check(self, x, y=None, sample_weight=None, name="x"):
-        if not is_array(x):
-            return x, y, sample_weight
-        x, y = self._x(x, name), self._labels([y] if np.isscalar(y) else y)
-        self._check_known_part(y)
-        if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight)
-            if not np.isfinite(sample_weight).all():
-                raise ValueError("sample_weight holds NaN or infinity. Expected finite numbers.")
-        for what, other in (("y", y), ("sample_weight", sample_weight)):
-            if other is not None and (count := trees.count(other)) != len(x):
-                raise ValueError(
-                    f"{name} has {len(x)} examples, but {what} has {count}. Expected one "
-                    f"{what} for each."
-                )
-        return x, y, sample_weight
-
-    def _labels(self, y) -> Any:
-        """The canonical conditions of training examples; None where all may be missing, and is."""
-        spec = self.condition.spec
-        return None if y is None and spec.forgettable else spec.prepare(y)
-
     def _x(self, x, name: str = "x") -> np.ndarray:
         if np.ma.is_masked(x):
             raise ValueError(
                 f"A mask hides some of {name}. Expected whole examples; condition=KnownPart(...) "
                 "learns to complete what is missing."
             )
-        single = checked(np.asarray(x), self.x_shape, name)
+        errors.check_dense(x, name)
+        try:
+            values = np.asarray(x)
+        except ValueError:  # a list of arrays of several shapes
+            raise ValueError(
+                f"{name} is a {type(x).__name__} of {len(x)} that differ in shape. Expected an "
+                f"array (n, {', '.join(map(str, self.x_shape))}): fit(x, condition), or "
+                "fit({'x': x, 'condition': ...})."
+            ) from None
+        single = checked(values, self.x_shape, name)
         if not len(single):
             raise ValueError(f"{name} is empty. Expected at least one example.")
         self.likelihood.check(single)
@@ -112,8 +101,9 @@ def _pack(x, y=None) -> dict:
 
 def is_array(x: Any) -> bool:
     """Whether x is examples at hand, not a data set that yields them."""
-    streams = isinstance(x, keras.utils.PyDataset) or hasattr(x, "__next__")
-    return x is not None and not streams and (hasattr(x, "__array__") or isinstance(x, list))
+    if isinstance(x, keras.utils.PyDataset) or hasattr(x, "__next__"):
+        return False
+    return hasattr(x, "__array__") or isinstance(x, list | tuple)
 
 
 def checked_shape(x_shape) -> tuple[int, ...]:

@@ -29,11 +29,12 @@ from keras_cvae.data.containers import Split
 from keras_cvae.data.mixed import UNKNOWN, MixedBatches
 from keras_cvae.inference.results import check_class_prior
 from keras_cvae.models.cvae import ConditionalVAE
+from keras_cvae.models.examples import Examples
 from keras_cvae.models.inputs import is_array
 from keras_cvae.models.own import check_linear, check_own_model
 from keras_cvae.models.parts import Part
 from keras_cvae.models.serialization import serialize
-from keras_cvae.models.training import Examples, check_sizes
+from keras_cvae.models.training import check_sizes
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.objectives import Objective, Terms
 from keras_cvae.tensors import Tensor
@@ -291,6 +292,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
         seed: int = 0,
         binarize: Any = "none",
         sample_weight=None,
+        class_weight=None,
         validation_data=None,
         validation_split: float = 0.0,
         **kwargs,
@@ -307,6 +309,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
             seed: Of the order, with `labelled`.
             binarize: As in `Batches`, with `labelled`.
             sample_weight: How much each example counts, `(n,)`.
+            class_weight: How much those of each class count; None or -1: those without a label.
             validation_data: `(x, y)`, `(x, y, sample_weight)`, or a data set.
             validation_split: The last share of the arrays, held out for validation.
             **kwargs: As in `ConditionalVAE`.
@@ -314,9 +317,9 @@ class SemiSupervisedCVAE(ConditionalVAE):
         if labelled is not None and not 0 < labelled < 1:
             raise ValueError(f"labelled: received {labelled}, expected a part of 1, like 0.1.")
         check_sizes(epochs, batch_size, validation_split)
-        given = validation_data, validation_split
+        given = Examples(x, y, sample_weight)
         with self.turn:
-            train, held = self._prepared(Examples(x, y, sample_weight), *given)
+            train, held = self._prepared(given, class_weight, validation_data, validation_split)
             if is_array(train.x) and labelled is not None:
                 x, y, weight = train
                 known = y >= 0
@@ -340,15 +343,17 @@ class SemiSupervisedCVAE(ConditionalVAE):
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         return p / p.sum(axis=1, keepdims=True)
 
+    @property
+    def fitted_spec(self) -> OptionalSpec:
+        """What the labels of training examples may be: classes, or unknown."""
+        return OptionalSpec(self.condition.spec)
+
     def _labels(self, y):
         """Positions of classes, -1 where unknown."""
-        labels = OptionalSpec(self.condition.spec).prepare(y)
-        if labels.ndim != 1:
-            raise ValueError(
-                f"y has the shape {labels.shape}. Expected labels (n,), {UNKNOWN} where one is "
-                "unknown."
-            )
-        return labels
+        return _one_each(self.condition.spec.prepare(y) if y is None else super()._labels(y))
+
+    def _yielded(self, y):
+        return _one_each(super()._yielded(y))
 
     def get_config(self):
         return super().get_config() | {
@@ -360,6 +365,15 @@ class SemiSupervisedCVAE(ConditionalVAE):
             "consistency": self.consistency,
             "confidence": self.confidence,
         }
+
+
+def _one_each(labels: np.ndarray) -> np.ndarray:
+    """Refuse mixtures of classes."""
+    if labels.ndim != 1:
+        raise ValueError(
+            f"y has the shape {labels.shape}. Expected labels (n,), {UNKNOWN} where one is unknown."
+        )
+    return labels
 
 
 def _check_changes(augment, consistency, confidence, x_shape) -> None:

@@ -1,60 +1,22 @@
 """Keras' `fit` and `evaluate` for a conditional VAE: data are checked first, and run fast."""
 
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 
-from keras_cvae import errors, trees
+from keras_cvae import errors
 from keras_cvae.backend import within_fit
 from keras_cvae.data.batches import NextEpoch
-from keras_cvae.fused.applies import decide
+from keras_cvae.data.stored import Checked, Stored
+from keras_cvae.fused.applies import StepByStep, decide
 from keras_cvae.fused.program import Fused
+from keras_cvae.models.checks import Checks
+from keras_cvae.models.examples import Examples, unpacked
 from keras_cvae.models.inputs import is_array
 from keras_cvae.models.state import Model
-
-
-class Examples(NamedTuple):
-    """What is learned from or evaluated.
-
-    Args:
-        x: An array `(n, *x_shape)`, or a data set that yields batches of `(x, y, sample_weight)`.
-        y: With an array: the conditions, canonical, or None.
-        sample_weight: With an array: `(n,)`, or None.
-    """
-
-    x: Any
-    y: Any = None
-    sample_weight: Any = None
-
-    def cut(self, share: float) -> tuple["Examples", "Examples"]:
-        """Hold out the last share of arrays, as Keras' `validation_split` does.
-
-        Raises:
-            ValueError: Nothing would be left, or there is no array to cut.
-        """
-        if not is_array(self.x):
-            raise ValueError(
-                f"validation_split={share:g} cuts arrays; received {type(self.x).__name__}, which "
-                "yields batches. Expected validation_data=... in its place."
-            )
-        n = len(self.x)
-        at = math.floor(n * (1 - share))
-        if not 0 < at < n:
-            raise ValueError(
-                f"validation_split={share:g} of {n} example(s) leaves none to train on or none to "
-                "validate with. Expected more examples, or another share."
-            )
-        head, tail = (
-            Examples(*(trees.take(part, rows) for part in self))
-            for rows in (slice(at), slice(at, None))
-        )
-        return head, tail
-
-    def for_keras(self) -> Any:
-        """This as Keras' `validation_data`."""
-        return tuple(self) if is_array(self.x) else self.x
+from keras_cvae.models.streams import Alarm, extremes
+from keras_cvae.models.weights import ClassWeights, checked_weights
 
 
 def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
@@ -77,18 +39,13 @@ def check_sizes(epochs: Any, batch_size: Any, validation_split: Any) -> None:
         )
 
 
-class Training(Model):
+class Training(Checks, Model):
     """How a `ConditionalVAE` is trained and evaluated."""
 
-    condition: Any
-    memory: Any
-    likelihood: Any
     noise: Any
     train_function: Any
     test_function: Any
     _fused: Fused
-    _check: Callable[..., Any]
-    _repack: Callable[..., Any]
 
     def fit(
         self,
@@ -98,51 +55,69 @@ class Training(Model):
         epochs: int = 1,
         *,
         sample_weight=None,
+        class_weight=None,
         validation_data=None,
         validation_split: float = 0.0,
         **kwargs,
     ):
-        """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`.
+        """Train on `(x, y)`, with y the condition, or on a data set that yields such batches.
 
         Several named conditions come as a dict of arrays or a DataFrame. Where all of them may be
-        missing, y may be left out. Numbers and signals (and bounded x) are scaled by the first that
-        are fitted. A data set must yield y as `condition.spec.prepare` gives it: classes as
-        positions, 0 .. K - 1.
+        missing, y may be left out. Numbers and signals (and x of a density) are scaled by the first
+        that are fitted: by arrays as a whole, or by the first batches of a data set. A data set
+        must yield y as `condition.spec.prepare` gives it: classes as positions, 0 .. K - 1.
 
         Args:
-            x: Array `(n, *x_shape)`, or a data set.
+            x: Array `(n, *x_shape)`, or a data set: a `PyDataset`, a generator, a
+                `tf.data.Dataset`, a torch `DataLoader`. Its first batches are checked before
+                training starts, the others at the end of each epoch.
             y: The conditions of an array, or None.
             batch_size: Examples per step, of arrays; 32 by default.
             epochs: Passes over the data.
-            sample_weight: How much each example counts, `(n,)`, with arrays.
+            sample_weight: How much each example counts, `(n,)`, with arrays; at least 0.
+            class_weight: How much the examples of each class count, by class as it is named in y;
+                None or -1 stands for a missing one, where it may be missing. A class that is left
+                out weighs 1, a mixture what its classes weigh in mean. Of several named
+                conditions, a dict of such by name, or weights for the only one that has classes.
+                Multiplied with `sample_weight`.
             validation_data: `(x, y)`, `(x, y, sample_weight)`, or a data set.
             validation_split: The last share of arrays is held out for validation. It is not
                 learned from in any way: scalings are those of the rest.
             **kwargs: As in Keras: `callbacks`, `verbose`, `shuffle`, `initial_epoch`,
                 `steps_per_epoch`, `validation_steps`, `validation_batch_size`, `validation_freq`.
 
+        Returns:
+            Keras' `History`: loss, reconstruction and KL of each epoch, in nats.
+
         Raises:
-            ValueError: Arrays that do not fit each other or the model, or sizes that cannot be.
+            ValueError: Data that do not fit each other or the model, before training starts where
+                that can be seen; or sizes that cannot be.
         """
         check_sizes(epochs, batch_size, validation_split)
-        given = validation_data, validation_split
+        given = Examples(x, y, sample_weight)
         with self.turn:
-            train, held = self._prepared(Examples(x, y, sample_weight), *given)
+            train, held = self._prepared(given, class_weight, validation_data, validation_split)
             return self._run(train, held, batch_size, epochs, **kwargs)
 
     def _prepared(
-        self, given: Examples, validation_data: Any, validation_split: float
+        self, given: Examples, class_weight: Any, validation_data: Any, validation_split: float
     ) -> tuple[Examples, Examples | None]:
         """What is trained on and what is held out, checked; scalings are taken from the former."""
-        train, held = self._checked(given), None
+        weights = None if class_weight is None else ClassWeights(self.fitted_spec, class_weight)
+        train, held = self._checked(given, scaled=True), None
         if isinstance(validation_data, tuple | list):
-            held = self._checked(Examples(*validation_data), "validation x")
+            held = self._checked(unpacked(tuple(validation_data)), "validation x")
         elif validation_data is not None:
-            held = Examples(validation_data)
+            held = self._checked(unpacked(validation_data), "validation x")
         elif validation_split:
             train, held = train.cut(validation_split)
-        self._learn_scales(train)
-        return train, held
+        if is_array(train.x):
+            self._learn_scales(train)
+            if train.y is not None:
+                self.memory.see(train.y)
+        else:
+            self.memory.see(getattr(train.x, "all_conditions", None))
+        return (train if weights is None else _weighed(train, weights)), held
 
     def _run(
         self,
@@ -151,18 +126,17 @@ class Training(Model):
         batch_size: int | None,
         epochs: int,
         *,
-        callbacks=None,
-        shuffle: bool | str = True,
+        callbacks: Any = None,
+        shuffle: bool | str | None = None,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Keras' `fit` of examples that are checked."""
-        callbacks = listed(callbacks)  # of one that is no list, Keras calls the hooks in a thread
-        if hasattr(train.x, "next_epoch"):
-            callbacks = [NextEpoch(train.x), *callbacks]
-        feeds = {
+        if shuffle is None:  # Keras warns where it cannot
+            shuffle = is_array(train.x) or isinstance(train.x, keras.utils.PyDataset)
+        decided = {
             "train": decide(
                 self,
                 *train,
@@ -174,7 +148,7 @@ class Training(Model):
             ),
         }
         if held is not None:
-            feeds["test"] = decide(
+            decided["test"] = decide(
                 self,
                 *held,
                 training=False,
@@ -182,70 +156,107 @@ class Training(Model):
                 steps=validation_steps,
                 callbacks=callbacks,
             )
+        callbacks = [Alarm(), *listed(callbacks)]
+        if hasattr(train.x, "next_epoch"):
+            callbacks.append(NextEpoch(train.x))
+        return self._feeding(
+            decided,
+            super().fit,
+            *train[:2],
+            batch_size=batch_size,
+            epochs=epochs,
+            sample_weight=train.sample_weight,
+            callbacks=callbacks,
+            validation_data=held and held.for_keras(),
+            shuffle=shuffle,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            **kwargs,
+        )
+
+    def _feeding(
+        self,
+        decided: Mapping[str, Stored | StepByStep | None],
+        call: Callable,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Call Keras, which runs many steps at once of what is stored for them."""
         before = self._fused.feeds
         try:
-            self._fused.feed(**feeds)
-            return super().fit(
-                *train[:2],
-                batch_size=batch_size,
-                epochs=epochs,
-                sample_weight=train.sample_weight,
-                callbacks=callbacks,
-                validation_data=held and held.for_keras(),
-                shuffle=shuffle,
-                steps_per_epoch=steps_per_epoch,
-                validation_steps=validation_steps,
-                validation_batch_size=validation_batch_size,
-                **kwargs,
-            )
+            self._fused.feed(**decided)
+            return call(*args, **kwargs)
         finally:
             self._fused.feeds = before
 
     def evaluate(
-        self, x=None, y=None, batch_size: int | None = None, *, sample_weight=None, **kwargs
-    ):
-        """As in Keras, with the same noise at every call and schedules at their end.
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        *,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The loss, reconstruction and KL of data, in nats, as Keras' `evaluate` gives them.
+
+        The noise is the same at every call, and schedules stand at their end.
+
+        Args:
+            x: Array `(n, *x_shape)`, or a data set, as in `fit`.
+            y: The conditions of an array, or None.
+            batch_size: Examples per step, of arrays; 32 by default.
+            sample_weight: How much each example counts, `(n,)`, with arrays.
+            **kwargs: As in Keras: `verbose`, `steps`, `callbacks`, `return_dict`.
 
         Raises:
-            ValueError: Arrays that do not fit each other or the model.
+            ValueError: Data that do not fit each other or the model.
         """
         with self.turn:
             self.noise.rewind()
             if within_fit(kwargs):  # which has checked everything
                 return super().evaluate(x, y, batch_size, sample_weight=sample_weight, **kwargs)
             held = self._checked(Examples(x, y, sample_weight))
-            steps, callbacks = kwargs.get("steps"), kwargs.get("callbacks")
+            steps, callbacks = kwargs.get("steps"), kwargs.pop("callbacks", None)
             test = decide(
                 self, *held, training=False, batch_size=batch_size, steps=steps, callbacks=callbacks
             )
-            (x, y, sample_weight), before = held, self._fused.feeds
-            try:
-                self._fused.feed(test=test)
-                return super().evaluate(x, y, batch_size, sample_weight=sample_weight, **kwargs)
-            finally:
-                self._fused.feeds = before
+            return self._feeding(
+                {"test": test},
+                super().evaluate,
+                *held[:2],
+                batch_size,
+                sample_weight=held.sample_weight,
+                callbacks=[Alarm(), *listed(callbacks)],
+                **kwargs,
+            )
 
-    def _checked(self, given: Examples, name: str = "x") -> Examples:
-        """Examples as the steps take them.
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Train on one batch of arrays, checked as in `fit`; return the loss and metrics."""
+        with self.turn:
+            given = Examples(x, y, sample_weight)
+            batch, _ = self._prepared(given, class_weight, None, 0.0)
+            return self._feeding(
+                {"train": None}, super().train_on_batch, *batch, return_dict=return_dict
+            )
 
-        Raises:
-            ValueError: Saying what does not fit.
-        """
-        return Examples(*self._check(*given, name=name))
-
-    def _learn_scales(self, train: Examples) -> None:
-        """Take scalings, where there are none yet, and the classes there are, from what is trained
-        on.
-        """
-        x, y, _ = train
-        if not is_array(x):
-            self.memory.see(getattr(x, "all_conditions", None))
-            return
-        if self.likelihood.view is not None:
-            self.likelihood.view.settle(x, again=False)
-        if y is not None:
-            self.condition.settle(y, again=False)
-            self.memory.see(y)
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Evaluate one batch of arrays, checked as in `fit`; return the loss and metrics."""
+        with self.turn:
+            batch = self._checked(Examples(x, y, sample_weight))
+            return self._feeding(
+                {"test": None}, super().test_on_batch, *batch, return_dict=return_dict
+            )
 
     # Keras' hooks.
 
@@ -265,8 +276,39 @@ class Training(Model):
 
     def train_step(self, *args):
         *state, data = args
-        return super().train_step(*state, self._repack(data))
+        return super().train_step(*state, self._watched(data))
 
     def test_step(self, *args):
         *state, data = args
-        return super().test_step(*state, self._repack(data))
+        return super().test_step(*state, self._watched(data))
+
+    def _watched(self, data: Any) -> tuple[dict, None, Any]:
+        """A batch as `call` takes it, with the extremes of what was not checked before."""
+        inputs, _, weight = self._repack(data)
+        if weight is not None:  # of named conditions, Keras repeats it for each
+            weight = keras.tree.flatten(weight)[0]
+        if not isinstance(data, Checked):
+            found = extremes(inputs["x"], inputs.get("condition"), weight)
+            inputs = inputs | {"extremes": found}
+        return inputs, None, weight
+
+
+def _weighed(train: Examples, weights: ClassWeights) -> Examples:
+    """Examples with the weights of their classes.
+
+    Raises:
+        ValueError: The batches of this kind of data set cannot be weighed.
+    """
+    if not is_array(train.x):
+        data = weights.weighed(train.x)
+        if data is None:
+            raise ValueError(
+                f"class_weight weighs arrays, PyDatasets, generators and tf.data; received "
+                f"{type(train.x).__name__}. Expected it to yield (x, y, sample_weight)."
+            )
+        return Examples(data)
+    by_class = weights.of(weights.spec.unknown(len(train.x)) if train.y is None else train.y)
+    given = 1.0 if train.sample_weight is None else train.sample_weight
+    return train._replace(
+        sample_weight=checked_weights(given * by_class, len(train.x), "class_weight")
+    )

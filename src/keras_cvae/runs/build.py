@@ -7,12 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cvae import masks
-from keras_cvae.conditions.base import ConditionEncoder, Unconditional
-from keras_cvae.conditions.composed import Optional
-from keras_cvae.conditions.known import KnownPart
-from keras_cvae.conditions.labels import Categorical
-from keras_cvae.conditions.numbers import Continuous
 from keras_cvae.data.batches import check_shift
 from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import load
@@ -28,9 +22,9 @@ from keras_cvae.probability.likelihoods.gaussian import Gaussian
 from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
 from keras_cvae.probability.objectives import ELBO, OBJECTIVES, Hybrid, Objective
 from keras_cvae.probability.schedules import Cyclical, Warmup
-from keras_cvae.runs import conditions
+from keras_cvae.runs import declaration
+from keras_cvae.runs.conditions import build_condition
 from keras_cvae.runs.config import RunConfig
-from keras_cvae.runs.declared import declared as parsed
 
 STEPS = 19_000  # of a run whose epochs are not given
 
@@ -44,7 +38,7 @@ def load_data(source: str, config: RunConfig, progress: Callable | None = None) 
         validation=config.validation,
         seed=config.seed,
         progress=progress,
-        conditions=[parsed(spec)[0] for spec in config.condition],
+        conditions=[declaration.read(spec).name for spec in config.condition],
     )
 
 
@@ -78,7 +72,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
     with precision(config.precision):
         model = ConditionalVAE(
             data.x_shape,
-            _condition(config, data),
+            build_condition(config, data),
             config.group_sizes
             or [len(part) for part in np.array_split(range(config.latent_dim), config.groups)],
             likelihood=likelihood,
@@ -122,29 +116,6 @@ def _networks(config: RunConfig) -> dict[str, Any]:
     maps = config.filters if config.backbone == "topdown-conv" else ()
     levels = config.levels
     return {"backbone": TopDown(units[-1], filters=maps, levels=levels, activation=activation)}
-
-
-def _condition(config: RunConfig, data: Data) -> ConditionEncoder:
-    y = data.train.y
-    if config.task == "complete":
-        return KnownPart(data.x_shape, None if mask_of(config) == masks.RANDOM else mask_of(config))
-    if not config.conditional or y is None:
-        return Unconditional()
-    if isinstance(y, dict):
-        splits = [data.train, data.validation, *([data.test] if data.test else [])]
-        return conditions.joint(config, [split.y for split in splits])
-    condition: ConditionEncoder
-    if data.class_names is not None:
-        condition = Categorical(data.class_names)
-    else:
-        condition = Continuous(1 if y.ndim == 1 else y.shape[1])
-        condition.adapt(y)
-    return Optional(condition, config.label_dropout) if config.label_dropout else condition
-
-
-def mask_of(config: RunConfig) -> str:
-    """The mask of a completion run; any part by default."""
-    return config.known or masks.RANDOM
 
 
 def _objective(config: RunConfig, steps: int) -> Objective:

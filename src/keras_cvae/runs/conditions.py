@@ -1,23 +1,55 @@
-"""From `age:continuous` and the data at hand to a condition: what a run declares, built."""
+"""From a configuration and the data at hand to the condition of a run."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_cvae import masks
 from keras_cvae.conditions.arrays import Image, Signal
-from keras_cvae.conditions.base import ConditionEncoder
+from keras_cvae.conditions.base import ConditionEncoder, Unconditional
 from keras_cvae.conditions.composed import Joint, Optional
+from keras_cvae.conditions.known import KnownPart
 from keras_cvae.conditions.labels import Categorical, Tags
 from keras_cvae.conditions.numbers import Continuous, Periodic
+from keras_cvae.data.containers import Data
 from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.mlp import MLP
 from keras_cvae.runs.config import RunConfig
-from keras_cvae.runs.declared import ENCODED, declared
+from keras_cvae.runs.declaration import ENCODED, read
 
 
-def joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
-    """Build the named conditions of a run for its data.
+def build_condition(config: RunConfig, data: Data) -> ConditionEncoder:
+    """Build the condition that a configuration describes, scaled by the training data.
+
+    Raises:
+        ValueError: Values that are not of their kind.
+    """
+    y = data.train.y
+    if config.task == "complete":
+        mask = mask_of(config)
+        return KnownPart(data.x_shape, None if mask == masks.RANDOM else mask)
+    if not config.conditional or y is None:
+        return Unconditional()
+    if isinstance(y, dict):
+        splits = [data.train, data.validation, *([data.test] if data.test else [])]
+        return _joint(config, [split.y for split in splits])
+    condition: ConditionEncoder
+    if data.class_names is not None:
+        condition = Categorical(data.class_names)
+    else:
+        condition = Continuous(1 if y.ndim == 1 else y.shape[1])
+        condition.adapt(y)
+    return Optional(condition, config.label_dropout) if config.label_dropout else condition
+
+
+def mask_of(config: RunConfig) -> str:
+    """The mask of a completion run; any part by default."""
+    return config.known or masks.RANDOM
+
+
+def _joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
+    """The named conditions of a run.
 
     What is missing in any of the splits may be missing; with label dropout everything may, alone
     and all at once.
@@ -30,7 +62,7 @@ def joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
         ValueError: Values that are not of their kind, by name.
     """
     parts, dropout = {}, config.label_dropout
-    for name, kind, argument in map(declared, config.condition):
+    for name, kind, argument in map(read, config.condition):
         known = [_known(kind, split[name]) for split in splits]
         values = [split[name][rows] for split, rows in zip(splits, known, strict=True)]
         try:

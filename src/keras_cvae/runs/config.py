@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from keras_cvae import masks
 from keras_cvae.errors import listed, nearest
-from keras_cvae.runs.declared import declared
+from keras_cvae.runs import declaration
 
 
 class ConfigError(ValueError):
@@ -163,12 +163,12 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _importance_weights_have_no_beta(cls, settings):
+    def _importance_weights_have_no_beta(cls, settings: dict[str, Any]) -> dict[str, Any]:
         return (_NO_BETA if settings.get("objective") in _WEIGHTED else {}) | settings
 
     @field_validator("known")
     @classmethod
-    def _is_a_mask(cls, known):
+    def _is_a_mask(cls, known: str | None) -> str | None:
         if known in (None, masks.RANDOM):
             return known
         try:
@@ -180,7 +180,7 @@ class RunConfig(BaseModel):
             ) from None
 
     @model_validator(mode="after")
-    def _fits_together(self):
+    def _fits_together(self) -> "RunConfig":
         if self.known is not None and self.task != "complete":
             raise ValueError("known: received without task=complete, to which it belongs")
         if self.task == "complete" and (self.condition or self.label_dropout):
@@ -193,7 +193,7 @@ class RunConfig(BaseModel):
                 f"validation: received {self.validation:g}, expected a part between 0 and 1, or "
                 "'test'"
             )
-        names = [declared(spec)[0] for spec in self.condition]
+        names = [declaration.read(spec).name for spec in self.condition]
         if len(set(names)) < len(names):
             raise ValueError(f"condition: received {listed(names)}, expected each name once")
         if not self.conditional and (self.condition or self.label_dropout):

@@ -24,7 +24,9 @@ import keras
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.files import write_json
-from keras_cvae.runs.build import build_model, epochs, load_data, mask_of
+from keras_cvae.models.cvae import ConditionalVAE
+from keras_cvae.runs.build import build_model, epochs, load_data
+from keras_cvae.runs.conditions import mask_of
 from keras_cvae.runs.config import RunConfig, load_config
 from keras_cvae.runs.resume import Stopped, restored, resumed
 from keras_cvae.runs.run import (
@@ -125,7 +127,7 @@ class _Recorder(keras.callbacks.Callback):
         self.saved = time.monotonic()
         self.started = self.saved - (run.metrics().get("seconds", 0.0) if history else 0.0)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for name, value in (logs or {}).items():
             self.metrics.setdefault(name, []).append(float(value))
         if not math.isfinite((logs or {}).get("loss", 0.0)):
@@ -147,7 +149,9 @@ class _Recorder(keras.callbacks.Callback):
         self.model.save(self.run.checkpoint)
 
 
-def _fit(run: Run, model, data: Data, epoch: int, callbacks: list, seconds: float) -> Run:
+def _fit(
+    run: Run, model: ConditionalVAE, data: Data, epoch: int, callbacks: list, seconds: float
+) -> Run:
     config, total = run.config, epochs(run.config, len(data.train))
     history = {name: values[:epoch] for name, values in run.history().items()}
     if epoch >= total and run.complete:

@@ -132,6 +132,10 @@ class ConditionSpec(abc.ABC):
         """Which of the values `(n, ...)` stand for a missing one within `Optional`, `(n,)`."""
         return np.zeros(len(values), bool)
 
+    def positional(self) -> "ConditionSpec":
+        """The spec of conditions as data sets yield them: like this, but classes by position."""
+        return self
+
     # What is shown to a user.
 
     @abc.abstractmethod

@@ -64,6 +64,9 @@ class OptionalSpec(ConditionSpec):
         filled[~missing] = known
         return filled
 
+    def positional(self) -> "OptionalSpec":
+        return OptionalSpec(self.part.positional())
+
     def canonical(self, values: np.ndarray) -> np.ndarray:
         return self.part.canonical(values)
 
@@ -161,6 +164,9 @@ class JointSpec(ConditionSpec):
     def prepare(self, conditions: Any) -> dict[str, Any]:
         given = self._by_name(conditions)
         return self._complete(self._each(lambda part, value: part.prepare(value), given), 0)
+
+    def positional(self) -> "JointSpec":
+        return JointSpec({name: part.positional() for name, part in self.parts.items()})
 
     def canonical(self, values: np.ndarray) -> Any:
         return self.prepare(values)

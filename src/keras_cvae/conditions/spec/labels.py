@@ -100,6 +100,9 @@ class CategoricalSpec(Named):
         numbers = self.labels if numeric else range(self.num_classes)
         return {number: i for i, number in enumerate(numbers)}
 
+    def positional(self) -> "CategoricalSpec":
+        return CategoricalSpec(range(self.num_classes))
+
     def canonical(self, values: np.ndarray) -> np.ndarray:
         if values.dtype.kind == "O":
             if any(isinstance(row, Mapping) for row in values):

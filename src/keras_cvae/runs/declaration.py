@@ -1,14 +1,28 @@
 """`name:kind:argument`: a named condition as a run declares it."""
 
+from typing import NamedTuple
+
 from keras_cvae.errors import listed, nearest
 
 KINDS = ("categorical", "embedding", "tags", "continuous", "periodic", "image", "signal")
-
-
 ENCODED = ("image", "signal")  # by a network: of convolutions, or dense
 
 
-def declared(spec: str) -> tuple[str, str, str]:
+class Declaration(NamedTuple):
+    """A named condition of a run.
+
+    Args:
+        name: That of the array in the data.
+        kind: One of `KINDS`.
+        argument: The period of a periodic one, "conv" or "mlp" of one that a network encodes; "".
+    """
+
+    name: str
+    kind: str
+    argument: str
+
+
+def read(spec: str) -> Declaration:
     """Take `name:kind` or `name:kind:argument` apart.
 
     Raises:
@@ -32,4 +46,4 @@ def declared(spec: str) -> tuple[str, str, str]:
         raise ValueError(f"condition: received '{spec}', expected {name}:{kind}:conv or :mlp")
     if argument and kind not in ("periodic", *ENCODED):
         raise ValueError(f"condition: received '{spec}', expected {name}:{kind}")
-    return name.strip(), kind, argument
+    return Declaration(name.strip(), kind, argument)

@@ -1,0 +1,189 @@
+"""How much examples count: weights of examples and of classes."""
+
+import copy
+
+import keras
+import numpy as np
+import pytest
+
+from keras_cvae import (
+    MLP,
+    Categorical,
+    ConditionalVAE,
+    Continuous,
+    Optional,
+    SemiSupervisedCVAE,
+    Tags,
+)
+
+N = 30
+X = np.random.default_rng(0).integers(0, 2, (N, 6)).astype("float32")
+Y = np.arange(N) % 3
+NAMES = np.array(["cat", "dog", "eel"])
+
+
+def trained(condition, y, x=X, cls=ConditionalVAE, **options):
+    """The weights after an epoch of one step, and the loss."""
+    keras.utils.set_random_seed(0)
+    model = cls((6,), copy.deepcopy(condition), 2, backbone=MLP((8,), "tanh"), seed=0)
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    given = {"x": x} if y is None else {"x": x, "y": y}
+    history = model.fit(**given, batch_size=N, shuffle=False, verbose=0, **options).history
+    return [keras.ops.convert_to_numpy(w) for w in model.trainable_variables], history["loss"]
+
+
+def assert_same(one, other):
+    np.testing.assert_allclose(one[1], other[1], rtol=1e-6)
+    for a, b in zip(one[0], other[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+by_label = np.array([5.0, 1.0, 0.5])
+PART = np.where(np.arange(N) % 2, Y, -1)
+MIXED = np.tile([[0.5, 0.5, 0.0], [0.0, 0.2, 0.8]], (N // 2, 1)).astype("float32")
+NAMED = {"kind": Categorical(list(NAMES)), "age": Continuous()}
+AGE = np.arange(N) / N
+
+
+@pytest.mark.parametrize(
+    ("condition", "y", "class_weight", "expected"),
+    [
+        (3, Y, {0: 5, 2: 0.5}, by_label[Y]),
+        (list(NAMES), NAMES[Y], {"cat": 5.0, "eel": 0.5}, by_label[Y]),
+        (list(NAMES), Y, {0: 5.0, "eel": 0.5}, by_label[Y]),
+        ([1, 2, 3], Y + 1, {1: 5, 3: 0.5}, by_label[Y]),
+        (3, MIXED, {0: 5, 2: 0.5}, MIXED @ by_label),
+        (Optional(3), PART, {0: 5, 2: 0.5, -1: 2}, np.where(PART < 0, 2, by_label[Y])),
+        (Optional(3), PART, {0: 5, 2: 0.5, None: 2}, np.where(PART < 0, 2, by_label[Y])),
+        (NAMED, {"kind": NAMES[Y], "age": AGE}, {"cat": 5, "eel": 0.5}, by_label[Y]),
+        (
+            NAMED | {"other": 2},
+            {"kind": NAMES[Y], "age": AGE, "other": np.arange(N) % 2},
+            {"kind": {"cat": 5, "eel": 0.5}, "other": {1: 3}},
+            by_label[Y] * (1 + 2 * (np.arange(N) % 2)),
+        ),
+    ],
+)
+def test_weights_of_classes_are_those_of_their_examples(condition, y, class_weight, expected):
+    weighed = trained(condition, y, class_weight=class_weight)
+    assert_same(weighed, trained(condition, y, sample_weight=expected))
+    assert not np.allclose(weighed[1], trained(condition, y)[1])
+
+
+def test_both_kinds_of_weights_are_multiplied():
+    some = np.linspace(0.1, 1, N)
+    both = trained(3, Y, class_weight={0: 5, 2: 0.5}, sample_weight=some[:, None])
+    assert_same(both, trained(3, Y, sample_weight=some * by_label[Y]))
+
+
+def test_what_is_held_out_is_not_weighed():
+    keras.utils.set_random_seed(0)
+    model = ConditionalVAE((6,), 3, 2, backbone=MLP((8,)), seed=0)
+    model.compile("adam", run_eagerly=True)
+    options = {"validation_split": 0.5, "class_weight": {0: 100}, "verbose": 0}
+    loss = model.fit(X, Y, **options).history["val_loss"][-1]
+    np.testing.assert_allclose(loss, model.evaluate(X[15:], Y[15:], verbose=0)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("labelled", [0.5, None])
+def test_classes_are_weighed_where_some_are_unknown(labelled):
+    options = {"cls": SemiSupervisedCVAE, "labelled": labelled}
+    given = np.where(PART < 0, 2, by_label[Y])
+    weights = {0: 5, 2: 0.5, -1: 2}
+    assert_same(
+        trained(3, PART, class_weight=weights, **options),
+        trained(3, PART, sample_weight=given, **options),
+    )
+
+
+class Chunks(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return X, Y
+
+
+@pytest.mark.parametrize("kind", ["generator", "PyDataset", "dict", "weighed", "tf.data"])
+def test_data_sets_are_weighed(kind):
+    twice = np.full(N, 2.0)
+    expected = trained(3, Y, sample_weight=by_label[Y])
+    if kind == "tf.data":
+        data = pytest.importorskip("tensorflow").data.Dataset
+        made = data.from_tensor_slices((X, Y)).batch(N)
+    else:
+        made = {
+            "generator": ((X, Y) for _ in range(1)),
+            "PyDataset": Chunks(),
+            "dict": ({"x": X, "condition": Y} for _ in range(1)),
+            "weighed": ((X, Y, twice) for _ in range(1)),
+        }[kind]
+        if kind == "dict":
+            made = ((batch,) for batch in made)
+    keras.utils.set_random_seed(0)
+    model = ConditionalVAE((6,), 3, 2, backbone=MLP((8,), "tanh"), seed=0)
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    options = {"steps_per_epoch": 1, "shuffle": False, "verbose": 0}
+    loss = model.fit(made, class_weight={0: 5, 2: 0.5}, **options).history["loss"]
+    found = [keras.ops.convert_to_numpy(w) for w in model.trainable_variables]
+    assert_same((found, loss), expected)
+
+
+def test_named_conditions_take_weights_of_examples():
+    weight = np.where(np.arange(N) < 15, 1.0, 0.0)
+    y = {"kind": NAMES[Y], "age": AGE}
+    same = trained(NAMED, y, np.where(weight[:, None], X, 1 - X), sample_weight=weight)
+    assert_same(trained(NAMED, y, sample_weight=weight), same)
+
+
+@pytest.mark.parametrize(
+    ("condition", "y", "class_weight", "message"),
+    [
+        (list(NAMES), NAMES[Y], {"catt": 2}, "Unknown class 'catt'.*Did you mean 'cat'"),
+        (list(NAMES), NAMES[Y], {3: 2}, "Unknown class 3.*cat, dog, eel"),
+        ([1, 2, 3], Y + 1, {0: 2}, "Unknown class 0.*1, 2, 3"),
+        (3, Y, {-1: 2}, "Unknown class -1"),
+        (3, Y, {0: -1}, "weight of 0: received -1"),
+        (3, Y, {0: np.nan}, "weight of 0: received nan"),
+        (3, Y, {0: "much"}, "weight of 0: received 'much'"),
+        (3, Y, {0: 0, 1: 0, 2: 0}, "class_weight holds nothing but 0"),
+        (3, Y, [1, 2, 3], r"class_weight: received \[1, 2, 3\], expected weights by class"),
+        (3, Y, {}, "class_weight: received"),
+        (None, None, {0: 1}, "class_weight weighs classes"),
+        (Continuous(), AGE, {0: 1}, "class_weight weighs classes"),
+        (Tags(3), np.eye(3)[Y], {0: 1}, "class_weight weighs classes"),
+        (
+            {"a": 3, "b": 3},
+            {"a": Y, "b": Y},
+            {0: 1},
+            "of the conditions a, b, 2 have classes. Expected weights by name",
+        ),
+        ({"a": 3, "b": 3}, {"a": Y, "b": Y}, {"c": {0: 1}}, "unknown condition 'c'"),
+        (NAMED, {"kind": NAMES[Y], "age": AGE}, {"age": {0: 1}}, "weighs classes.*1 number"),
+    ],
+)
+def test_weights_of_classes_that_do_not_fit_are_refused(condition, y, class_weight, message):
+    with pytest.raises(ValueError, match=message):
+        trained(condition, y, class_weight=class_weight)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (-np.ones(N), "sample_weight holds -1, first in row 0"),
+        (np.where(np.arange(N) == 7, np.nan, 1), "sample_weight holds nan, first in row 7"),
+        (np.full(N, np.inf), "sample_weight holds inf"),
+        (np.zeros(N), "sample_weight holds nothing but 0"),
+        (np.ones(N + 1), r"shape \(31,\).*one number for each of 30 examples"),
+        (np.ones((N, 6)), r"shape \(30, 6\)"),
+        (3.0, r"shape \(\)"),
+        (["much"] * N, "holds <U4 values"),
+    ],
+)
+def test_weights_of_examples_that_do_not_fit_are_refused(weight, message):
+    for given in (
+        {"sample_weight": weight},
+        {"validation_data": (X, Y, weight)},
+    ):
+        with pytest.raises(ValueError, match=message):
+            trained(3, Y, **given)
