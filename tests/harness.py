@@ -33,6 +33,7 @@ from keras_cvae.probability.likelihoods.base import LIKELIHOODS
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
 from keras_cvae.probability.likelihoods.causal import CausalBernoulli
 from keras_cvae.probability.likelihoods.columns import Columns
+from keras_cvae.probability.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.probability.likelihoods.gaussian import Bounded, Gaussian
 from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
@@ -104,6 +105,19 @@ CASES = {
             },
             lambda: {
                 "likelihood": Bounded([-1] * 6, None, "optimal", sigma=2.0, momentum=0.5),
+                "backbone": TopDown(8),
+                "latent_dim": [2, 1],
+            },
+        ],
+        "poisson": [lambda: {"likelihood": Poisson()}],
+        "negative_binomial": [
+            lambda: {"likelihood": NegativeBinomial()},
+            lambda: {"likelihood": NegativeBinomial("predicted"), "x_shape": (2, 3)},
+        ],
+        "zero_inflated": [
+            lambda: {"likelihood": ZeroInflated(NegativeBinomial()), "condition": KnownPart((6,))},
+            lambda: {
+                "likelihood": ZeroInflated("poisson"),
                 "backbone": TopDown(8),
                 "latent_dim": [2, 1],
             },

@@ -4,6 +4,7 @@ from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
 from keras_cvae.probability.likelihoods.causal import CausalBernoulli
 from keras_cvae.probability.likelihoods.columns import Columns
+from keras_cvae.probability.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.probability.likelihoods.gaussian import Bounded, Gaussian
 from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
@@ -19,4 +20,7 @@ __all__ = [
     "DiscretizedLogistic",
     "Gaussian",
     "Likelihood",
+    "NegativeBinomial",
+    "Poisson",
+    "ZeroInflated",
 ]

@@ -2,8 +2,8 @@
 
 To add a likelihood, subclass `Likelihood`: say how many parameters each value of x has, make a
 distribution of them (see `keras_cvae.probability.distributions`), refuse data outside its support
-in `check`, and register it. The loss, draws and every estimate use the distribution and nothing
-else.
+in `check`, and register it. What depends on the shape of x, such as weights for each value, it
+makes in `build`. The loss, draws and every estimate use the distribution and nothing else.
 """
 
 from typing import Any

@@ -1,0 +1,252 @@
+"""Likelihoods of counts against scipy: probabilities, gradients, draws, and what is learned."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+from scipy import special, stats
+
+import keras_cvae as kc
+from keras_cvae.probability.likelihoods.counts import (
+    IndependentNegativeBinomial,
+    IndependentPoisson,
+    IndependentZeroInflated,
+    NegativeBinomial,
+    Poisson,
+    ZeroInflated,
+)
+from numerics import gradient, numpy, tensor
+
+
+def nbinom(log_mean, log_r):
+    mean, r = (np.exp(np.asarray(v, "float32").astype("float64")) for v in (log_mean, log_r))
+    return stats.nbinom(r, r / (r + mean))
+
+
+def poisson(log_rate):
+    return stats.poisson(np.exp(np.asarray(log_rate, "float32").astype("float64")))
+
+
+def inflated(log_p, x, logits):
+    """By the formula, in float64."""
+    logits = np.asarray(logits, "float32").astype("float64")
+    share = special.expit(logits)
+    return np.where(
+        x > 0, special.log_expit(-logits) + log_p, np.log(share + (1 - share) * np.exp(log_p))
+    )
+
+
+def many(rng, n=20_000):
+    """Log-means, log-dispersions and counts, up to 1e6, half of them far from the mean."""
+    log_mean, log_r = rng.uniform(-9, 13.8, n), rng.uniform(-9, 15, n)
+    likely = rng.poisson(np.exp(log_mean) * rng.gamma(np.exp(log_r)) / np.exp(log_r))
+    x = np.where(rng.random(n) < 0.5, likely, np.floor(10 ** rng.uniform(0, 6, n)))
+    return log_mean, log_r, np.minimum(x, 1e6)
+
+
+def assert_close(found, expected):
+    """To single precision: of a sum of terms that large, not of a small rest of them."""
+    found, expected = np.asarray(found, "float64"), np.asarray(expected)
+    assert np.max(np.abs(found - expected) / (1 + np.abs(expected))) < 2e-5
+
+
+def test_log_p_is_scipys_up_to_a_million(rng):
+    log_mean, log_r, x = many(rng)
+    args = tensor(x), tensor(log_mean), tensor(log_r)
+    p = IndependentNegativeBinomial(*args[1:])
+    assert_close(numpy(p.log_density(args[0])), nbinom(log_mean, log_r).logpmf(x))
+    x = np.minimum(rng.poisson(np.exp(log_mean)), 1e6)
+    p = IndependentPoisson(tensor(log_mean))
+    assert np.abs(numpy(p.log_density(tensor(x))) - poisson(log_mean).logpmf(x)).max() < 0.05
+
+
+@given(
+    x=st.integers(0, 10**6),
+    log_mean=st.floats(-20, 14, width=32),
+    log_r=st.floats(-11, 15, width=32),
+    logit=st.floats(-20, 20, width=32),
+)
+def test_any_count_has_the_log_p_of_the_formula(x, log_mean, log_r, logit):
+    args = [np.array([v], "float32") for v in (log_mean, log_r, logit)]
+    negative = IndependentNegativeBinomial(tensor(args[0]), tensor(args[1]))
+    log_p = nbinom(*args[:2]).logpmf(x)
+    found = numpy(IndependentZeroInflated(negative, tensor(args[2])).log_density(tensor([x])))
+    assert_close(found, inflated(log_p, x, args[2]))
+    assert_close(numpy(negative.log_density(tensor([x]))), log_p)
+
+
+def test_the_gradients_are_those_in_closed_form(rng):
+    log_mean, log_r, x = (np.asarray(v, "float32") for v in many(rng, 2000))
+
+    def total(log_mean, log_r):
+        p = IndependentNegativeBinomial(log_mean, log_r)
+        return ops.sum(p.log_density(tensor(x)))
+
+    by_mean, by_r = gradient(total, log_mean, log_r)
+    m, r, x64 = (
+        np.exp(log_mean.astype("float64")),
+        np.exp(log_r.astype("float64")),
+        x.astype("float64"),
+    )
+    expected = r * (x64 - m) / (r + m)
+    np.testing.assert_allclose(by_mean, expected, rtol=1e-3, atol=1e-3)
+    psi = special.digamma(x64 + r) - special.digamma(r)
+    expected = r * (psi + np.log(r / (r + m)) + 1 - (x64 + r) / (r + m))
+    steady = r < 1e4  # above, what is left of the difference in float64 is noise
+    np.testing.assert_allclose(by_r[steady], expected[steady], rtol=5e-3, atol=5e-3)
+    rate = gradient(lambda v: ops.sum(IndependentPoisson(v).log_density(tensor(x))), log_mean)
+    np.testing.assert_allclose(rate, x64 - m, rtol=1e-3, atol=1e-3)
+
+
+MEANS = np.array([[2.0, 100, 1e5, 0.1], [5, 30, 2e5, 0.5], [1, 60, 5e4, 0.3]])  # of classes
+R = np.array([1.0, 5, 10, 2])
+
+
+@pytest.fixture(scope="module")
+def counts():
+    """Counts `(600, 4)` of three classes `(600,)`, from 0.1 to 2e5 in mean, and their log p."""
+    rng, y = np.random.default_rng(0), np.arange(600) % 3
+    x = rng.poisson(MEANS[y] * rng.gamma(R, size=(600, 4)) / R)
+    return x, y, stats.nbinom.logpmf(x, R, R / (R + MEANS[y])).sum(axis=1)
+
+
+def fitted(likelihood, x, y, epochs=40):
+    model = kc.ConditionalVAE((4,), 3, 1, likelihood=likelihood, backbone=kc.MLP((32,)), seed=0)
+    model.compile(keras.optimizers.Adam(0.01))
+    model.fit(x, y, batch_size=100, epochs=epochs, verbose=0)
+    return model
+
+
+def test_counts_of_any_size_are_learned_as_they_come(counts):
+    x, y, truth = counts
+    model = fitted("negative_binomial", x, y)
+    found = model.log_prob(x, y, 50)
+    assert abs(found.mean - truth.mean()) < 0.15
+    np.testing.assert_allclose(model.generate([0, 1, 2]), MEANS, rtol=0.3, atol=0.2)
+    drawn = model.generate(2, 4000, output="sample", seed=0)
+    np.testing.assert_array_equal(drawn, np.floor(drawn))
+    spread = MEANS[2] + MEANS[2] ** 2 / R
+    np.testing.assert_allclose(drawn.mean(axis=0), MEANS[2], rtol=0.3)
+    np.testing.assert_allclose(drawn.var(axis=0), spread, rtol=0.6)
+
+
+@pytest.mark.parametrize(
+    "likelihood", [Poisson(), NegativeBinomial("predicted"), ZeroInflated("poisson")]
+)
+def test_an_output_of_zero_means_the_mean_of_the_data(counts, likelihood):
+    x, _, _ = counts
+    likelihood.adapt(x)
+    parameters = tensor(np.zeros((1, *likelihood.parameter_shape((4,)))))
+    found = numpy(likelihood.distribution(parameters).mean())
+    np.testing.assert_allclose(found[0], x.mean(axis=0), rtol=0.06)
+
+
+def test_the_networks_see_standardised_logarithms(counts):
+    x, _, _ = counts
+    likelihood = Poisson()
+    likelihood.adapt(x)
+    seen = numpy(likelihood.view(tensor(x)))
+    logs = np.log1p(x)
+    np.testing.assert_allclose(seen, (logs - logs.mean(0)) / logs.std(0), rtol=1e-3, atol=1e-4)
+
+
+def test_wild_outputs_give_finite_log_p_and_gradients():
+    likelihood = NegativeBinomial("predicted")
+    likelihood.build((2,))
+    outputs = np.array([[-1e6, 0, 1e6, -1e6], [1e6, -200, -1e6, 1e6]], "float32")
+
+    def total(outputs):
+        return ops.sum(likelihood.distribution(outputs).log_prob(tensor([[0, 3], [7, 1e6]])))
+
+    assert np.isfinite(numpy(total(tensor(outputs))))
+    assert np.isfinite(gradient(total, outputs)).all()
+
+
+DRAWS = 100_000
+
+
+@pytest.mark.parametrize(("mean", "r"), [(0.3, 0.2), (3.0, 1.0), (50.0, 3.0), (1e5, 20.0)])
+def test_negative_binomial_draws_have_the_frequencies_of_scipy(mean, r):
+    log_mean = np.full(DRAWS, np.log(mean))
+    p = IndependentNegativeBinomial(tensor(log_mean), tensor(np.log(r)))
+    draws = numpy(p.sample(tensor(np.random.default_rng(0).random((DRAWS, 5)))))
+    values, times = np.unique(draws, return_counts=True)
+    off = np.cumsum(times) / DRAWS - nbinom(np.log(mean), np.log(r)).cdf(values)
+    assert np.abs(off).max() < 1.95 / np.sqrt(DRAWS)  # passed by 1 in 1000 of right ones
+    np.testing.assert_allclose(numpy(p.mean()), mean, rtol=1e-5)
+
+
+def test_added_zeros_are_drawn_and_counted():
+    logits, rate = np.linspace(-3, 3, 5), 4.0
+    shape = (DRAWS // 5, 5)
+    p = IndependentZeroInflated(
+        IndependentPoisson(tensor(np.full(shape, np.log(rate)))), tensor(logits)
+    )
+    draws = numpy(p.sample(tensor(np.random.default_rng(0).random((*shape, 2)))))
+    share = special.expit(logits)
+    zeros = share + (1 - share) * np.exp(-rate)
+    np.testing.assert_allclose((draws == 0).mean(axis=0), zeros, atol=0.015)
+    np.testing.assert_allclose(draws.mean(axis=0), (1 - share) * rate, atol=0.06)
+    np.testing.assert_allclose(numpy(p.mean())[0], (1 - share) * rate, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [Poisson, NegativeBinomial, ZeroInflated])
+def test_the_probabilities_of_small_counts_sum_to_one(make):
+    likelihood = make()
+    likelihood.build((1,))
+    parameters = tensor([[0.7, -0.4][: likelihood.parameters_per_value]])
+    log_p = numpy(likelihood.distribution(parameters).log_prob(tensor(np.arange(300)[:, None])))
+    np.testing.assert_allclose(np.exp(log_p).sum(), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [Poisson, NegativeBinomial, ZeroInflated])
+def test_known_counts_are_kept_and_the_others_scored(make, rng):
+    likelihood = make()
+    likelihood.build((3,))
+    x, known = tensor([[2, 0, 5], [1, 4, 0]]), tensor([[True, False, True]], "bool")
+    parameters = tensor(rng.normal(size=(2, *likelihood.parameter_shape((3,)))))
+    free = likelihood.distribution(parameters)
+    p = free.given(x, known)
+    np.testing.assert_allclose(numpy(p.log_prob(x)), numpy(free.log_density(x))[:, 1], rtol=1e-5)
+    uniforms = tensor(rng.random((2, *likelihood.uniforms_shape((3,)))))
+    for found in (p.sample(uniforms), p.mean()):
+        np.testing.assert_array_equal(numpy(found)[:, [0, 2]], numpy(x)[:, [0, 2]])
+
+
+def test_scaling_multiplies_the_mean_and_leaves_the_rest(rng):
+    x = tensor([[3.0, 0.0]])
+    negative = IndependentNegativeBinomial(tensor([[0.3, -1.0]]), tensor([0.5, 1.0]))
+    inflated = IndependentZeroInflated(negative, tensor([[0.2, -0.7]]))
+    expected = nbinom(np.log(7) + np.array([0.3, -1.0]), [0.5, 1.0])
+    scaled = inflated.scaled(tensor(np.log([[7.0]])))
+    np.testing.assert_allclose(numpy(scaled.mean()), 7 * numpy(inflated.mean()), rtol=1e-5)
+    found = numpy(negative.scaled(tensor(np.log([[7.0]]))).log_density(x))
+    np.testing.assert_allclose(found[0], expected.logpmf([3, 0]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([[0.5, 1.0]], "from 0.5 to 1, some of them not whole. Give the counts themselves"),
+        ([[-1, 3]], "whole numbers from 0 to 16777216. Received values from -1 to 3"),
+        ([[2.0**25]], "Received values from 3.35544e"),
+    ],
+)
+def test_what_is_no_count_is_refused(x, message):
+    with pytest.raises(ValueError, match=message):
+        Poisson().check(np.array(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: NegativeBinomial("gene"), "received 'gene', expected one of"),
+        (lambda: ZeroInflated("bernoulli"), "received Bernoulli. Expected Poisson"),
+        (lambda: ZeroInflated(ZeroInflated()), "received ZeroInflated"),
+    ],
+)
+def test_bad_arguments_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
