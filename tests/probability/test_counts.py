@@ -17,6 +17,8 @@ from keras_cvae.probability.likelihoods.counts import (
     Poisson,
     ZeroInflated,
 )
+from keras_cvae.runs import build
+from keras_cvae.runs.config import load_config
 from numerics import gradient, numpy, tensor
 
 
@@ -250,3 +252,33 @@ def test_what_is_no_count_is_refused(x, message):
 def test_bad_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("poisson", "Poisson"),
+        ("negative_binomial", "NegativeBinomial"),
+        ("zero_inflated_poisson", "Poisson"),
+        ("zero_inflated_negative_binomial", "NegativeBinomial"),
+    ],
+)
+def test_a_run_takes_counts_as_they_are(name, kind, tmp_path):
+    x = np.arange(40, dtype="uint8").reshape(20, 2)  # bytes would else be pictures, 0 to 1
+    np.savez(tmp_path / "sales.npz", x=x, y=np.arange(20) % 2)
+    config = kc.RunConfig(likelihood=name, units=(4,), latent_dim=1)
+    data = build.load_data(str(tmp_path / "sales.npz"), config)
+    assert data.train.x.max() > 30
+    likelihood = build.build_model(config, data).likelihood
+    assert isinstance(likelihood, ZeroInflated) == name.startswith("zero")
+    assert type(getattr(likelihood, "likelihood", likelihood)).__name__ == kind
+    with pytest.raises(ValueError, match=r"Counts are the array x of an \.npz file"):
+        build.load_data(str(tmp_path), config)
+    np.savez(tmp_path / "prices.npz", x=x / 2)
+    with pytest.raises(ValueError, match="some of them not whole"):
+        build.build_model(config, build.load_data(str(tmp_path / "prices.npz"), config))
+
+
+def test_a_setting_of_another_likelihood_is_refused():
+    with pytest.raises(ValueError, match="expected likelihood=negative_binomial"):
+        load_config(likelihood="poisson", dispersion="predicted")

@@ -25,6 +25,7 @@ def from_arrays(
     seed: int = 0,
     image_size: int | tuple[int, int] | None = None,
     color: Color = "auto",
+    counts: bool = False,
 ) -> Data:
     """Check arrays and make a `Data` of them.
 
@@ -45,6 +46,7 @@ def from_arrays(
         seed: As in `load`.
         image_size: As in `load`.
         color: As in `load`.
+        counts: Whether x are counts: they become float32 unscaled, whatever their dtype.
 
     Raises:
         DataError: Arrays that are empty, of different lengths, NaN or infinite, sparse, or of
@@ -64,7 +66,8 @@ def from_arrays(
         if (ys[0] is None) != (ys[1] is None):
             have, lack = ("train", "test") if ys[1] is None else ("test", "train")
             raise DataError(f"There is a y for {have} but none for {lack}. Give both or neither.")
-    xs = [recolored(resized(x, size), color) for x in _canonical(xs)]
+    xs = [x.astype(np.float32, copy=False) for x in xs] if counts else _canonical(xs)
+    xs = [recolored(resized(x, size), color) for x in xs]
     ys, names = (ys, None) if isinstance(y, Mapping) else _encoded(ys, class_names)
     notes = () if isinstance(y, Mapping) else _notes(ys[0], names if class_names is None else None)
     splits = [Split(x, y) for x, y in zip(xs, ys, strict=True)]

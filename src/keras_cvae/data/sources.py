@@ -59,6 +59,7 @@ def load(
     memory_limit: int = 2**30,
     progress: Progress | None = None,
     conditions: Sequence[str] = (),
+    counts: bool = False,
 ) -> Data:
     """Loads a data set by name or path.
 
@@ -78,6 +79,7 @@ def load(
             `rich.progress.track`.
         conditions: Names of arrays in an `.npz` file that together are the condition, in place of
             y: "age" is `age`, or `age_train` and `age_test`.
+        counts: Whether x are counts, which stay as they are.
 
     Raises:
         DataError: The source is unknown, missing, empty, damaged or inconsistent.
@@ -87,21 +89,22 @@ def load(
         raise DataError(f"Expected color 'auto', 'grey' or 'rgb'. Received: {color!r}")
     check_validation(validation)
     options: dict[str, Any] = {"validation": validation, "seed": seed}
+    as_arrays = options | {"image_size": size, "color": color, "counts": counts}
     if isinstance(source, str) and source in NAMED and not conditions:
         arrays = _digits() if source == "digits" else _download(source)
-        return from_arrays(**arrays, name=source, image_size=size, color=color, **options)
+        return from_arrays(**arrays, name=source, **as_arrays)
     path = Path(source).expanduser()
     if conditions and path.suffix.lower() != ".npz":
         raise DataError(
             f"Named conditions ({', '.join(conditions)}) are arrays of an .npz file. Received: "
             f"{str(source)!r}."
         )
+    if path.is_dir() and counts:
+        raise DataError(f"Counts are the array x of an .npz file. Received: the folder '{source}'.")
     if path.is_dir():
         return load_folder(path, size, color, memory_limit, progress, **options)
     if path.is_file() and path.suffix.lower() == ".npz":
-        return from_arrays(
-            **_read_npz(path, conditions), name=path.stem, image_size=size, color=color, **options
-        )
+        return from_arrays(**_read_npz(path, conditions), name=path.stem, **as_arrays)
     raise DataError(_unknown(source, path))
 
 

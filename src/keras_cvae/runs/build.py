@@ -15,8 +15,10 @@ from keras_cvae.models.serialization import precision
 from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.mlp import MLP
 from keras_cvae.networks.topdown import TopDown
+from keras_cvae.probability.likelihoods.base import Likelihood
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
 from keras_cvae.probability.likelihoods.causal import CausalBernoulli
+from keras_cvae.probability.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.probability.likelihoods.gaussian import Gaussian
 from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
@@ -24,7 +26,7 @@ from keras_cvae.probability.objectives import ELBO, OBJECTIVES, Hybrid, Objectiv
 from keras_cvae.probability.schedules import Cyclical, Warmup
 from keras_cvae.runs import declaration
 from keras_cvae.runs.conditions import build_condition
-from keras_cvae.runs.config import RunConfig
+from keras_cvae.runs.config import COUNTS, RunConfig
 
 STEPS = 19_000  # of a run whose epochs are not given
 
@@ -39,6 +41,7 @@ def load_data(source: str, config: RunConfig, progress: Callable | None = None) 
         seed=config.seed,
         progress=progress,
         conditions=[declaration.read(spec).name for spec in config.condition],
+        counts=config.likelihood in COUNTS,
     )
 
 
@@ -50,18 +53,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
     """
     if config.shift:
         check_shift(data.x_shape)
-    likelihood = {
-        "bernoulli": Bernoulli,
-        "causal_bernoulli": lambda: CausalBernoulli(config.channels, config.reach),
-        "continuous_bernoulli": ContinuousBernoulli,
-        "gaussian": lambda: Gaussian(
-            config.variance, config.sigma if config.variance == "fixed" else None
-        ),
-        "categorical": lambda: CategoricalValues(
-            2 if config.binarize == "dynamic" else 256, low=0, high=1
-        ),
-        "discretized_logistic": lambda: DiscretizedLogistic(config.components),
-    }[config.likelihood]()
+    likelihood = _likelihood(config)
     for split in (data.train, data.validation):
         if isinstance(split.x, np.ndarray) and split.x.dtype != np.uint8:  # bytes become 0..1
             likelihood.check(split.x)
@@ -93,6 +85,27 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
     model.compile(optimizer)
     return model
+
+
+def _likelihood(config: RunConfig) -> Likelihood:
+    if config.likelihood.startswith("zero_inflated_"):
+        counts = config.likelihood.removeprefix("zero_inflated_")
+        return ZeroInflated(_likelihood(config.model_copy(update={"likelihood": counts})))
+    likelihoods: dict[str, Callable[[], Likelihood]] = {
+        "bernoulli": Bernoulli,
+        "causal_bernoulli": lambda: CausalBernoulli(config.channels, config.reach),
+        "continuous_bernoulli": ContinuousBernoulli,
+        "gaussian": lambda: Gaussian(
+            config.variance, config.sigma if config.variance == "fixed" else None
+        ),
+        "categorical": lambda: CategoricalValues(
+            2 if config.binarize == "dynamic" else 256, low=0, high=1
+        ),
+        "discretized_logistic": lambda: DiscretizedLogistic(config.components),
+        "poisson": Poisson,
+        "negative_binomial": lambda: NegativeBinomial(config.dispersion),
+    }
+    return likelihoods[config.likelihood]()
 
 
 def _rate(config: RunConfig, steps: int) -> Any:

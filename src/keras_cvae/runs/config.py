@@ -70,7 +70,14 @@ class RunConfig(BaseModel):
         "gaussian",
         "categorical",
         "discretized_logistic",
+        "poisson",
+        "negative_binomial",
+        "zero_inflated_poisson",
+        "zero_inflated_negative_binomial",
     ] = _setting("bernoulli", "Model", "p(x|z,y): what the decoder's output means.")
+    dispersion: Literal["learned", "predicted"] = _setting(
+        "learned", "Model", "negative_binomial: one for each value of x, or predicted by z and y."
+    )
     channels: int = _setting(
         32, "Model", "causal_bernoulli: hidden units that join a pixel to its neighbours.", ge=1
     )
@@ -224,6 +231,14 @@ class RunConfig(BaseModel):
         return self
 
 
+COUNTS = (
+    "poisson",
+    "negative_binomial",
+    "zero_inflated_poisson",
+    "zero_inflated_negative_binomial",
+)
+
+
 _BINARY = ("bernoulli", "causal_bernoulli", "categorical")
 
 
@@ -295,6 +310,7 @@ _BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
     "reach": ("likelihood", ("causal_bernoulli",)),
     "components": ("likelihood", ("discretized_logistic",)),
     "variance": ("likelihood", ("gaussian",)),
+    "dispersion": ("likelihood", ("negative_binomial", "zero_inflated_negative_binomial")),
     "sigma": ("variance", ("fixed",)),
     "levels": ("backbone", ("topdown-conv",)),
     "prior": ("backbone", ("mlp", "conv")),
