@@ -21,7 +21,7 @@ from keras_cvae.conditions.base import CONDITIONS, Unconditional
 from keras_cvae.conditions.composed import Joint, Optional
 from keras_cvae.conditions.known import KnownPart
 from keras_cvae.conditions.labels import Categorical, Tags
-from keras_cvae.conditions.numbers import Continuous, Periodic
+from keras_cvae.conditions.numbers import Continuous, Exposure, Periodic
 from keras_cvae.models.baseline import Baseline
 from keras_cvae.models.parts import PARTS
 from keras_cvae.networks.backbone import BACKBONES
@@ -150,6 +150,9 @@ CASES = {
                 "latent_dim": [2, 1],
             },
         ],
+        "exposure": [
+            lambda: {"condition": Exposure(), "likelihood": Poisson(), "prior": "conditional"},
+        ],
         "periodic": [lambda: {"condition": Periodic(24, dim=2, harmonics=2)}],
         "tags": [
             lambda: {"condition": Tags(["a", "b", "c"], "embedding", embedding_dim=2)},
@@ -164,6 +167,12 @@ CASES = {
                 )
             },
             lambda: {"condition": Joint({"class": Optional(3, 0.5), "tags": Tags(3)}, 0.4)},
+            lambda: {
+                "condition": Joint({"days": Exposure(), "class": ["a", "b", "c"]}),
+                "likelihood": NegativeBinomial(),
+                "backbone": TopDown(8),
+                "latent_dim": [2, 1],
+            },
         ],
         "image": [
             lambda: {"condition": Image((4, 3, 1), MLP((5,)), low=-1, high=2.0)},

@@ -38,6 +38,7 @@ _EXPORTS = {
     "Continuous": "conditions",
     "Tags": "conditions",
     "Periodic": "conditions",
+    "Exposure": "conditions",
     "Encoded": "conditions",
     "Optional": "conditions",
     "Joint": "conditions",

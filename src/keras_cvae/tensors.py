@@ -10,6 +10,13 @@ from keras import ops
 Tensor: TypeAlias = Any
 
 
+def first(features: Tensor | None, width: int) -> Tensor | None:
+    """Return the first `width` of features `(..., width or more)`; None if there are none."""
+    if features is None or not width:
+        return None
+    return features if features.shape[-1] == width else features[..., :width]
+
+
 def concatenate(parts: Iterable[Tensor | None]) -> Tensor:
     """Join `(..., batch, n)` tensors on the last axis; None is skipped, leading axes broadcast."""
     tensors = [ops.convert_to_tensor(part) for part in parts if part is not None]

@@ -222,9 +222,9 @@ def test_scaling_multiplies_the_mean_and_leaves_the_rest(rng):
     negative = IndependentNegativeBinomial(tensor([[0.3, -1.0]]), tensor([0.5, 1.0]))
     inflated = IndependentZeroInflated(negative, tensor([[0.2, -0.7]]))
     expected = nbinom(np.log(7) + np.array([0.3, -1.0]), [0.5, 1.0])
-    scaled = inflated.scaled(tensor(np.log([[7.0]])))
+    scaled = inflated.scaled(tensor(np.log([7.0])))
     np.testing.assert_allclose(numpy(scaled.mean()), 7 * numpy(inflated.mean()), rtol=1e-5)
-    found = numpy(negative.scaled(tensor(np.log([[7.0]]))).log_density(x))
+    found = numpy(negative.scaled(tensor(np.log([7.0]))).log_density(x))
     np.testing.assert_allclose(found[0], expected.logpmf([3, 0]), rtol=1e-5)
 
 

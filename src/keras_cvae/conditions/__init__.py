@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from keras_cvae.conditions.known import KnownPart
     from keras_cvae.conditions.labels import Categorical, Tags
     from keras_cvae.conditions.memory import Memory
-    from keras_cvae.conditions.numbers import Continuous, Periodic
+    from keras_cvae.conditions.numbers import Continuous, Exposure, Periodic
 
 _MODULES = {
     "arrays": ("Encoded", "Image", "Signal"),
@@ -25,7 +25,7 @@ _MODULES = {
     "known": ("KnownPart",),
     "labels": ("Categorical", "Tags"),
     "memory": ("Memory",),
-    "numbers": ("Continuous", "Periodic"),
+    "numbers": ("Continuous", "Exposure", "Periodic"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -35,6 +35,7 @@ __all__ = [
     "ConditionEncoder",
     "Continuous",
     "Encoded",
+    "Exposure",
     "Image",
     "Joint",
     "KnownPart",

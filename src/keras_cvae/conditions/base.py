@@ -27,7 +27,10 @@ class ConditionEncoder(keras.layers.Layer):
     Attributes:
         spec: What a user may say; `spec.prepare` gives the canonical form.
         width: Number of features.
+        private: How many of them q(z | x, y) alone sees: all, of a single condition, or none; of
+            several the last ones.
         knows_part: Whether it is a part of x itself; see `fix`.
+        scales: Whether it multiplies the means of x; see `fix`.
         has_encoder: Whether a network makes the features: then all draws for one condition share
             them.
         view: A layer through which the networks see values of x that the condition consists of;
@@ -36,7 +39,9 @@ class ConditionEncoder(keras.layers.Layer):
 
     spec: ConditionSpec
     width: int = 0
+    private: int = 0
     knows_part = False
+    scales = False
     has_encoder = False
     view: Any = None
 
@@ -51,10 +56,10 @@ class ConditionEncoder(keras.layers.Layer):
         return self(condition)
 
     def fix(self, p: Distribution, condition: Tensors | None) -> Distribution:
-        """Return p(x | z, y) with those values of x fixed that the condition consists of.
+        """Return p(x | z, y) with what the condition itself says of x: values, or their scale.
 
         Args:
-            p: p(x | z, y) for a batch, as if nothing of x were known.
+            p: p(x | z, y) for a batch, as if it said nothing of x.
             condition: The canonical conditions of the batch, or None.
         """
         return p
@@ -65,6 +70,11 @@ class ConditionEncoder(keras.layers.Layer):
         Args:
             view: The likelihood's, a layer from x to what networks see; None: x itself.
         """
+
+    @property
+    def shared(self) -> int:
+        """Number of features, the first ones, that p(z | y) and p(x | z, y) see too."""
+        return self.width - self.private
 
     def symbolic(self) -> Tensors | None:
         """Return a Keras input of this condition."""

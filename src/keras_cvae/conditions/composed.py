@@ -19,6 +19,7 @@ from keras_cvae.conditions.base import (
 from keras_cvae.conditions.labels import Categorical
 from keras_cvae.conditions.spec import JointSpec, OptionalSpec, Trait
 from keras_cvae.conditions.spec.composed import MISSING
+from keras_cvae.probability.distributions import Distribution
 from keras_cvae.tensors import Tensor
 
 
@@ -143,12 +144,20 @@ class Joint(ConditionEncoder):
         self.dropout = check_rate(dropout)
         found = {name: get(part) for name, part in parts.items()}
         self.spec = JointSpec({name: part.spec for name, part in found.items()})
+        scaling = [name for name, part in found.items() if part.scales]
+        if dropout and scaling:
+            raise ValueError(
+                f"Joint: dropout forgets all parts at once, but {scaling[0]!r} is an exposure, "
+                "which cannot be missing. Expected Optional(..., dropout) around the other parts."
+            )
         if dropout:
             found = {n: p if isinstance(p, Optional) else Optional(p) for n, p in found.items()}
             self.spec = JointSpec({name: part.spec for name, part in found.items()})
         self.parts = found  # once: Keras keeps weights in the order in which it first saw them
         self.width = sum(part.width for part in self.parts.values())
+        self.private = sum(part.private for part in self.parts.values())
         self.has_encoder = any(part.has_encoder for part in self.parts.values())
+        self.scales = bool(scaling)
 
     def get_config(self) -> dict[str, Any]:
         parts = {n: keras.saving.serialize_keras_object(part) for n, part in self.parts.items()}
@@ -161,9 +170,19 @@ class Joint(ConditionEncoder):
         return cls(**config | {"parts": parts})
 
     def call(self, condition: Tensors) -> Tensor:
-        features = [part.features(condition[name]) for name, part in self.parts.items()]
-        features = [ops.cast(part, self.compute_dtype) for part in features]
-        return ops.concatenate(features, axis=-1)
+        shared: list[Tensor] = []
+        private: list[Tensor] = []
+        for name, part in self.parts.items():
+            features = ops.cast(part.features(condition[name]), self.compute_dtype)
+            (private if part.private else shared).append(features)
+        return ops.concatenate(shared + private, axis=-1)
+
+    def fix(self, p: Distribution, condition: Tensors | None) -> Distribution:
+        if condition is None or not self.scales:
+            return p
+        for name, part in self.parts.items():
+            p = part.fix(p, condition[name])
+        return p
 
     def symbolic(self) -> dict[str, Tensors]:
         return {name: part.symbolic() for name, part in self.parts.items()}

@@ -3,12 +3,14 @@
 import math
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_cvae import errors
 from keras_cvae.conditions.base import CONDITIONS, ConditionEncoder
-from keras_cvae.conditions.spec import ContinuousSpec, PeriodicSpec
+from keras_cvae.conditions.spec import ContinuousSpec, ExposureSpec, PeriodicSpec
 from keras_cvae.probability.bijections import Standardised
+from keras_cvae.probability.distributions import Distribution
 from keras_cvae.tensors import Tensor
 
 
@@ -83,3 +85,47 @@ class Periodic(ConditionEncoder):
         angles = [k * angle for k in range(1, self.harmonics + 1)]
         waves = [wave(angle) for angle in angles for wave in (ops.sin, ops.cos)]
         return ops.cast(ops.concatenate(waves, axis=-1), self.compute_dtype)
+
+
+@CONDITIONS.register("exposure")
+class Exposure(Standardised, ConditionEncoder):
+    """How much there was to count, `(n,)`: days of sales, all molecules of a cell.
+
+    The means of x are proportional to it, exactly: it is an offset of their logarithms, which the
+    decoder and the prior do not see. The posterior does, as a standardised logarithm. For counts
+    (`Poisson`, `NegativeBinomial`, `ZeroInflated`).
+
+    Beside other conditions it is a part of a `Joint`: `{"batch": 3, "size": Exposure()}`. The
+    library size of single cells is the sum of their counts, `x.sum(axis=1)`.
+    """
+
+    spec: ExposureSpec
+    width = private = 1
+    scales = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.spec = ExposureSpec()
+        self.add_scaling(1)
+        self.typical = self.add_weight(
+            (), "ones", trainable=False, dtype="float32", autocast=False, name="typical"
+        )
+
+    def call(self, condition: Tensor) -> Tensor:
+        return ops.cast(self.standardise(self._log(condition)), self.compute_dtype)
+
+    def fix(self, p: Distribution, condition: Tensor) -> Distribution:
+        return p.scaled((self._log(condition) - ops.log(self.typical))[:, 0])
+
+    def settle(self, condition: Any, again: bool = True) -> None:
+        exposure = np.asarray(condition, "float64")
+        if again or not bool(ops.convert_to_numpy(self.adapted)):
+            super().settle(np.log(exposure))
+            self.typical.assign(exposure.mean())
+
+    def example(self) -> Any:
+        return float(f"{float(ops.convert_to_numpy(self.typical)):.3g}")
+
+    @staticmethod
+    def _log(condition: Tensor) -> Tensor:
+        return ops.log(ops.reshape(ops.cast(condition, "float32"), (-1, 1)))

@@ -14,6 +14,7 @@ from keras_cvae import trees
 from keras_cvae.models.parts import PARTS, Part, likelihood_for
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.likelihoods.base import Likelihood
+from keras_cvae.tensors import first
 
 
 @PARTS.register("baseline")
@@ -41,7 +42,7 @@ class Baseline(Part):
 
     def __init__(self, x_shape, body="mlp", likelihood="bernoulli", condition=None, **kwargs):
         super().__init__(condition, **kwargs)
-        if not self.condition.width:
+        if not self.condition.shared:
             raise ValueError(
                 "A Baseline predicts x from its condition. Expected condition=..., by name: the "
                 "second argument is the network's body."
@@ -54,7 +55,7 @@ class Baseline(Part):
 
     def parameters(self, features):
         """The likelihood's parameters `(batch, *parameter_shape)`."""
-        return ops.cast(self.network([features]), "float32")
+        return ops.cast(self.network([first(features, self.condition.shared)]), "float32")
 
     def call(self, inputs, training=False):
         parameters = self.parameters(self.features(inputs))

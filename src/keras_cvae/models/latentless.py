@@ -16,7 +16,7 @@ from keras_cvae.models.parts import PARTS, Part, likelihood_for
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.likelihoods.base import Likelihood
 from keras_cvae.probability.priors import Latent, StandardNormal
-from keras_cvae.tensors import Tensor
+from keras_cvae.tensors import Tensor, first
 
 
 @PARTS.register("no_recognition")
@@ -60,7 +60,7 @@ class NoPrior(Part):
     def __init__(self, condition=None, **kwargs):
         super().__init__(condition, **kwargs)
         self.prior = StandardNormal()
-        self.prior.build_groups((), self.condition.width)
+        self.prior.build_groups((), self.condition.shared)
         self.build_on(noise=(0,))
 
     def call(self, inputs):
@@ -91,7 +91,7 @@ class DirectGeneration(Part):
         self.body = BACKBONES.get(body)
         self.shape_out = self.likelihood.parameter_shape(self.x_shape)
         self.network = self.constant = None
-        if math.prod(self.shape_out) and self.condition.width:
+        if math.prod(self.shape_out) and self.condition.shared:
             self.network = self.body.decoder(self.shape_out)
         elif math.prod(self.shape_out):
             about: dict[str, Any] = {"initializer": "zeros", "dtype": "float32", "autocast": False}
@@ -107,7 +107,8 @@ class DirectGeneration(Part):
         """
         shape = (*ops.shape(z)[:-1], *self.shape_out)
         if self.network is not None:
-            return ops.broadcast_to(ops.cast(self.network([features]), "float32"), shape)
+            parameters = self.network([first(features, self.condition.shared)])
+            return ops.broadcast_to(ops.cast(parameters, "float32"), shape)
         if self.constant is not None:
             return ops.broadcast_to(ops.convert_to_tensor(self.constant), shape)
         return ops.zeros(shape, "float32")

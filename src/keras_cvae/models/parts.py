@@ -25,7 +25,7 @@ from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
 from keras_cvae.probability.normal import DiagonalNormal, split_normal
 from keras_cvae.probability.priors import PRIORS, Prior
 from keras_cvae.registry import Registry
-from keras_cvae.tensors import Tensor
+from keras_cvae.tensors import Tensor, first
 
 PARTS = Registry("part")
 
@@ -148,7 +148,7 @@ class PriorNetwork(Part):
         super().__init__(condition, **kwargs)
         self.latent_groups = tuple(latent_groups)
         self.prior: Prior = prior if isinstance(prior, Prior) else PRIORS.get(prior)
-        self.prior.build_groups(self.latent_groups, self.condition.width)
+        self.prior.build_groups(self.latent_groups, self.condition.shared)
         self.build_on(noise=(sum(self.latent_groups),))
 
     def call(self, inputs):
@@ -201,7 +201,7 @@ class GenerationNetwork(Part):
         self.body = body if isinstance(body, keras.Model) else BACKBONES.get(body)
         self.own = isinstance(body, keras.Model)
         if self.own:
-            width = self.condition.width
+            width = self.condition.shared
             check_own_model("decoder", body, "z", (self.latent_dim,), width, [shape_out])
             taker = f"the {type(self.likelihood).__name__} likelihood takes"
             if self.likelihood.link:
@@ -221,7 +221,7 @@ class GenerationNetwork(Part):
             z: Tensor `(..., batch, latent_dim)`.
             features: The condition's features `(batch, width)`, or None.
         """
-        lead = ops.shape(z)[:-1]
+        lead, features = ops.shape(z)[:-1], first(features, self.condition.shared)
         if features is not None and len(z.shape) > len(features.shape):
             features = ops.broadcast_to(features, (*lead, features.shape[-1]))
             features = ops.reshape(features, (-1, features.shape[-1]))
@@ -255,11 +255,16 @@ def likelihood_for(
         likelihood: A likelihood, or its name.
 
     Raises:
-        ValueError: There is none of that name; it is not for x of that shape; it cannot be given a
-            part of x, and the condition is one.
+        ValueError: There is none of that name; it is not for x of that shape; the condition is a
+            part of x, or scales it, and the likelihood cannot be given it.
     """
     found: Likelihood = LIKELIHOODS.get(likelihood)
     found = found.completing() if condition.knows_part else found
+    if condition.scales and not found.scalable:
+        raise ValueError(
+            f"An exposure multiplies the means of counts; received the likelihood "
+            f"{type(found).__name__}. Expected 'poisson', 'negative_binomial' or 'zero_inflated'."
+        )
     found.parameter_shape(x_shape)
     found.build(x_shape, condition.view)
     condition.look_through(found.view)

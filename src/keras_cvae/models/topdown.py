@@ -45,7 +45,7 @@ class TopDownPart(Part):
     def __init__(self, network: TopDownNetwork, latent_groups, condition=None, view=None, **kwargs):
         super().__init__(condition, **kwargs)
         self.network, self.latent_groups = network, tuple(latent_groups)
-        network.build_groups(self.latent_groups, self.condition.width)
+        network.build_groups(self.latent_groups, self.condition.shared)
         self.hierarchy = TopDownHierarchy(network, view)
 
     def arguments(self):

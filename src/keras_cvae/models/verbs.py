@@ -112,7 +112,7 @@ class Verbs:
         if n > 1 and self.condition.has_encoder:  # once for all draws of a condition
             once = weights.whole(steps.features, {"condition": y}, at_once)
             inputs = {"noise": noise, "features": np.repeat(once, n, axis=0)}
-            if self.condition.knows_part:
+            if self.condition.knows_part or self.condition.scales:
                 inputs["condition"] = trees.repeat(y, n)
         else:
             inputs = self._inputs(noise=noise, condition=trees.repeat(y, n))

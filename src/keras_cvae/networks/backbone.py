@@ -21,9 +21,9 @@ class Backbone:
         """Build the three parts of a model; here each part gets a network of its own.
 
         Args:
-            builder: A `models.assembly.Builder`, which has the shapes of x and of the likelihood's
-                parameters, the lengths of the latent groups, and the methods `separate(backbone)`
-                and `shared(network, groups)`.
+            builder: A `models.assembly.Builder`, which has the condition, the shapes of x and of
+                the likelihood's parameters, the lengths of the latent groups, and the methods
+                `separate(backbone)` and `shared(network, groups)`.
 
         Returns:
             What the builder's method returns.

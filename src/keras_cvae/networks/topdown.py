@@ -22,6 +22,7 @@ from keras_cvae.networks.backbone import BACKBONES, Backbone
 from keras_cvae.networks.conv import depth_to_space, space_to_depth
 from keras_cvae.probability.normal import DiagonalNormal, split_normal
 from keras_cvae.probability.priors import Prior
+from keras_cvae.tensors import first
 
 LIMIT = 5.0  # of log-variances, approached softly: one wild step must not end a training in NaN
 
@@ -96,7 +97,8 @@ class TopDown(Backbone):
     def assemble(self, builder):
         areas = self.areas(builder.x_shape, len(builder.groups))
         groups = tuple(n * area for n, area in zip(builder.groups, areas, strict=True))
-        network = TopDownNetwork(self, builder.x_shape, builder.parameter_shape)
+        shapes = builder.x_shape, builder.parameter_shape
+        network = TopDownNetwork(self, *shapes, builder.condition.private)
         return builder.shared(network, groups)
 
     def get_config(self):
@@ -256,11 +258,12 @@ class TopDownNetwork(Prior):
         recipe: What the layers look like.
         x_shape: Shape of one example.
         output_shape: Shape of the likelihood's parameters.
+        private: How many of the condition's features, the last ones, are for q alone.
     """
 
-    def __init__(self, recipe: TopDown, x_shape, output_shape, **kwargs):
+    def __init__(self, recipe: TopDown, x_shape, output_shape, private=0, **kwargs):
         super().__init__(**kwargs)
-        self.recipe = recipe
+        self.recipe, self.private = recipe, private
         self.x_shape, self.output_shape = tuple(x_shape), tuple(output_shape)
         self.nodes: list[Node] = []
 
@@ -269,6 +272,7 @@ class TopDownNetwork(Prior):
             "recipe": keras.saving.serialize_keras_object(self.recipe),
             "x_shape": self.x_shape,
             "output_shape": self.output_shape,
+            "private": self.private,
         }
 
     @classmethod
@@ -289,12 +293,12 @@ class TopDownNetwork(Prior):
         def hidden(level):
             return recipe.hidden or self.shapes[level][-1]
 
-        def block(level):
+        def block(level, features):
             shape, scale = self.shapes[level], 1.0 / math.sqrt(groups)
             return Block(shape, hidden(level), recipe.activation, features, scale)
 
         self.shrink = [Resize(around[i + 1], shape) for i, shape in enumerate(self.shapes)]
-        self.up = [block(level) for level in self.levels]
+        self.up = [block(level, features + self.private) for level in self.levels]
         self.start = self.add_weight((1, recipe.units), "random_normal", name="start")
         self.greet = keras.layers.Dense(recipe.units, use_bias=False) if features else None
         if self.greet:
@@ -303,7 +307,7 @@ class TopDownNetwork(Prior):
             Node(self.shapes[level], size // area, hidden(level), recipe.activation)
             for size, area, level in zip(sizes, areas, self.levels, strict=True)
         ]
-        self.down = [block(level) for level in self.levels]
+        self.down = [block(level, features) for level in self.levels]
         self.grow = [Resize(a, b) for a, b in itertools.pairwise(self.shapes)]
         self.activation = keras.layers.Activation(recipe.activation)
         self.output_layer = Resize(self.shapes[-1], self.output_shape, dtype="float32")
@@ -325,6 +329,7 @@ class TopDownNetwork(Prior):
     # The way down.
 
     def begin(self, features):
+        features = first(features, self.width)
         h = ops.cast(self.start, self.compute_dtype)
         return self._above(0, h + self.greet(features) if self.greet else h, features)
 

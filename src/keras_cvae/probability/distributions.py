@@ -51,6 +51,17 @@ class Distribution:
         """
         raise NotImplementedError
 
+    def scaled(self, log_factor: Tensor) -> "Distribution":
+        """Multiply the means of x.
+
+        Args:
+            log_factor: Logarithm of the factor of each example, `(batch,)`.
+
+        Raises:
+            ValueError: This distribution cannot be scaled.
+        """
+        raise ValueError(f"{type(self).__name__} has no scale that an exposure could multiply.")
+
 
 class Independent(Distribution):
     """A distribution whose values of x are independent of each other."""

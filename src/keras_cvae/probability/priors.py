@@ -16,7 +16,7 @@ from keras import ops
 
 from keras_cvae.probability.normal import DiagonalNormal, split_normal, standard_normal
 from keras_cvae.registry import Registry
-from keras_cvae.tensors import concatenate
+from keras_cvae.tensors import concatenate, first
 
 PRIORS = Registry("prior")
 
@@ -55,11 +55,14 @@ class Prior(keras.layers.Layer):
 
     def build_groups(self, sizes: tuple[int, ...], features: int) -> None:
         """Create the weights for groups of these sizes and a condition of so many features."""
-        self.sizes = sizes
+        self.sizes, self.width = sizes, features
 
     def begin(self, features) -> Any:
-        """The state above the first group, for features `(batch, width)` or None."""
-        return Path(features)
+        """The state above the first group, for features `(batch, width or more)` or None.
+
+        What there are more is for q(z | x, y) alone.
+        """
+        return Path(first(features, self.width))
 
     def conditional(self, group: int, state) -> DiagonalNormal:
         """p(z_group | y, z_<group).

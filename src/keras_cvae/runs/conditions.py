@@ -11,7 +11,7 @@ from keras_cvae.conditions.base import ConditionEncoder, Unconditional
 from keras_cvae.conditions.composed import Joint, Optional
 from keras_cvae.conditions.known import KnownPart
 from keras_cvae.conditions.labels import Categorical, Tags
-from keras_cvae.conditions.numbers import Continuous, Periodic
+from keras_cvae.conditions.numbers import Continuous, Exposure, Periodic
 from keras_cvae.data.containers import Data
 from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.mlp import MLP
@@ -52,7 +52,7 @@ def _joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
     """The named conditions of a run.
 
     What is missing in any of the splits may be missing; with label dropout everything may, alone
-    and all at once.
+    and all at once, but an exposure.
 
     Args:
         config: Of the run: `condition`, `label_dropout`, and the sizes of pictures' encoders.
@@ -74,8 +74,12 @@ def _joint(config: RunConfig, splits: Sequence[dict[str, np.ndarray]]) -> Joint:
         except ValueError as error:
             raise ValueError(f"Condition '{name}': {error}") from None
         missing = not all(rows.all() for rows in known)
-        parts[name] = Optional(part, dropout) if missing or dropout else part
-    condition = Joint(parts, dropout)
+        if missing and part.scales:
+            raise ValueError(f"Condition '{name}': An exposure cannot be missing.")
+        optional = (missing or dropout) and not part.scales
+        parts[name] = Optional(part, dropout) if optional else part
+    scales = any(part.scales for part in parts.values())
+    condition = Joint(parts, 0.0 if scales else dropout)
     for split in splits:
         condition.spec.prepare(split)  # says what does not fit, before anything expensive
     condition.adapt(splits[0])
@@ -115,6 +119,8 @@ def _part(kind: str, argument: str, values: np.ndarray) -> ConditionEncoder:
             return Tags(values.shape[1])
         rows = [str(row).split("|") for row in values.reshape(-1).tolist()]
         return Tags(sorted({tag for row in rows for tag in row if tag}) or ["none"])
+    if kind == "exposure":
+        return Exposure()
     dim = 1 if values.ndim == 1 else values.shape[1]
     return Periodic(float(argument), dim) if kind == "periodic" else Continuous(dim)
 

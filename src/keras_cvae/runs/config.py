@@ -42,7 +42,7 @@ class RunConfig(BaseModel):
         (),
         "Model",
         "A named condition, an array in the .npz: age:continuous, class:categorical, "
-        "hour:periodic:24, tags:tags, look:image, s:signal. Repeat for several.",
+        "hour:periodic:24, days:exposure, tags:tags, look:image, s:signal. Repeat for several.",
     )
     label_dropout: float = _setting(
         0.0,

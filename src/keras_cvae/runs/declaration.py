@@ -4,7 +4,16 @@ from typing import NamedTuple
 
 from keras_cvae.errors import listed, nearest
 
-KINDS = ("categorical", "embedding", "tags", "continuous", "periodic", "image", "signal")
+KINDS = (
+    "categorical",
+    "embedding",
+    "tags",
+    "continuous",
+    "periodic",
+    "exposure",
+    "image",
+    "signal",
+)
 ENCODED = ("image", "signal")  # by a network: of convolutions, or dense
 
 

@@ -8,7 +8,7 @@ from keras_cvae.conditions.spec.base import ConditionSpec, NoneSpec, Trait
 from keras_cvae.conditions.spec.composed import JointSpec, OptionalSpec
 from keras_cvae.conditions.spec.known import KnownPartSpec
 from keras_cvae.conditions.spec.labels import CategoricalSpec, TagsSpec
-from keras_cvae.conditions.spec.numbers import ContinuousSpec, PeriodicSpec
+from keras_cvae.conditions.spec.numbers import ContinuousSpec, ExposureSpec, PeriodicSpec
 from keras_cvae.errors import listed, nearest
 
 KINDS: dict[str, type[ConditionSpec]] = {
@@ -19,6 +19,7 @@ KINDS: dict[str, type[ConditionSpec]] = {
         TagsSpec,
         ContinuousSpec,
         PeriodicSpec,
+        ExposureSpec,
         EncodedSpec,
         ImageSpec,
         SignalSpec,
@@ -34,6 +35,7 @@ __all__ = [
     "ConditionSpec",
     "ContinuousSpec",
     "EncodedSpec",
+    "ExposureSpec",
     "ImageSpec",
     "JointSpec",
     "KnownPartSpec",

@@ -10,6 +10,7 @@ from keras_cvae.conditions.spec.base import ConditionSpec, NoneSpec, Trait
 from keras_cvae.conditions.spec.entries import entries, shape_of, shortened
 from keras_cvae.conditions.spec.known import KnownPartSpec
 from keras_cvae.conditions.spec.labels import CategoricalSpec
+from keras_cvae.conditions.spec.numbers import ExposureSpec
 from keras_cvae.errors import listed, nearest
 from keras_cvae.trees import count
 
@@ -43,6 +44,11 @@ class OptionalSpec(ConditionSpec):
             raise ValueError(
                 f"Optional: received {type(self.part).__name__.removesuffix('Spec')}, expected one "
                 f"condition.{hint if joint else ''}"
+            )
+        if isinstance(self.part, ExposureSpec):
+            raise ValueError(
+                "Optional: an exposure scales what is counted, so it cannot be missing. Expected "
+                "Exposure() itself, and dropout of the other conditions alone."
             )
         self._set(shape=self.part.shape, dtype=self.part.dtype)
 

@@ -1,7 +1,7 @@
 """Numbers: on a line, or around a circle."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -96,3 +96,28 @@ class PeriodicSpec(ContinuousSpec):
 
     def summary(self) -> str:
         return f"{super().summary()} of period {self.period:g}"
+
+
+@dataclass(frozen=True)
+class ExposureSpec(ContinuousSpec):
+    """How much there was to count: a number above 0, float32 `(n, 1)`; it is never missing."""
+
+    dim: int = field(default=1, init=False)
+
+    kind = "exposure"
+
+    def canonical(self, values: np.ndarray) -> np.ndarray:
+        single = super().canonical(values)
+        if single.size and not single.min() > 0:
+            row = int(np.argmin(single))
+            raise ValueError(
+                f"Exposures are above 0. Received {single[row, 0]:g} in row {row}. Leave out "
+                "examples of which there was nothing to count."
+            )
+        return single
+
+    def example(self) -> Any:
+        return 1.0
+
+    def summary(self) -> str:
+        return "an exposure"

@@ -26,11 +26,13 @@ class Likelihood(keras.layers.Layer):
             by side on the last axis: all first parameters, then all second ones.
         link: The activation that turns logits into probabilities, where the parameters are logits.
         discrete: Whether `log_prob` is that of a probability of 8-bit values, not of a density.
+        scalable: Whether its distribution can be scaled, as an exposure does.
         view: The layer through which the networks see x; None where they see x itself.
     """
 
     parameters_per_value = 1
     discrete = False
+    scalable = False
     link: str | None = None
 
     def __init__(self, **kwargs: Any):

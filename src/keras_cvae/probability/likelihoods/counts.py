@@ -64,7 +64,7 @@ class LogCounts(Standardised):
         return input_shape
 
     def settle(self, values: np.ndarray, again: bool = True) -> None:
-        if not again and ops.convert_to_numpy(self.log_mean).any():
+        if bool(ops.convert_to_numpy(self.adapted)) and not again:
             return
         counts = np.asarray(values, "float64").reshape(-1, self.size)
         super().settle(np.log1p(counts))
@@ -79,19 +79,27 @@ class Counts(Likelihood):
     first x it is given, unless `adapt` has.
     """
 
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.built = False
+    scalable = True
 
-    def build(self, x_shape: tuple[int, ...]) -> None:
-        self.view = LogCounts(x_shape[-1])
+    view: LogCounts | None
+
+    def build(self, x_shape: tuple[int, ...], view: Any = None) -> None:
+        size, self.axes = x_shape[-1], len(x_shape)
+        if self.view is None:
+            shared = isinstance(view, LogCounts) and view.size == size
+            self.view = view if shared else LogCounts(size, name="view")
+        elif self.view.size != size:
+            raise ValueError(
+                f"This likelihood belongs to a model whose x has {self.view.size} values on its "
+                f"last axis. Received examples of shape {tuple(x_shape)}; make a new likelihood."
+            )
 
     def adapt(self, x: Any) -> None:
         """Take scale and mean counts from x `(n, *x_shape)`: for data sets that stream."""
         x = np.asarray(x)
         self.check(x)
-        if not self.built:
-            self.build(x.shape[1:])
+        self.build(x.shape[1:])
+        assert self.view is not None
         self.view.settle(x)
 
     def distribution(self, parameters: Tensor, training: bool = False) -> "IndependentCounts":
@@ -100,7 +108,8 @@ class Counts(Likelihood):
     def log_mean(self, output: Tensor) -> Tensor:
         """Turn the decoder's output `(..., batch, *x_shape)` into log-means."""
         above = ops.maximum(output - STEEP, 0.0)
-        return self.view.log_mean + ops.clip(output, -60.0, STEEP) + ops.log1p(above)
+        start = 0.0 if self.view is None else self.view.log_mean
+        return start + ops.clip(output, -60.0, STEEP) + ops.log1p(above)
 
     def check(self, x: np.ndarray) -> None:
         low, high = float(np.min(x)), float(np.max(x))
@@ -115,15 +124,20 @@ class Counts(Likelihood):
 
 
 class IndependentCounts(Independent):
-    """Independent counts, whose means can be multiplied."""
+    """Independent counts.
+
+    Attributes:
+        axes: How many axes one example has.
+    """
+
+    axes: int
 
     def scaled(self, log_factor: Tensor) -> "IndependentCounts":
-        """Multiply the means.
-
-        Args:
-            log_factor: Logarithms of the factors, broadcasting against `(..., batch, *x_shape)`.
-        """
         raise NotImplementedError
+
+    def along(self, factor: Tensor) -> Tensor:
+        """Reshape numbers `(batch,)`, so that they go with `(..., batch, *x_shape)`."""
+        return ops.reshape(factor, (-1, *[1] * self.axes))
 
 
 @LIKELIHOODS.register("poisson")
@@ -131,7 +145,7 @@ class Poisson(Counts):
     """Poisson counts: variance and mean are equal."""
 
     def distribution(self, parameters: Tensor, training: bool = False) -> "IndependentPoisson":
-        return IndependentPoisson(self.log_mean(parameters))
+        return IndependentPoisson(self.log_mean(parameters), self.axes)
 
     def uniforms_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*x_shape, 1)
@@ -142,10 +156,11 @@ class IndependentPoisson(IndependentCounts):
 
     Args:
         log_rate: Logarithms of the rates, `(..., batch, *x_shape)`.
+        axes: How many axes one example has.
     """
 
-    def __init__(self, log_rate: Tensor):
-        self.log_rate = log_rate
+    def __init__(self, log_rate: Tensor, axes: int = 1):
+        self.log_rate, self.axes = log_rate, axes
 
     def log_density(self, x: Tensor) -> Tensor:
         return log_poisson(x, self.log_rate)
@@ -161,7 +176,7 @@ class IndependentPoisson(IndependentCounts):
         return poisson_quantile(uniforms[..., 0], ops.exp(self.log_rate))
 
     def scaled(self, log_factor: Tensor) -> "IndependentPoisson":
-        return IndependentPoisson(self.log_rate + log_factor)
+        return IndependentPoisson(self.log_rate + self.along(log_factor), self.axes)
 
 
 def log_poisson(x: Tensor, log_rate: Tensor) -> Tensor:
@@ -198,9 +213,10 @@ class NegativeBinomial(Counts):
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"dispersion": self.dispersion}
 
-    def build(self, x_shape: tuple[int, ...]) -> None:
-        super().build(x_shape)
-        if self.dispersion == "learned":
+    def build(self, x_shape: tuple[int, ...], view: Any = None) -> None:
+        first = self.view is None
+        super().build(x_shape, view)
+        if first and self.dispersion == "learned":
             self.log_r = self.add_weight(
                 (x_shape[-1],), "zeros", dtype="float32", autocast=False, name="log_r"
             )
@@ -209,9 +225,9 @@ class NegativeBinomial(Counts):
         self, parameters: Tensor, training: bool = False
     ) -> "IndependentNegativeBinomial":
         if self.dispersion == "learned":
-            return IndependentNegativeBinomial(self.log_mean(parameters), self.log_r)
+            return IndependentNegativeBinomial(self.log_mean(parameters), self.log_r, self.axes)
         output, log_r = ops.split(parameters, 2, axis=-1)
-        return IndependentNegativeBinomial(self.log_mean(output), log_r)
+        return IndependentNegativeBinomial(self.log_mean(output), log_r, self.axes)
 
     def uniforms_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*x_shape, GAMMA_UNIFORMS + 1)
@@ -223,10 +239,11 @@ class IndependentNegativeBinomial(IndependentCounts):
     Args:
         log_mean: Logarithms of the means, `(..., batch, *x_shape)`.
         log_r: Logarithms of r; may broadcast against x_shape.
+        axes: How many axes one example has.
     """
 
-    def __init__(self, log_mean: Tensor, log_r: Tensor):
-        self.log_mean, self.log_r = log_mean, ops.clip(log_r, -12.0, 16.0)
+    def __init__(self, log_mean: Tensor, log_r: Tensor, axes: int = 1):
+        self.log_mean, self.log_r, self.axes = log_mean, ops.clip(log_r, -12.0, 16.0), axes
 
     def log_density(self, x: Tensor) -> Tensor:
         return log_negative_binomial(x, self.log_mean, self.log_r)
@@ -244,7 +261,8 @@ class IndependentNegativeBinomial(IndependentCounts):
         return poisson_quantile(uniforms[..., GAMMA_UNIFORMS], rate)
 
     def scaled(self, log_factor: Tensor) -> "IndependentNegativeBinomial":
-        return IndependentNegativeBinomial(self.log_mean + log_factor, self.log_r)
+        log_mean = self.log_mean + self.along(log_factor)
+        return IndependentNegativeBinomial(log_mean, self.log_r, self.axes)
 
 
 def log_negative_binomial(x: Tensor, log_mean: Tensor, log_r: Tensor) -> Tensor:
@@ -297,10 +315,10 @@ class ZeroInflated(Counts):
         inner = keras.saving.deserialize_keras_object(config["likelihood"])
         return cls(**config | {"likelihood": inner})
 
-    def build(self, x_shape: tuple[int, ...]) -> None:
-        if not self.likelihood.built:  # Keras builds it again by itself where it is loaded
-            self.likelihood.build(x_shape)
-        self.view = self.likelihood.view
+    def build(self, x_shape: tuple[int, ...], view: Any = None) -> None:
+        self.likelihood.build(x_shape, view)
+        if self.view is None:
+            self.view = self.likelihood.view
 
     def distribution(self, parameters: Tensor, training: bool = False) -> "IndependentZeroInflated":
         size = parameters.shape[-1] // self.parameters_per_value
@@ -321,7 +339,7 @@ class IndependentZeroInflated(IndependentCounts):
     """
 
     def __init__(self, counts: IndependentCounts, logits: Tensor):
-        self.counts, self.logits = counts, logits
+        self.counts, self.logits, self.axes = counts, logits, counts.axes
 
     def log_density(self, x: Tensor) -> Tensor:
         log_p = self.counts.log_density(x)
