@@ -6,7 +6,6 @@ p(x | y), independent over the values of x: one guess, a blur of all that x coul
 import math
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -95,14 +94,6 @@ class Baseline(Part):
         x, y = self._checked(x, y)
         return super().predict({"x": x, "condition": y}, verbose=0)
 
-    def train_step(self, *args):
-        *state, data = args
-        return super().train_step(*state, _repack(data))
-
-    def test_step(self, *args):
-        *state, data = args
-        return super().test_step(*state, _repack(data))
-
     def _checked(self, x: Any, y: Any = None) -> tuple[Any, Any]:
         if not isinstance(x, np.ndarray):  # a data set
             return x, y
@@ -116,8 +107,3 @@ class Baseline(Part):
 
     def arguments(self):
         return {"x_shape": self.x_shape, "body": self.body, "likelihood": self.likelihood}
-
-
-def _repack(data):
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    return {"x": x, "condition": y}, None, sample_weight

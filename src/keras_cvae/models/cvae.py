@@ -274,9 +274,6 @@ class ConditionalVAE(Training, Verbs):
             x = self._inputs(x=x, condition=self._conditions(condition, len(x)))
         return super().predict(x, batch_size, verbose, **kwargs)
 
-    def _inputs_of(self, data):
-        return self._repack(data)[0]
-
     # The verbs of a conditional VAE.
 
     # How likely? By importance sampling; see `keras_cvae.inference.importance`.

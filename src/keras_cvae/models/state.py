@@ -41,11 +41,28 @@ class Model(KeptState, keras.Model):
 
     def predict_on_batch(self, x: Any) -> Any:
         """As in Keras."""
-        return as_numpy(Snapshot(self)(type(self).prediction, self._inputs_of((x,))))
+        return as_numpy(Snapshot(self)(type(self).prediction, self._repack((x,))[0]))
 
-    def _inputs_of(self, data: Any) -> dict[str, Any]:
-        """The inputs of the model in a batch of data, `x` or `(x, y, sample_weight)`."""
-        return keras.utils.unpack_x_y_sample_weight(data)[0]
+    def train_step(self, *args: Any) -> Any:
+        *state, data = args
+        return super().train_step(*state, self._batch(data))
+
+    def test_step(self, *args: Any) -> Any:
+        *state, data = args
+        return super().test_step(*state, self._batch(data))
+
+    def _batch(self, data: Any) -> tuple[Any, None, Any]:
+        """What a step of training or evaluation computes with, of a batch as Keras gives it."""
+        return self._repack(data)
+
+    def _repack(self, data: Any) -> tuple[Any, None, Any]:
+        """Turn x, or `(x, y, sample_weight)`, into the model's inputs and the weight.
+
+        A model's own inputs, a dict, stay as they are.
+        """
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        inputs = x if y is None or isinstance(x, dict) else {"x": x, "condition": y}
+        return inputs, None, sample_weight
 
 
 class _Loop(keras.Model):
@@ -55,7 +72,7 @@ class _Loop(keras.Model):
         super().__init__()
         self.run_eagerly, self.built = True, True  # what it calls is compiled already
         weights = Snapshot(model)
-        self.answer = lambda data: weights(type(model).prediction, model._inputs_of(data))
+        self.answer = lambda data: weights(type(model).prediction, model._repack(data)[0])
 
     def predict_step(self, *args: Any) -> Any:
         *state, data = args

@@ -274,15 +274,7 @@ class Training(Checks, Model):
         if not made:
             self.test_function = self._fused.around("test", self.test_function)
 
-    def train_step(self, *args):
-        *state, data = args
-        return super().train_step(*state, self._watched(data))
-
-    def test_step(self, *args):
-        *state, data = args
-        return super().test_step(*state, self._watched(data))
-
-    def _watched(self, data: Any) -> tuple[dict, None, Any]:
+    def _batch(self, data: Any) -> tuple[dict, None, Any]:
         """A batch as `call` takes it, with the extremes of what was not checked before."""
         inputs, _, weight = self._repack(data)
         if weight is not None:  # of named conditions, Keras repeats it for each

@@ -88,9 +88,6 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
 
 
 def _likelihood(config: RunConfig) -> Likelihood:
-    if config.likelihood.startswith("zero_inflated_"):
-        counts = config.likelihood.removeprefix("zero_inflated_")
-        return ZeroInflated(_likelihood(config.model_copy(update={"likelihood": counts})))
     likelihoods: dict[str, Callable[[], Likelihood]] = {
         "bernoulli": Bernoulli,
         "causal_bernoulli": lambda: CausalBernoulli(config.channels, config.reach),
@@ -104,6 +101,10 @@ def _likelihood(config: RunConfig) -> Likelihood:
         "discretized_logistic": lambda: DiscretizedLogistic(config.components),
         "poisson": Poisson,
         "negative_binomial": lambda: NegativeBinomial(config.dispersion),
+        "zero_inflated_poisson": lambda: ZeroInflated(Poisson()),
+        "zero_inflated_negative_binomial": lambda: ZeroInflated(
+            NegativeBinomial(config.dispersion)
+        ),
     }
     return likelihoods[config.likelihood]()
 
