@@ -68,16 +68,18 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def whole(name: str, value: Any, least: int = 1) -> int:
+def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """The value as an int.
 
     Raises:
-        ValueError: It is no whole number, or below `least`.
+        ValueError: It is no whole number, below `least` or above `most`.
     """
     if not _real(value) >= least or _real(value) % 1:
         raise ValueError(
             f"{name}: received {value!r}, expected a whole number of at least {least}."
         )
+    if most is not None and value > most:
+        raise ValueError(f"{name}: received {value!r}, expected at most {most}.")
     return int(value)
 
 

@@ -55,12 +55,19 @@ class Builder:
         """Build encoder, prior and decoder as three networks."""
         size = sum(self.groups)
         body = self.encoder or backbone
-        encoder = RecognitionNetwork(self.x_shape, size, body, self.condition, self.likelihood.view)
+        encoder = RecognitionNetwork(
+            self.x_shape, size, body, self.condition, self.likelihood.view, name="encoder"
+        )
         prior = PriorNetwork(
-            self.groups, "standard" if self.prior is None else self.prior, self.condition
+            self.groups,
+            "standard" if self.prior is None else self.prior,
+            self.condition,
+            name="prior",
         )
         body = self.decoder or backbone
-        decoder = GenerationNetwork(self.x_shape, size, body, self.likelihood, self.condition)
+        decoder = GenerationNetwork(
+            self.x_shape, size, body, self.likelihood, self.condition, name="decoder"
+        )
         return Parts(encoder, prior, decoder, Factored(encoder, prior, decoder))
 
     def direct(self, backbone: Backbone) -> Parts:
@@ -70,8 +77,11 @@ class Builder:
             ValueError: A prior, an encoder or a decoder is given.
         """
         self._refuse_own("A model without a latent has no prior, encoder or decoder to replace", "")
-        encoder, prior = NoRecognition(self.x_shape, self.condition), NoPrior(self.condition)
-        decoder = DirectGeneration(self.x_shape, backbone, self.likelihood, self.condition)
+        encoder = NoRecognition(self.x_shape, self.condition, name="encoder")
+        prior = NoPrior(self.condition, name="prior")
+        decoder = DirectGeneration(
+            self.x_shape, backbone, self.likelihood, self.condition, name="decoder"
+        )
         return Parts(encoder, prior, decoder, Direct(prior, decoder))
 
     def _refuse_own(self, why: str, instead: str) -> None:
@@ -91,9 +101,13 @@ class Builder:
         """
         why = "This backbone brings its own prior, encoder and decoder"
         self._refuse_own(why, ", or choose another backbone")
-        encoder = TopDownRecognition(network, groups, self.condition, self.likelihood.view)
-        prior = PriorNetwork(groups, network, self.condition)
-        decoder = TopDownGeneration(network, groups, self.likelihood, self.condition)
+        encoder = TopDownRecognition(
+            network, groups, self.condition, self.likelihood.view, name="encoder"
+        )
+        prior = PriorNetwork(groups, network, self.condition, name="prior")
+        decoder = TopDownGeneration(
+            network, groups, self.likelihood, self.condition, name="decoder"
+        )
         return Parts(encoder, prior, decoder, encoder.hierarchy)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import errors
+from keras_cvae.backend import layers_of
 from keras_cvae.conditions import composed
 from keras_cvae.conditions.memory import Memory
 from keras_cvae.files import atomic
@@ -24,7 +25,7 @@ from keras_cvae.inference.drawing import reconstructions
 from keras_cvae.models.assembly import assemble
 from keras_cvae.models.inputs import checked_groups, checked_shape, is_array
 from keras_cvae.models.noise import Noise
-from keras_cvae.models.serialization import deserialize, rebuilt, serialize
+from keras_cvae.models.serialization import deserialize, rebuilt, seeded, serialize
 from keras_cvae.models.streams import Watch
 from keras_cvae.models.training import Training
 from keras_cvae.models.verbs import Verbs
@@ -56,7 +57,7 @@ class ConditionalVAE(Training, Verbs):
             likelihood's parameters: `(batch, *x_shape)` logits for Bernoulli, means of
             standardised x for Gaussian.
         objective: "elbo", "iwae", "dreg", or an `Objective`.
-        seed: Of the noise drawn in training. None takes a random one.
+        seed: Of the initial weights and of the noise drawn in training. None takes random ones.
 
     Attributes:
         encoder: q(z | x, y), a Keras model from `{"x", "condition"}` to `{"mean", "log_var"}`.
@@ -92,7 +93,9 @@ class ConditionalVAE(Training, Verbs):
     ):
         super().__init__(**kwargs)
         self.x_shape = checked_shape(x_shape)
-        self.condition = composed.get(condition)
+        self.seed = None if seed is None else errors.whole("seed", seed, 0)
+        with seeded(self.seed, "condition"):
+            self.condition = composed.get(condition)
         self.memory = Memory(self.condition.spec)
         if self.condition.knows_part and self.condition.spec.shape != self.x_shape:
             raise ValueError(
@@ -100,19 +103,19 @@ class ConditionalVAE(Training, Verbs):
                 f"those of x, {self.x_shape}."
             )
         self.objective = OBJECTIVES.get(objective)
-        self.seed = None if seed is None else errors.whole("seed", seed, 0)
 
         self.backbone, self.channels = BACKBONES.get(backbone), checked_groups(latent_dim)
-        self.encoder, self.prior, self.decoder, self.hierarchy = assemble(
-            self.x_shape,
-            self.channels,
-            self.condition,
-            likelihood,
-            prior,
-            self.backbone,
-            encoder,
-            decoder,
-        )
+        with seeded(self.seed):
+            self.encoder, self.prior, self.decoder, self.hierarchy = assemble(
+                self.x_shape,
+                self.channels,
+                self.condition,
+                likelihood,
+                prior,
+                self.backbone,
+                encoder,
+                decoder,
+            )
         if self.objective.doubly_reparameterized and not self.hierarchy.separate:
             raise ValueError(
                 "objective: DReG needs q(z | x, y) in a network of its own; a top-down network "
@@ -245,11 +248,12 @@ class ConditionalVAE(Training, Verbs):
                 "it with ConditionalVAE(objective=...)."
             )
         super().compile(optimizer=optimizer, **kwargs)
+        self._build_optimizer()  # so that a model saved before it is fitted has it, too
+        self._learned = self._trainable_now()
         self._fused = Fused(self)
 
     def compile_from_config(self, config):
         self.compile(**deserialize(config))
-        self.optimizer.build(self.trainable_variables)
 
     def predict(self, x, batch_size=None, verbose="auto", *, condition=None, **kwargs):
         """Reconstructions `(n, *x_shape)`: the mean of p(x | z, y) at the mean of q(z | x, y).
@@ -294,11 +298,18 @@ class ConditionalVAE(Training, Verbs):
             "decoder": serialize(self.decoder.body if self.decoder.own else None),
             "objective": serialize(self.objective),
             "seed": self.seed,
+            "frozen": [i for i, layer in enumerate(layers_of(self)) if not layer.trainable],
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return rebuilt(cls, config)
+        arguments = dict(config)
+        frozen = arguments.pop("frozen", ())
+        model = rebuilt(cls, arguments)
+        layers = layers_of(model)
+        for i in frozen:
+            layers[i].trainable = False
+        return model
 
     def build(self, input_shape=None):
         """Nothing to do: the constructor builds."""

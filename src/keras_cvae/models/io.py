@@ -2,20 +2,34 @@
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import keras
 
 from keras_cvae.models import baseline, semisupervised  # noqa: F401  whose classes files name
 from keras_cvae.models.cvae import ConditionalVAE
+from keras_cvae.models.trust import check_file
+
+# What Keras raises where a configuration and what it names do not fit each other.
+UNFIT = (ArithmeticError, AssertionError, AttributeError, TypeError, ValueError, RuntimeError)
+DAMAGE = (zipfile.BadZipFile, OSError, LookupError, EOFError, RecursionError, zlib.error)
 
 
-def load(path: str | os.PathLike) -> ConditionalVAE:
-    """Load a model that was saved as `.keras`, on any backend; nothing executable is unpickled.
+def load(path: str | os.PathLike, *, trusted: bool = False) -> ConditionalVAE:
+    """Load a model that was saved as `.keras`, on any backend.
+
+    Nothing is built before everything that the file names is known to be part of a model: classes
+    of this package, Keras' layers and what belongs to them, activations.
+
+    Args:
+        path: The file.
+        trusted: Whether the file comes from yourself: then it may name your own registered classes
+            too. Python code is not unpickled in any case.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is truncated, or holds no ConditionalVAE.
+        ValueError: The file is damaged, holds no `ConditionalVAE`, or names what it must not.
     """
     path = Path(path)
     if not path.is_file():
@@ -25,10 +39,25 @@ def load(path: str | os.PathLike) -> ConditionalVAE:
             f"'{path}' is not a saved model, or was cut short. Expected a .keras file written by "
             "model.save() or `cvae train`."
         )
+    if not trusted:
+        try:
+            check_file(path)
+        except ValueError as error:
+            raise ValueError(f"'{path}' is not loaded: {error}.") from error
+        except DAMAGE as error:
+            raise ValueError(f"'{path}' is damaged and cannot be loaded: {error}") from error
     try:
         model = keras.saving.load_model(path)
-    except (zipfile.BadZipFile, OSError, KeyError, EOFError) as error:
-        raise ValueError(f"'{path}' is damaged and cannot be loaded: {error}") from error
+    except (
+        ArithmeticError,
+        AttributeError,
+        AssertionError,
+        TypeError,
+        ValueError,
+        *DAMAGE,
+    ) as error:
+        why = str(error).strip().split("\n")[0][:300]
+        raise ValueError(f"'{path}' is damaged and cannot be loaded: {why}") from error
     if not isinstance(model, ConditionalVAE):
         raise ValueError(f"'{path}' holds a {type(model).__name__}. Expected a ConditionalVAE.")
     return model

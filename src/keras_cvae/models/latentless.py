@@ -55,6 +55,8 @@ class NoPrior(Part):
         condition: The condition.
     """
 
+    takes = "noise"
+
     latent_groups: tuple[int, ...] = ()
 
     def __init__(self, condition=None, **kwargs):
@@ -83,6 +85,8 @@ class DirectGeneration(Part):
         likelihood: The likelihood.
         condition: The condition.
     """
+
+    takes = "z"
 
     def __init__(self, x_shape, body="mlp", likelihood="bernoulli", condition=None, **kwargs):
         super().__init__(condition, **kwargs)

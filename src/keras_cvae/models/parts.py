@@ -144,6 +144,8 @@ class PriorNetwork(Part):
         condition: The condition.
     """
 
+    takes = "noise"
+
     def __init__(self, latent_groups, prior="standard", condition=None, **kwargs):
         super().__init__(condition, **kwargs)
         self.latent_groups = tuple(latent_groups)
@@ -190,6 +192,8 @@ class GenerationNetwork(Part):
     Raises:
         ValueError: A model of one's own whose shapes do not fit.
     """
+
+    takes = "z"
 
     def __init__(
         self, x_shape, latent_dim, body="mlp", likelihood="bernoulli", condition=None, **kwargs

@@ -33,7 +33,7 @@ from keras_cvae.models.examples import Examples
 from keras_cvae.models.inputs import is_array
 from keras_cvae.models.own import check_linear, check_own_model
 from keras_cvae.models.parts import Part
-from keras_cvae.models.serialization import serialize
+from keras_cvae.models.serialization import seeded, serialize
 from keras_cvae.models.training import check_sizes
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.objectives import Objective, Terms
@@ -229,7 +229,8 @@ class SemiSupervisedCVAE(ConditionalVAE):
             self.classifier = Classifier(**classifier.arguments() | own)
         else:
             body = classifier or ("conv" if len(self.x_shape) == 3 else "mlp")
-            self.classifier = Classifier(self.x_shape, classes, body, dropout, view)
+            with seeded(self.seed, "classifier"):
+                self.classifier = Classifier(self.x_shape, classes, body, dropout, view)
         self.objective = M2(self.objective, self.class_prior)
         _check_changes(augment, consistency, confidence, self.x_shape)
         self.augment, self.consistency = augment, float(consistency)

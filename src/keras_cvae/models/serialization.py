@@ -1,6 +1,8 @@
-"""Configurations of parts, and the precision that they are rebuilt in."""
+"""How networks are built and built again: configurations, precision, initial weights."""
 
 import contextlib
+import random
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -15,6 +17,28 @@ def precision(name: str | None):
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None, what: str = "") -> Iterator[None]:
+    """Build networks whose initial weights are a function of the seed; None draws them anew.
+
+    Keras' initializers take their seeds from Python's random numbers, which go on afterwards as if
+    nothing had been drawn.
+
+    Args:
+        seed: The seed.
+        what: What is built, where one model builds several things.
+    """
+    if seed is None:
+        yield
+        return
+    before = random.getstate()
+    random.seed(f"{seed} {what}" if what else seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def rebuilt(cls: type, config: dict) -> Any:

@@ -1,5 +1,6 @@
 """The Keras model that all of ours are: whatever it is asked, and however it ends, it is whole."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -18,14 +19,26 @@ class Model(KeptState, keras.Model):
 
     Attributes:
         prediction: The step that `predict` runs on a batch, by default the model's call.
+        takes: What its inputs hold beside the condition, by name.
         programs: The compiled steps of this model. They are not saved, copied or pickled.
     """
 
     prediction: ClassVar[Any] = staticmethod(outputs)
+    takes: ClassVar[str] = "x"
 
     def __init__(self, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         self.programs = Programs(self)
+
+    def __call__(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(inputs, Mapping):
+            shape = getattr(inputs, "shape", None)
+            came = type(inputs).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
+            raise ValueError(
+                f"The {self.name} was called with an object of type {came}. Expected "
+                f"{{'{self.takes}': ..., 'condition': ...}}."
+            )
+        return super().__call__(inputs, *args, **kwargs)
 
     @closing_scopes
     def predict(

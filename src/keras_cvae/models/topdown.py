@@ -93,6 +93,8 @@ class TopDownGeneration(TopDownPart):
         condition: The condition.
     """
 
+    takes = "z"
+
     def __init__(self, network, latent_groups, likelihood="bernoulli", condition=None, **kwargs):
         super().__init__(network, latent_groups, condition, **kwargs)
         self.likelihood: Likelihood = likelihood_for(network.x_shape, self.condition, likelihood)

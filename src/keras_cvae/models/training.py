@@ -30,9 +30,9 @@ def check_sizes(epochs: Any, batch_size: Any, validation_split: Any) -> None:
     Raises:
         ValueError: Naming the one that came and what was expected.
     """
-    errors.whole("epochs", epochs, 0)
+    errors.whole("epochs", epochs, 0, most=2**31 - 1)
     if batch_size is not None:
-        errors.whole("batch_size", batch_size)
+        errors.whole("batch_size", batch_size, most=2**31 - 1)
     if not errors.number("validation_split", validation_split) < 1:
         raise ValueError(
             f"validation_split: received {validation_split}, expected a part of 1, like 0.1."
@@ -94,6 +94,7 @@ class Training(Checks, Model):
                 that can be seen; or sizes that cannot be.
         """
         check_sizes(epochs, batch_size, validation_split)
+        self._check_compiled()
         given = Examples(x, y, sample_weight)
         with self.turn:
             train, held = self._prepared(given, class_weight, validation_data, validation_split)
@@ -118,6 +119,22 @@ class Training(Checks, Model):
         else:
             self.memory.see(getattr(train.x, "all_conditions", None))
         return (train if weights is None else _weighed(train, weights)), held
+
+    def _trainable_now(self) -> tuple[int, ...]:
+        return tuple(id(variable) for variable in self.trainable_variables)
+
+    def _check_compiled(self) -> None:
+        """Refuse to train other weights than those that the optimizer was made for.
+
+        Raises:
+            ValueError: Something was frozen, or is no longer, since `compile`.
+        """
+        if self.compiled and self._learned != self._trainable_now():
+            raise ValueError(
+                "Which weights are trainable has changed since compile(): "
+                f"{len(self._learned)} were, {len(self.trainable_variables)} are. Call compile() "
+                "again, then fit()."
+            )
 
     def _run(
         self,

@@ -1,0 +1,178 @@
+"""A file must not command: what a saved model names is checked before anything is built."""
+
+import json
+import re
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from keras_cvae import MLP, ConditionalVAE, TopDown, load
+
+
+def small(**arguments):
+    own = {"x_shape": (6,), "condition": 3, "latent_dim": 2, "backbone": MLP((8,)), "seed": 0}
+    model = ConditionalVAE(**own | arguments)
+    model.compile(keras.optimizers.Adam(0.01))
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    small().save(path)
+    return path
+
+
+def rewritten(saved, path, edit):
+    """The saved file with another configuration."""
+    with zipfile.ZipFile(saved) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    config = json.loads(parts["config.json"])
+    parts["config.json"] = json.dumps(edit(config)).encode()
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
+    return path
+
+
+def sequential(layer):
+    start = {"batch_shape": [None, 6], "dtype": "float32", "name": "x"}
+    layers = [{"module": "keras.layers", "class_name": "InputLayer", "config": start}, layer]
+    return {"module": "keras", "class_name": "Sequential", "config": {"layers": layers}}
+
+
+def function(module, name):
+    return {"module": module, "class_name": "function", "config": name, "registered_name": name}
+
+
+def calls(module, name):
+    """A layer that calls a function of Keras' by name."""
+    config = {"name": "l", "function": function(module, name), "arguments": {}}
+    return sequential({"module": "keras.layers", "class_name": "Lambda", "config": config})
+
+
+def dense(activation):
+    config = {"units": 2, "activation": activation}
+    return sequential({"module": "keras.layers", "class_name": "Dense", "config": config})
+
+
+def nested(depth):
+    inner: dict = {}
+    for _ in range(depth):
+        inner = {"a": inner}
+    return inner
+
+
+def within(name, value):
+    return lambda config: config | {"config": config["config"] | {name: value}}
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (within("encoder", calls("keras.config", "set_floatx")), "Lambda"),
+        (within("encoder", calls("keras.utils", "set_random_seed")), "Lambda"),
+        (within("encoder", dense(function("keras.config", "set_floatx"))), "keras.config.set_flo"),
+        (within("encoder", dense(function("keras.utils", "get_file"))), "keras.utils.get_file"),
+        (within("encoder", dense(function("builtins", "eval"))), "builtins.eval"),
+        (within("objective", {"module": "os", "class_name": "system", "config": {}}), "os.system"),
+        (
+            within(
+                "objective",
+                {"module": "keras.src.utils.file_utils", "class_name": "get_file", "config": {}},
+            ),
+            "get_file",
+        ),
+        (lambda config: calls("keras.config", "set_floatx"), "holds a Sequential"),
+        (lambda config: [config], "holds a list"),
+        (within("likelihood", nested(300)), "nests more than 100"),
+        (within("x_shape", [10**12]), "x_shape = 1000000000000"),
+        (within("latent_dim", [10**9]), "latent_dim = 1000000000"),
+    ],
+)
+def test_a_file_that_names_more_than_a_model_is_refused(saved, tmp_path, edit, message):
+    path = rewritten(saved, tmp_path / "evil.keras", edit)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(path)
+    assert keras.config.floatx() == "float32"
+    assert np.isfinite(load(saved).generate(1)).all()
+
+
+@keras.saving.register_keras_serializable(package="mine")
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return 2.0 * x
+
+
+def test_classes_of_ones_own_are_loaded_where_the_file_is_trusted(tmp_path):
+    x, features = keras.Input((6,)), keras.Input((3,))
+    h = Doubled()(keras.layers.Concatenate()([x, features]))
+    encoder = keras.Model([x, features], [keras.layers.Dense(2)(h), keras.layers.Dense(2)(h)])
+    model = small(encoder=encoder)
+    model.save(tmp_path / "own.keras")
+    with pytest.raises(ValueError, match=r"mine>Doubled.*trusted=True"):
+        load(tmp_path / "own.keras")
+    again = load(tmp_path / "own.keras", trusted=True)
+    x = np.ones((4, 6))
+    np.testing.assert_array_equal(again.encode(x, 1), model.encode(x, 1))
+
+
+def test_networks_of_keras_layers_need_no_trust(tmp_path):
+    x, features = keras.Input((6,)), keras.Input((3,))
+    h = keras.layers.Dense(5, keras.activations.gelu, kernel_regularizer="l2")(x) + 1.0
+    h = keras.layers.Dropout(0.1)(keras.layers.Concatenate()([h, features]))
+    encoder = keras.Model([x, features], [keras.layers.Dense(2)(h), keras.layers.Dense(2)(h)])
+    model = small(encoder=encoder)
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 10)))
+    model.save(tmp_path / "own.keras")
+    assert load(tmp_path / "own.keras").generate(1).shape == (1, 6)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_what_is_frozen_comes_back_frozen(tmp_path, part):
+    model, x, y = small(), np.ones((4, 6)), [0, 1, 2, 0]
+    getattr(model, part).trainable = False
+    with pytest.raises(ValueError, match="compile\\(\\) again"):
+        model.fit(x, y, verbose=0)
+    model.compile("adam")
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "frozen.keras")
+    again = load(tmp_path / "frozen.keras")
+    assert len(again.trainable_variables) == len(model.trainable_variables)
+    assert {v.path.split("/")[0] for v in again.trainable_variables}.isdisjoint({part})
+    before = getattr(again, part).get_weights()
+    again.fit(x, y, verbose=0)
+    for one, other in zip(before, getattr(again, part).get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("backbone", [MLP((8,)), TopDown(8)])
+def test_a_seed_decides_the_initial_weights_and_nothing_else_does(backbone):
+    def weights(seed):
+        arguments = {"backbone": backbone, "latent_dim": [1, 1], "seed": seed}
+        return small(**arguments).get_weights()
+
+    keras.utils.set_random_seed(1)
+    one, other = weights(0), weights(1)
+    expected = np.random.rand(3)  # noqa: NPY002
+    keras.utils.set_random_seed(2)
+    again = weights(0)
+    keras.utils.set_random_seed(1)
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    np.testing.assert_array_equal(np.random.rand(3), expected)  # noqa: NPY002
+
+
+def test_the_parts_are_found_by_name_and_say_how_they_are_called():
+    model = small()
+    for name, takes in (("encoder", "x"), ("prior", "noise"), ("decoder", "z")):
+        part = model.get_layer(name)
+        assert part is getattr(model, name)
+        with pytest.raises(ValueError, match=f"The {name} was called .*'{takes}': ..."):
+            part(np.ones((2, 6)))
+    with pytest.raises(ValueError, match=r"called with .*list"):
+        model([np.ones((2, 6)), np.ones(2)])
+    with pytest.raises(ValueError, match="batch_size: received 1000"):
+        model.fit(np.ones((2, 6)), [0, 1], batch_size=10**20)
