@@ -29,6 +29,7 @@ from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.mlp import MLP
 from keras_cvae.networks.topdown import TopDown
 from keras_cvae.probability import objectives, priors, schedules
+from keras_cvae.probability.bijections import Bijection
 from keras_cvae.probability.likelihoods.base import LIKELIHOODS
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
 from keras_cvae.probability.likelihoods.causal import CausalBernoulli
@@ -141,7 +142,10 @@ CASES = {
         ],
         "continuous": [lambda: {"condition": Continuous(2)}],
         "known_part": [
-            lambda: {"condition": KnownPart((6,))},
+            lambda: {
+                "condition": KnownPart((6,), view=Bijection([None] * 6)),
+                "likelihood": Gaussian(),
+            },
             lambda: {"condition": KnownPart((6,), HALF, Baseline((6,), condition=KnownPart((6,))))},
             lambda: {
                 "x_shape": (4, 5, 2),
