@@ -78,7 +78,7 @@ def import_light_keras() -> None:
         import keras  # noqa: F401
     finally:
         for name in hidden:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
 
 
 def _configured() -> str | None:
