@@ -27,6 +27,7 @@ from keras_cvae.models.parts import PARTS
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.mlp import MLP
+from keras_cvae.networks.residual import Residual
 from keras_cvae.networks.topdown import TopDown
 from keras_cvae.probability import objectives, priors, schedules
 from keras_cvae.probability.bijections import Bijection
@@ -193,6 +194,10 @@ CASES = {
             lambda: {"x_shape": (5, 7, 2), "backbone": Conv((4, 3), 8, "tanh")},
             lambda: {"x_shape": (4, 4, 1), "backbone": Conv((4,), 8, "tanh"), "condition": None},
             lambda: {"x_shape": (7, 2), "backbone": Conv((4, 3), 8)},
+        ],
+        "residual": [
+            lambda: {"backbone": Residual(6, 3, 4, "tanh"), "x_shape": (2, 3)},
+            lambda: {"backbone": Residual(6), "condition": None},
         ],
         "topdown": [
             lambda: {"backbone": TopDown(8, 6, activation="tanh"), "latent_dim": [2, 1]},

@@ -47,6 +47,7 @@ _EXPORTS = {
     "MLP": "networks",
     "Conv": "networks",
     "Baseline": "models.baseline",
+    "Residual": "networks",
     "TopDown": "networks",
     "ELBO": "probability.objectives",
     "IWAE": "probability.objectives",

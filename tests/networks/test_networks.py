@@ -10,6 +10,7 @@ from keras_cvae.models.parts import GenerationNetwork
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.networks.conv import Conv, depth_to_space, space_to_depth
 from keras_cvae.networks.mlp import MLP
+from keras_cvae.networks.residual import Residual
 
 
 class TestEveryBackbone(harness.Harness):
@@ -41,6 +42,19 @@ def test_conv_fits_any_size(shape):
     assert head([keras.KerasTensor((None, 2))]).shape == (None, *shape)
 
 
+def test_residual_blocks_start_near_the_identity(rng):
+    """However many there are, so that what enters a deep network also leaves it."""
+    x = rng.normal(size=(64, 20)).astype("float32")
+    body = Residual(20, blocks=30).encoder((20,))
+    body([x])
+    h = ops.convert_to_numpy(body.start(x))
+    through = h
+    for block in body.blocks:
+        through = block(through)
+    correlation = np.corrcoef(h.ravel(), ops.convert_to_numpy(through).ravel())[0, 1]
+    assert correlation > 0.8
+
+
 @pytest.mark.parametrize("name", BACKBONES.classes)
 def test_the_condition_reaches_the_output(name, rng):
     shape = (4, 4, 1)
@@ -68,6 +82,8 @@ def test_the_decoder_takes_samples_by_batch(condition, rng):
     ("make", "message"),
     [
         (lambda: MLP(()), r"received \(\), expected positive widths"),
+        (lambda: Residual(0), "units: received 0"),
+        (lambda: Residual(8, blocks=1.5), "blocks: received 1.5"),
         (lambda: Conv((0,)), r"received filters=\(0,\)"),
         (lambda: Conv().encoder((6,)), r"Received data of shape \(6,\). For vectors use the mlp"),
         (lambda: BACKBONES.get("cnv"), "Did you mean 'conv'"),

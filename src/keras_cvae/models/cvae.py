@@ -50,7 +50,7 @@ class ConditionalVAE(Training, Verbs):
             a `Likelihood`.
         prior: p(z | y): "standard" (the default), "conditional", or a `Prior`. A top-down backbone
             brings its own.
-        backbone: "mlp", "conv", "topdown", or a `Backbone`, for encoder and decoder.
+        backbone: "mlp", "residual", "conv", "topdown", or a `Backbone`, for encoder and decoder.
         encoder: In place of the backbone's, a Keras model from `[x, condition features]` to
             `[mean, log_var]`, each `(batch, latent_dim)`. Under "gaussian" x is standardised.
         decoder: In place of the backbone's, a Keras model from `[z, condition features]` to the

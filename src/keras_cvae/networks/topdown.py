@@ -20,6 +20,7 @@ from keras import ops
 
 from keras_cvae.networks.backbone import BACKBONES, Backbone
 from keras_cvae.networks.conv import depth_to_space, space_to_depth
+from keras_cvae.networks.residual import Block, fold
 from keras_cvae.probability.normal import DiagonalNormal, split_normal
 from keras_cvae.probability.priors import Prior
 from keras_cvae.tensors import first
@@ -135,7 +136,7 @@ class Resize(keras.layers.Layer):
         self.built = True
 
     def call(self, h):
-        h, lead = _fold(h, len(self.shape))
+        h, lead = fold(h, len(self.shape))
         if not self.maps:
             h = self.linear(ops.reshape(h, (-1, math.prod(self.shape))))
         elif self.doubles:
@@ -144,49 +145,6 @@ class Resize(keras.layers.Layer):
             odd = ((0, 0), (0, self.shape[0] % 2), (0, self.shape[1] % 2), (0, 0))
             h = self.linear(space_to_depth(ops.pad(h, odd)))
         return ops.reshape(h, (*lead, *self.new_shape))
-
-
-class Block(keras.layers.Layer):
-    """h + out(act(mix(act(h)) + shift(features))): residual, the condition entering within.
-
-    Args:
-        shape: Of h, without the batch: `(width,)`, or `(height, width, channels)` for a map.
-        hidden: Width within; `mix` is dense, on a map a 3x3 convolution.
-        activation: Name.
-        features: Width of the condition's features; 0 without a condition.
-        scale: Of the residual branch at the start.
-    """
-
-    def __init__(self, shape, hidden, activation, features=0, scale=1.0, **kwargs):
-        super().__init__(**kwargs)
-        self.activation = keras.layers.Activation(activation)
-        if len(shape) == 1:
-            self.mix = keras.layers.Dense(hidden)
-        else:
-            self.mix = keras.layers.Conv2D(hidden, 3, padding="same")
-        small = keras.initializers.VarianceScaling(scale**2, "fan_avg", "uniform")
-        self.out = keras.layers.Dense(shape[-1], kernel_initializer=small)
-        self.mix.build((None, *shape))
-        self.out.build((None, *shape[:-1], hidden))
-        self.shift = None
-        if features:
-            self.shift = keras.layers.Dense(hidden, use_bias=False)
-            self.shift.build((None, features))
-        self.spatial = len(shape) > 1
-        self.built = True
-
-    def call(self, h, features=None):
-        inner = self.activation(h)
-        if self.spatial:  # (..., batch, height, width, channels)
-            inner, lead = _fold(inner, 3)
-            inner = self.mix(inner)
-            inner = ops.reshape(inner, (*lead, *inner.shape[1:]))
-        else:
-            inner = self.mix(inner)
-        if self.shift is not None:
-            shift = self.shift(features)
-            inner = inner + (shift[:, None, None, :] if self.spatial else shift)
-        return h + self.out(self.activation(inner))
 
 
 class Node(keras.layers.Layer):
@@ -356,9 +314,3 @@ class TopDownNetwork(Prior):
     def parameters(self, state: State):
         """The likelihood's parameters `(..., batch, *output_shape)`, in float32."""
         return self.output_layer(self.activation(state.h))
-
-
-def _fold(h, rank: int):
-    """Fold all axes before the last `rank` into one; also gives what they were."""
-    lead = ops.shape(h)[: len(h.shape) - rank]
-    return ops.reshape(h, (-1, *h.shape[len(h.shape) - rank :])), lead

@@ -12,8 +12,10 @@ from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import load
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.serialization import precision
+from keras_cvae.networks.backbone import Backbone
 from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.mlp import MLP
+from keras_cvae.networks.residual import Residual
 from keras_cvae.networks.topdown import TopDown
 from keras_cvae.probability.likelihoods.base import Likelihood
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
@@ -124,6 +126,9 @@ def _networks(config: RunConfig) -> dict[str, Any]:
     units, activation = config.units, config.activation
     if config.backbone == "mlp":
         return {"backbone": MLP(units, activation), "prior": config.prior}
+    if config.backbone == "residual":
+        backbone: Backbone = Residual(units[-1], config.blocks, activation=activation)
+        return {"backbone": backbone, "prior": config.prior}
     if config.backbone == "conv":
         backbone = Conv(config.filters, units[-1], activation)
         return {"backbone": backbone, "prior": config.prior}

@@ -89,11 +89,14 @@ class RunConfig(BaseModel):
         "optimal", "Model", "How the gaussian likelihood gets its variance."
     )
     sigma: float = _setting(0.1, "Model", "Standard deviation if variance is fixed.", gt=0)
-    backbone: Literal["mlp", "conv", "topdown", "topdown-conv"] = _setting(
+    backbone: Literal["mlp", "residual", "conv", "topdown", "topdown-conv"] = _setting(
         "mlp", "Model", "Kind of network; the top-down ones bring their own prior."
     )
     units: tuple[int, ...] = _setting(
         (512, 512), "Model", "Widths of the dense layers: 512,512 (all but mlp use the last)."
+    )
+    blocks: int = _setting(
+        2, "Model", "residual: how many blocks, in the encoder and in the decoder.", ge=1
     )
     filters: tuple[int, ...] = _setting((32, 64), "Model", "Channels of the conv maps: 32,64.")
     levels: tuple[int, ...] | None = _setting(
@@ -313,7 +316,8 @@ _BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
     "dispersion": ("likelihood", ("negative_binomial", "zero_inflated_negative_binomial")),
     "sigma": ("variance", ("fixed",)),
     "levels": ("backbone", ("topdown-conv",)),
-    "prior": ("backbone", ("mlp", "conv")),
+    "prior": ("backbone", ("mlp", "residual", "conv")),
+    "blocks": ("backbone", ("residual",)),
     "alpha": ("objective", ("hybrid",)),
 }
 
