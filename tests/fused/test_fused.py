@@ -172,6 +172,22 @@ def test_a_second_fit_compiles_nothing_and_many_steps_run_at_once(monkeypatch):
     assert trained.step == 16
 
 
+@needs_jax
+def test_what_was_checked_before_is_not_looked_at_in_the_step(monkeypatch):
+    trained = model()
+    for switch, looked_at in (("1", False), ("0", True)):
+        monkeypatch.setenv("KERAS_CVAE_FASTPATH", switch)
+        trained.fit(batches(), shuffle=False, verbose=0)
+        assert (trained.watch.found() is not None) == looked_at
+
+
+@needs_jax
+def test_a_batch_may_be_larger_than_the_data():
+    trained = model()
+    trained.fit(X, Y, batch_size=10**20, verbose=0)
+    assert trained.step == 1
+
+
 # Pictures that are moved ------------------------------------------------------------------------
 
 

@@ -156,7 +156,8 @@ class FusedFunction:
         flat = stored.x.reshape(len(stored.x), -1)  # gathers rows faster than pictures
         self.data = jax.device_put((flat, stored.y, stored.weight))
         self.known = jax.device_put(stored.known)
-        self.steps = math.ceil(len(stored.x) / stored.batch_size)
+        self.batch_size = min(stored.batch_size, len(stored.x))
+        self.steps = math.ceil(len(stored.x) / self.batch_size)
         self.iterator: Any = None
         self.fused, self.compiled = fused, False
 
@@ -171,7 +172,7 @@ class FusedFunction:
 
     def _advance(self, state: Any) -> Any:
         """Run the next block of steps; return the state after it."""
-        batch_size, n = self.stored.batch_size, len(self.stored.x)
+        batch_size, n = self.batch_size, len(self.stored.x)
         whole, first = n // batch_size, self.done
         size = batch_size if first < whole else n % batch_size
         count = self._count(first, whole)

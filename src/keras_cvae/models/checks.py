@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_cvae import errors, trees
 from keras_cvae.backend import layers_of
@@ -131,7 +132,10 @@ class Checks(Inputs):
 
     def _lacks_scales(self) -> bool:
         """Whether something is yet to be scaled by the data."""
-        return any(isinstance(layer, Standardised) for layer in layers_of(self))
+        return any(
+            isinstance(layer, Standardised) and not ops.convert_to_numpy(layer.adapted)
+            for layer in layers_of(self)
+        )
 
     def _learn_scales(self, examples: Examples) -> None:
         """Take scalings, where there are none yet, from arrays of examples."""
@@ -155,6 +159,19 @@ class Checks(Inputs):
                 self._check_extremes(found)
         except ValueError as error:
             raise ValueError(f"{where}, a batch of the data set: {error}") from None
+
+    def check_batch(self, found: Extremes | None) -> None:
+        """Refuse the extremes of a batch, if they are numbers by now and not symbols.
+
+        Raises:
+            ValueError: Saying what was found.
+        """
+        try:
+            numbers = keras.tree.map_structure(ops.convert_to_numpy, found)
+        except Exception:  # each backend says in its own way that it is compiling
+            return
+        if numbers is not None:
+            self._check_extremes(numbers)
 
     def _check_extremes(self, found: Extremes) -> None:
         rows = np.stack([found.x_low, found.x_high]).reshape(2, *self.x_shape)

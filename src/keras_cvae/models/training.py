@@ -19,7 +19,7 @@ from keras_cvae.models.streams import Alarm, extremes
 from keras_cvae.models.weights import ClassWeights, checked_weights
 
 
-def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
+def as_list(callbacks: Any) -> list[keras.callbacks.Callback]:
     """Callbacks as a list, of what Keras takes for them."""
     return [] if callbacks is None else keras.tree.flatten(callbacks)
 
@@ -49,17 +49,17 @@ class Training(Checks, Model):
 
     def fit(
         self,
-        x=None,
-        y=None,
+        x: Any = None,
+        y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
         *,
-        sample_weight=None,
-        class_weight=None,
-        validation_data=None,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, Any] | None = None,
+        validation_data: Any = None,
         validation_split: float = 0.0,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Train on `(x, y)`, with y the condition, or on a data set that yields such batches.
 
         Several named conditions come as a dict of arrays or a DataFrame. Where all of them may be
@@ -173,7 +173,7 @@ class Training(Checks, Model):
                 steps=validation_steps,
                 callbacks=callbacks,
             )
-        callbacks = [Alarm(), *listed(callbacks)]
+        callbacks = [Alarm(), *as_list(callbacks)]
         if hasattr(train.x, "next_epoch"):
             callbacks.append(NextEpoch(train.x))
         return self._feeding(
@@ -245,7 +245,7 @@ class Training(Checks, Model):
                 *held[:2],
                 batch_size,
                 sample_weight=held.sample_weight,
-                callbacks=[Alarm(), *listed(callbacks)],
+                callbacks=[Alarm(), *as_list(callbacks)],
                 **kwargs,
             )
 
@@ -277,19 +277,33 @@ class Training(Checks, Model):
 
     # Keras' hooks.
 
-    def make_train_function(self, force: bool = False):
+    def make_train_function(self, force: bool = False) -> None:
         """Keras' hook for the compiled step, which runs many at once where `fit` can."""
         made = self.train_function is not None and not force
         super().make_train_function(force)
         if not made:
             self.train_function = self._fused.around("train", self.train_function)
 
-    def make_test_function(self, force: bool = False):
+    def make_test_function(self, force: bool = False) -> None:
         """Keras' hook for the compiled step of an evaluation."""
         made = self.test_function is not None and not force
         super().make_test_function(force)
         if not made:
             self.test_function = self._fused.around("test", self.test_function)
+
+    def train_step(self, *args: Any) -> Any:
+        return self._in_words(super().train_step, *args)
+
+    def test_step(self, *args: Any) -> Any:
+        return self._in_words(super().test_step, *args)
+
+    def _in_words(self, step: Callable, *args: Any) -> Any:
+        """Run a step; PyTorch stops within it at a label that others go past."""
+        try:
+            return step(*args)
+        except Exception:
+            self.check_batch(self._batch(args[-1])[0].get("extremes"))
+            raise
 
     def _batch(self, data: Any) -> tuple[dict, None, Any]:
         """A batch as `call` takes it, with the extremes of what was not checked before."""
