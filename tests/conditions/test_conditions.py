@@ -60,6 +60,18 @@ def test_continuous_standardises_with_what_it_adapted_to(rng):
     np.testing.assert_allclose(found.std(axis=0), [1, 0], atol=1e-5)
 
 
+def test_a_round_number_stands_for_an_example():
+    for values, expected in (
+        ([0.0, 1.0, 2.0, 2.0], 1.0),  # in mean 1.25
+        ([161.0, 183.0, 170.0], 170.0),
+        ([0.0011, 0.0019], 0.002),
+        ([7.0, 7.0], 7.0),
+    ):
+        condition = Continuous()
+        condition.adapt(values)
+        assert condition.example() == expected
+
+
 def test_continuous_standardises_before_it_rounds():
     y = np.array([[2021.0], [2022.0], [2023.0]])
     policy = keras.config.dtype_policy()
