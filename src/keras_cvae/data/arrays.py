@@ -42,10 +42,11 @@ def from_arrays(
         class_names: With integer y: the name of label i, or of the i-th distinct label. With
             string y: the order of the labels.
         name: What to call the data.
-        validation: As in `load`.
-        seed: As in `load`.
-        image_size: As in `load`.
-        color: As in `load`.
+        validation: The fraction of train that is held out, stratified by class, at least one
+            example; "test": the test set serves as validation and train stays whole.
+        seed: Chooses the held-out examples.
+        image_size: Side, or `(h, w)`, in pixels to which images are stretched; None: they stay.
+        color: "grey" (1 channel), "rgb" (3 channels), or "auto": images stay as they are.
         counts: Whether x are counts: they become float32 unscaled, whatever their dtype.
 
     Raises:

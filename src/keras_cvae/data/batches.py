@@ -198,10 +198,10 @@ class CompletionBatches(Batches):
         split: What to batch; its conditions are not used.
         batch_size: Examples per batch.
         mask: A mask as in `masks.known`, or "random".
-        **kwargs: As in `Batches`.
+        **kwargs: The other arguments of `Batches`.
 
     Raises:
-        ValueError: A mask that does not fit x, and as in `Batches`.
+        ValueError: A mask that does not fit x, or an argument that `Batches` refuses.
     """
 
     def __init__(self, split: Split, batch_size: int, mask: Any, **kwargs: Any):

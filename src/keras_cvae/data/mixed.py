@@ -24,7 +24,7 @@ class MixedBatches(keras.utils.PyDataset):
         batch_size: Examples per batch.
         share: Part of it that is labelled; at least one example.
         seed: Of order and binarisation.
-        binarize: As in `Batches`.
+        binarize: "dynamic" draws x ~ Bernoulli(x) anew in each epoch; "none" leaves x alone.
         weights: How much each labelled and each unlabelled example counts, `(n,)` and `(m,)`.
     """
 

@@ -298,22 +298,29 @@ class SemiSupervisedCVAE(ConditionalVAE):
         validation_split: float = 0.0,
         **kwargs,
     ):
-        """As in `ConditionalVAE`, with -1, None or NaN for unknown labels.
+        """Train on labelled and unlabelled examples together.
 
         Args:
-            x: Array `(n, *x_shape)`, or a data set of `(x, y)`.
-            y: Labels `(n,)`.
-            batch_size: Examples per step.
+            x: Array `(n, *x_shape)`, or a data set of `(x, y)` with classes as positions.
+            y: Labels `(n,)`; -1, None or NaN where one is unknown.
+            batch_size: Examples per step; 32 by default.
             epochs: Passes over the unlabelled examples.
             labelled: Part of each batch that is labelled, weighted so that the bound is that of all
                 the data: with few labels most batches would have none. None: as the data come.
             seed: Of the order, with `labelled`.
-            binarize: As in `Batches`, with `labelled`.
+            binarize: With `labelled`: "dynamic" draws x ~ Bernoulli(x) anew in each epoch; "none"
+                leaves x alone.
             sample_weight: How much each example counts, `(n,)`.
             class_weight: How much those of each class count; None or -1: those without a label.
             validation_data: `(x, y)`, `(x, y, sample_weight)`, or a data set.
             validation_split: The last share of the arrays, held out for validation.
-            **kwargs: As in `ConditionalVAE`.
+            **kwargs: What else `ConditionalVAE.fit` takes.
+
+        Returns:
+            Keras' `History`: loss, reconstruction and KL of each epoch in nats, and accuracy.
+
+        Raises:
+            ValueError: Data that do not fit each other or the model, or sizes that cannot be.
         """
         if labelled is not None and not 0 < labelled < 1:
             raise ValueError(f"labelled: received {labelled}, expected a part of 1, like 0.1.")
