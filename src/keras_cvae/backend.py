@@ -1,5 +1,6 @@
 """Which Keras backend runs: the user's choice, or JAX where there is none."""
 
+import contextlib
 import copy
 import functools
 import importlib.util
@@ -197,6 +198,10 @@ class KeptState(_Model):
         with self.turn:
             return self._alone(super().test_on_batch, args, kwargs)
 
+    def is_writing(self) -> bool:
+        """Whether this very thread fits or evaluates the model."""
+        return self._writer == threading.get_ident()
+
     def get_weights(self) -> list[Any]:
         with WEIGHTS:
             self.jax_state_sync()
@@ -242,7 +247,7 @@ class KeptState(_Model):
         Keras calls this at the end of an epoch, and where a callback asks for the model. Other
         threads than that of `fit` have what was put back last.
         """
-        if self._writer not in (None, threading.get_ident()):
+        if self._writer is not None and not self.is_writing():
             return
         with WEIGHTS:
             if getattr(self, "_jax_state", None) is None or self._jax_state_synced:
@@ -296,6 +301,15 @@ def snapshot(model: Any) -> tuple[list[Any], list[Any]]:
         model.jax_state_sync()
         variables = model.variables
         return variables, [_value(variable) for variable in variables]
+
+
+def held(model: Any) -> contextlib.AbstractContextManager[Any]:
+    """Keep the weights of a model as they are while it is written down.
+
+    In the thread of its own `fit` they stay as they are; if another thread fits, that waits.
+    """
+    model.jax_state_sync()
+    return contextlib.nullcontext() if model.is_writing() else WEIGHTS
 
 
 def _value(variable: Any) -> Any:

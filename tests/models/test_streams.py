@@ -129,7 +129,7 @@ def test_what_is_no_data_is_refused():
         build().fit(3)
     with pytest.raises(ValueError, match=r"y is given beside a data set .Chunks."):
         build().fit(Chunks(X, Y), Y)
-    with pytest.raises(ValueError, match=r"differ in shape.*fit\(x, condition\)"):
+    with pytest.raises(ValueError, match=r"differ in shape.*fit\(x, y\)"):
         build().fit([X, np.eye(3)[Y]], X)
 
 

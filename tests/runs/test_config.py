@@ -100,7 +100,10 @@ def test_bad_settings_are_named(settings, words):
         ({"sigma": 0.2}, "sigma: received 0.2, which does nothing with variance=optimal"),
         ({"sigma": 0.2, "variance": "fixed"}, "nothing with likelihood=bernoulli"),
         ({"alpha": 0.2}, "expected objective=hybrid, or no alpha"),
-        ({"preset": "strong", "prior": "standard"}, "expected backbone=mlp or residual or conv, or no prior"),
+        (
+            {"preset": "strong", "prior": "standard"},
+            "expected backbone=mlp or residual or conv, or no prior",
+        ),
     ],
 )
 def test_settings_that_do_nothing_are_named(settings, words):

@@ -13,9 +13,10 @@ from keras import ops
 
 from keras_cvae.probability.normal import DiagonalNormal
 from keras_cvae.probability.priors import Prior
+from keras_cvae.tensors import Tensor
 
 
-def extrapolate(free, given, weight):
+def extrapolate(free: Tensor, given: Tensor, weight: Tensor) -> Tensor:
     """From `free` towards `given`, both `(batch, ...)`, by `weight` `(batch,)`: 1 arrives there.
 
     What does not depend on the condition may lack the batch, as N(0, I) does.
@@ -36,19 +37,19 @@ class GuidedPrior:
     def __init__(self, prior: Prior, free: Any, weight: Any):
         self.prior, self.sizes, self.free, self.weight = prior, prior.sizes, free, weight
 
-    def begin(self, features) -> tuple:
+    def begin(self, features: Tensor | None) -> tuple[Any, Any]:
         """Two ways down, with the condition and without it, through the same z."""
         return self.prior.begin(features), self.prior.begin(self.free)
 
-    def conditional(self, group: int, state: tuple) -> DiagonalNormal:
+    def conditional(self, group: int, state: tuple[Any, Any]) -> DiagonalNormal:
         """p(z_group | y, z_<group) with its mean moved; the spread is the conditional one's."""
         given, free = (self.prior.conditional(group, one) for one in state)
         return DiagonalNormal(extrapolate(free.mean, given.mean, self.weight), given.log_var)
 
-    def descend(self, group: int, state: tuple, z) -> tuple:
+    def descend(self, group: int, state: tuple[Any, Any], z: Tensor) -> tuple[Any, Any]:
         """As `Prior.descend`, on both ways."""
         return tuple(self.prior.descend(group, one, z) for one in state)
 
-    def sample(self, features, noise):
+    def sample(self, features: Tensor | None, noise: Tensor) -> Any:
         """As `Prior.sample`."""
         return Prior.sample(self, features, noise)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from keras_cvae.trees import take
 PILOT = 16  # samples that every class gets before the likely ones get all
 MARGIN = 12.0  # nats below the likeliest class where p(y | x) < 1e-5 and the pilot is enough
 
-Progress = Callable[..., Iterable]
+Progress = Callable[..., Iterable[Any]]
 
 
 class _Moments:
@@ -36,7 +36,7 @@ class _Moments:
         self.first, self.second = np.zeros(n), np.zeros(n)
         self.count = np.zeros(n)
 
-    def add(self, rows, log_w: np.ndarray) -> None:
+    def add(self, rows: Any, log_w: np.ndarray) -> None:
         """Add log w `(samples, rows)`."""
         log_w = log_w.astype("float64")
         peak = np.maximum(self.peak[rows], log_w.max(axis=0))

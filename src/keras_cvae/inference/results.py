@@ -54,7 +54,7 @@ class ClassLogProb(NamedTuple):
     num_samples: int
     seed: int
 
-    def marginal(self, class_prior=None) -> LogProb:
+    def marginal(self, class_prior: Any = None) -> LogProb:
         """log p(x) = log sum_y p(y) p(x | y), y uniform unless `class_prior` `(K,)` is given."""
         joint = self.joint(class_prior)
         log_p = logsumexp(joint, axis=1)
@@ -73,7 +73,7 @@ class ClassLogProb(NamedTuple):
         log_p, error, effective = (part[rows, y] for part in self[:3])
         return LogProb(log_p, error, effective, self.num_samples, self.seed)
 
-    def joint(self, class_prior=None) -> np.ndarray:
+    def joint(self, class_prior: Any = None) -> np.ndarray:
         """log p(y) + log p(x | y), `(n, K)`."""
         with np.errstate(divide="ignore"):  # a class that cannot be: log 0
             return self.log_prob + np.log(check_class_prior(class_prior, self.log_prob.shape[1]))

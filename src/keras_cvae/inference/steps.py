@@ -31,8 +31,8 @@ class Programs:
 
     def __init__(self, model: keras.Model):
         self.model = model
-        self._programs: dict[Step, Callable] = {}
-        self._compiled: set[tuple] = set()
+        self._programs: dict[Step, Callable[..., Any]] = {}
+        self._compiled: set[tuple[Any, ...]] = set()
         self._lock = threading.RLock()
 
     def run(self, step: Step, values: list[Any], inputs: dict[str, Any]) -> Any:
@@ -48,9 +48,9 @@ class Programs:
             self._compiled.add(key)
             return outputs
 
-    def _pure(self, step: Step) -> Callable:
+    def _pure(self, step: Step) -> Callable[..., Any]:
         @closing_scopes
-        def run(values, inputs):
+        def run(values: Any, inputs: dict[str, Any]) -> Any:
             with keras.StatelessScope(
                 list(zip(self.model.variables, values, strict=True)), initialize_variables=False
             ):

@@ -4,6 +4,7 @@ p(x | y), independent over the values of x: one guess, a blur of all that x coul
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,14 @@ class Baseline(Part):
         blur = baseline.predict(x)
     """
 
-    def __init__(self, x_shape, body="mlp", likelihood="bernoulli", condition=None, **kwargs):
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        body: Any = "mlp",
+        likelihood: Any = "bernoulli",
+        condition: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(condition, **kwargs)
         if not self.condition.shared:
             raise ValueError(
@@ -52,24 +60,40 @@ class Baseline(Part):
         self.network = self.body.decoder(self.likelihood.parameter_shape(self.x_shape))
         self.build_on()
 
-    def parameters(self, features):
+    def parameters(self, features: Any) -> Any:
         """The likelihood's parameters `(batch, *parameter_shape)`."""
         return ops.cast(self.network([first(features, self.condition.shared)]), "float32")
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
         parameters = self.parameters(self.features(inputs))
         p = self.likelihood.distribution(parameters, training)
         p = self.condition.fix(p, inputs["condition"])
         return p.log_prob(ops.cast(inputs["x"], "float32")) if "x" in inputs else p.mean()
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         """-log p(x | y), averaged over the batch with `sample_weight`; in nats."""
         weight = ops.ones_like(y_pred) if sample_weight is None else sample_weight
         weight = ops.reshape(ops.cast(weight, "float32"), (-1,))
         loss = -ops.sum(weight * y_pred) / ops.maximum(ops.sum(weight), 1e-12)
         return loss + sum(self.losses)
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, *, validation_data=None, **kwargs):
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        *,
+        validation_data: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """As in Keras: `fit(x, y)` with y the condition, or a data set of `(x, y)`."""
         if isinstance(validation_data, tuple | list):
             validation_data = self._checked(*validation_data)
@@ -81,7 +105,7 @@ class Baseline(Part):
             self.condition.settle(trees.take(y, rows), again=False)
         return super().fit(x, y, batch_size, epochs, validation_data=validation_data, **kwargs)
 
-    def predict(self, y, **kwargs):
+    def predict(self, y: Any, **kwargs: Any) -> Any:
         """The mean of p(x | y), `(n, *x_shape)`, for conditions y; what y knows is kept."""
         if isinstance(y, dict):
             return super().predict(y, **kwargs)
@@ -89,7 +113,7 @@ class Baseline(Part):
             {"condition": self.condition.spec.prepare(y)}, **{"verbose": 0} | kwargs
         )
 
-    def log_prob(self, x, y) -> np.ndarray:
+    def log_prob(self, x: Any, y: Any) -> np.ndarray:
         """log p(x | y) `(n,)` in nats; no estimate, for there is nothing to integrate over."""
         x, y = self._checked(x, y)
         return super().predict({"x": x, "condition": y}, verbose=0)
@@ -105,5 +129,5 @@ class Baseline(Part):
         self.likelihood.check(x)
         return x.astype("float32", copy=False), self.condition.spec.prepare(y)
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {"x_shape": self.x_shape, "body": self.body, "likelihood": self.likelihood}

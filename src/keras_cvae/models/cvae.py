@@ -8,24 +8,20 @@ elbo(x | y) = E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z | y) )
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_cvae import errors
-from keras_cvae.backend import layers_of
 from keras_cvae.conditions import composed
 from keras_cvae.conditions.memory import Memory
-from keras_cvae.files import atomic
 from keras_cvae.fused.program import Fused
 from keras_cvae.inference.drawing import reconstructions
 from keras_cvae.models.assembly import assemble
-from keras_cvae.models.inputs import checked_groups, checked_shape, is_array
+from keras_cvae.models.inputs import checked_groups, checked_shape
 from keras_cvae.models.noise import Noise
-from keras_cvae.models.serialization import deserialize, rebuilt, seeded, serialize
+from keras_cvae.models.serialization import seeded, serialize
 from keras_cvae.models.streams import Watch
 from keras_cvae.models.training import Training
 from keras_cvae.models.verbs import Verbs
@@ -89,8 +85,8 @@ class ConditionalVAE(Training, Verbs):
         decoder: keras.Model | None = None,
         objective: Any = "elbo",
         seed: int | None = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.x_shape = checked_shape(x_shape)
         self.seed = None if seed is None else errors.whole("seed", seed, 0)
@@ -139,7 +135,7 @@ class ConditionalVAE(Training, Verbs):
 
     # The equation.
 
-    def call(self, inputs: dict, training: bool = False) -> Terms:
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Terms:
         """The terms of the objective for `{"x": (batch, *x_shape), "condition": ...}`."""
         x, y = ops.cast(inputs["x"], "float32"), inputs.get("condition")
         if training and y is not None:
@@ -177,7 +173,7 @@ class ConditionalVAE(Training, Verbs):
         """p(x | z, y) at the decoder's parameters, with what the canonical y knows of x fixed."""
         return self.condition.fix(self.likelihood.distribution(parameters, training), y)
 
-    def reconstruction(self, inputs: dict) -> Tensor:
+    def reconstruction(self, inputs: dict[str, Any]) -> Tensor:
         """The mean of p(x | z, y) at the mean of q(z | x, y), `(batch, *x_shape)`.
 
         Args:
@@ -209,7 +205,14 @@ class ConditionalVAE(Training, Verbs):
         parameters = self.hierarchy.generate(features, self.noise.draw(shape, training))
         return self.distribution(parameters, y, training).log_prob(x)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
         objective = self.objective(y_pred, self.step if training else None)  # (batch,)
         if training:
@@ -227,67 +230,13 @@ class ConditionalVAE(Training, Verbs):
             loss = -ops.sum(weight * objective) / ops.maximum(ops.sum(weight), 1e-12)
         return loss + extra
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> Any:
         """As in Keras; with `sample_weight` the epoch's loss is the weighted mean too."""
         logs = super().get_metrics_result()
         return logs | {"loss": logs.pop("weighted_loss")}
 
-    # Keras' verbs.
-
-    def compile(self, optimizer="adam", **kwargs):
-        """As in Keras, without a loss or metrics: the objective is the model's.
-
-        Raises:
-            ValueError: `loss` or `metrics` is given.
-        """
-        given = [name for name in ("loss", "metrics", "weighted_metrics") if kwargs.get(name)]
-        if given:
-            raise ValueError(
-                f"compile() received {', '.join(given)}, but a ConditionalVAE has its own: the "
-                "loss is the negative objective, reported with 'reconstruction' and 'kl'. Change "
-                "it with ConditionalVAE(objective=...)."
-            )
-        super().compile(optimizer=optimizer, **kwargs)
-        self._build_optimizer()  # so that a model saved before it is fitted has it, too
-        self._learned = self._trainable_now()
-        self._fused = Fused(self)
-
-    def compile_from_config(self, config):
-        self.compile(**deserialize(config))
-
-    def predict(self, x, batch_size=None, verbose="auto", *, condition=None, **kwargs):
-        """Reconstructions `(n, *x_shape)`: the mean of p(x | z, y) at the mean of q(z | x, y).
-
-        Args:
-            x: Array `(n, *x_shape)`, or a data set of x or `(x, y)`.
-            batch_size: As in Keras.
-            verbose: As in Keras.
-            condition: With an array: one condition, or one for each x.
-            **kwargs: As in Keras.
-
-        Raises:
-            ValueError: Arrays that do not fit each other or the model.
-        """
-        if np.ndim(batch_size):
-            raise ValueError(
-                "predict received a second array in the place of batch_size. Expected "
-                "predict(x, condition=...)."
-            )
-        if is_array(x):
-            x = self._x(x)
-            x = self._inputs(x=x, condition=self._conditions(condition, len(x)))
-        return super().predict(x, batch_size, verbose, **kwargs)
-
-    # The verbs of a conditional VAE.
-
-    # How likely? By importance sampling; see `keras_cvae.inference.importance`.
-
-    # Saving.
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "precision": self.dtype_policy.name,
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
             "x_shape": self.x_shape,
             "condition": serialize(self.condition),
             "latent_dim": self.channels,
@@ -298,38 +247,9 @@ class ConditionalVAE(Training, Verbs):
             "decoder": serialize(self.decoder.body if self.decoder.own else None),
             "objective": serialize(self.objective),
             "seed": self.seed,
-            "frozen": [i for i, layer in enumerate(layers_of(self)) if not layer.trainable],
         }
 
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        arguments = dict(config)
-        frozen = arguments.pop("frozen", ())
-        model = rebuilt(cls, arguments)
-        layers = layers_of(model)
-        for i in frozen:
-            layers[i].trainable = False
-        return model
 
-    def build(self, input_shape=None):
-        """Nothing to do: the constructor builds."""
-
-    def build_from_config(self, config):
-        """Nothing to do: the constructor builds."""
-
-    def save(self, filepath, overwrite=True, **kwargs):
-        """Save as `.keras`: to a temporary name first, so that no half-written file is left."""
-        path = Path(filepath)
-        if path.suffix != ".keras":
-            raise ValueError(f"Received the path '{path}'. Expected one that ends in '.keras'.")
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"'{path}' exists. Choose another name, or overwrite=True.")
-        with atomic(path, durable=True) as temporary:
-            super().save(temporary, **kwargs)
-
-    # What the verbs share.
-
-
-def _batched(value):
+def _batched(value: Any) -> Any:
     """`(samples, batch)` from what may lack the samples."""
     return value if len(value.shape) > 1 else value[None]

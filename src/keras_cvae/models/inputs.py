@@ -1,5 +1,6 @@
 """What a user's x and condition become: checked, canonical, one for each example."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ class Inputs:
     x_shape: tuple[int, ...]
     step: Any
 
-    def _repack(self, data):
+    def _repack(self, data: Any) -> Any:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         inputs = x if isinstance(x, dict) else _pack(x, y)
         if "condition" not in inputs and self.condition.spec.forgettable:
@@ -37,16 +38,16 @@ class Inputs:
             self.condition.spec.prepare(inputs.get("condition"))
         return inputs, None, sample_weight
 
-    def _nothing_known(self, x) -> Any:
+    def _nothing_known(self, x: Any) -> Any:
         """Canonical conditions of which all are missing, one for each x of a batch."""
         n = ops.shape(x)[0]
 
-        def each(one):
+        def each(one: Any) -> Any:
             return ops.broadcast_to(ops.convert_to_tensor(one), (n, *one.shape[1:]))
 
         return keras.tree.map_structure(each, self.condition.spec.unknown())
 
-    def _x(self, x, name: str = "x") -> np.ndarray:
+    def _x(self, x: Any, name: str = "x") -> np.ndarray:
         if np.ma.is_masked(x):
             raise ValueError(
                 f"A mask hides some of {name}. Expected whole examples; condition=KnownPart(...) "
@@ -58,8 +59,8 @@ class Inputs:
         except ValueError:  # a list of arrays of several shapes
             raise ValueError(
                 f"{name} is a {type(x).__name__} of {len(x)} that differ in shape. Expected an "
-                f"array (n, {', '.join(map(str, self.x_shape))}): fit(x, condition), or "
-                "fit({'x': x, 'condition': ...})."
+                f"array (n, {', '.join(map(str, self.x_shape))}) and the condition beside it: "
+                "fit(x, y), predict(x, condition=y), or {'x': x, 'condition': y}."
             ) from None
         single = checked(values, self.x_shape, name)
         if not len(single):
@@ -67,35 +68,35 @@ class Inputs:
         self.likelihood.check(single)
         return single
 
-    def _conditions(self, condition, n: int) -> Any:
+    def _conditions(self, condition: Any, n: int) -> Any:
         """Canonical conditions of n examples, of which all may have the same."""
         y = self.condition.spec.for_each(condition, n)
         self._check_asked(y)
         return y
 
-    def _known(self, condition) -> tuple[Any, bool]:
+    def _known(self, condition: Any) -> tuple[Any, bool]:
         """Canonical conditions that something is asked for, and whether it is one."""
         y, single = self.condition.spec.prepare_any(condition)
         self._check_asked(y)
         return y, single
 
-    def _check_asked(self, y) -> None:
+    def _check_asked(self, y: Any) -> None:
         """Refuse canonical conditions that the model cannot know; see `Memory.check`."""
         self._check_known_part(y)
         if y is not None and int(self.step):
             self.memory.check(y)
 
-    def _check_known_part(self, y) -> None:
+    def _check_known_part(self, y: Any) -> None:
         """Refuse canonical conditions that x itself could not be."""
         if self.condition.knows_part and y is not None:
             self.likelihood.check_known(y)
 
     @staticmethod
-    def _inputs(condition=None, **inputs) -> dict:
+    def _inputs(condition: Any = None, **inputs: Any) -> dict[str, Any]:
         return inputs if condition is None else inputs | {"condition": condition}
 
 
-def _pack(x, y=None) -> dict:
+def _pack(x: Any, y: Any = None) -> dict[str, Any]:
     return {"x": x} if y is None else {"x": x, "condition": y}
 
 
@@ -106,7 +107,7 @@ def is_array(x: Any) -> bool:
     return hasattr(x, "__array__") or isinstance(x, list | tuple)
 
 
-def checked_shape(x_shape) -> tuple[int, ...]:
+def checked_shape(x_shape: Sequence[int]) -> tuple[int, ...]:
     """Check the shape of one example."""
     shape = tuple(int(n) for n in np.atleast_1d(x_shape))
     if not shape or any(n < 1 for n in shape):
@@ -116,7 +117,7 @@ def checked_shape(x_shape) -> tuple[int, ...]:
     return shape
 
 
-def checked_groups(latent_dim) -> tuple[int, ...]:
+def checked_groups(latent_dim: Any) -> tuple[int, ...]:
     """Check the length of z, or those of its groups; 0 is no latent at all, `()`."""
     if np.size(latent_dim) == 0 or (np.ndim(latent_dim) == 0 and latent_dim == 0):
         return ()

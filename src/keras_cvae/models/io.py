@@ -16,7 +16,7 @@ UNFIT = (ArithmeticError, AssertionError, AttributeError, TypeError, ValueError,
 DAMAGE = (zipfile.BadZipFile, OSError, LookupError, EOFError, RecursionError, zlib.error)
 
 
-def load(path: str | os.PathLike, *, trusted: bool = False) -> ConditionalVAE:
+def load(path: str | os.PathLike[str], *, trusted: bool = False) -> ConditionalVAE:
     """Load a model that was saved as `.keras`, on any backend.
 
     Nothing is built before everything that the file names is known to be part of a model: classes

@@ -7,6 +7,7 @@ An honest choice where the likelihood itself says how the values of x depend on 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
@@ -31,16 +32,16 @@ class NoRecognition(Part):
         condition: The condition.
     """
 
-    def __init__(self, x_shape, condition=None, **kwargs):
+    def __init__(self, x_shape: Sequence[int], condition: Any = None, **kwargs: Any) -> None:
         super().__init__(condition, **kwargs)
         self.x_shape = tuple(x_shape)
         self.build_on(x=self.x_shape)
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Any]) -> Any:
         nothing = ops.zeros((ops.shape(inputs["x"])[0], 0))
         return {"mean": nothing, "log_var": nothing}
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {"x_shape": self.x_shape}
 
 
@@ -59,16 +60,16 @@ class NoPrior(Part):
 
     latent_groups: tuple[int, ...] = ()
 
-    def __init__(self, condition=None, **kwargs):
+    def __init__(self, condition: Any = None, **kwargs: Any) -> None:
         super().__init__(condition, **kwargs)
         self.prior = StandardNormal()
         self.prior.build_groups((), self.condition.shared)
         self.build_on(noise=(0,))
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Any]) -> Any:
         return dict.fromkeys(("z", "mean", "log_var"), inputs["noise"])
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {}
 
 
@@ -88,7 +89,14 @@ class DirectGeneration(Part):
 
     takes = "z"
 
-    def __init__(self, x_shape, body="mlp", likelihood="bernoulli", condition=None, **kwargs):
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        body: Any = "mlp",
+        likelihood: Any = "bernoulli",
+        condition: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(condition, **kwargs)
         self.x_shape = tuple(x_shape)
         self.likelihood: Likelihood = likelihood_for(self.x_shape, self.condition, likelihood)
@@ -117,12 +125,12 @@ class DirectGeneration(Part):
             return ops.broadcast_to(ops.convert_to_tensor(self.constant), shape)
         return ops.zeros(shape, "float32")
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Any]) -> Any:
         parameters = self.parameters(ops.cast(inputs["z"], "float32"), self.features(inputs))
         p = self.likelihood.distribution(parameters)
         return self.condition.fix(p, inputs.get("condition")).mean()
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {"x_shape": self.x_shape, "body": self.body, "likelihood": self.likelihood}
 
 

@@ -1,16 +1,26 @@
 """A user's own Keras model in the place of a part: called, and compared with its role."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 
-def call_own(model: keras.Model, inputs: list) -> list:
+def call_own(model: keras.Model, inputs: list[Any]) -> list[Any]:
     """Call a user's model on as many of the inputs as it takes; its outputs as a list."""
     takes = len(getattr(model, "inputs", None) or inputs)
     out = model(inputs[0] if takes == 1 else inputs)
     return list(out.values()) if isinstance(out, dict) else keras.tree.flatten(out)
 
 
-def check_own_model(role, model, name, shape, features, outputs) -> None:
+def check_own_model(
+    role: str,
+    model: keras.Model,
+    name: str,
+    shape: Sequence[int],
+    features: int,
+    outputs: Sequence[Sequence[int]],
+) -> None:
     """Compare a user's model with what its role needs, by symbolic shapes only.
 
     Raises:
@@ -64,5 +74,5 @@ def check_linear(role: str, model: keras.Model, needs: str) -> None:
         )
 
 
-def _shapes(shapes) -> str:
+def _shapes(shapes: Sequence[Sequence[int]]) -> str:
     return " and ".join(str(("batch", *shape)).replace("'", "") for shape in shapes)

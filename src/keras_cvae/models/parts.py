@@ -8,6 +8,7 @@ Each can be called, used to predict, saved and loaded on its own, on the raw con
 calls the method that the paper's letter names, on features that it computes once.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ from keras_cvae.conditions import composed
 from keras_cvae.conditions.base import ConditionEncoder
 from keras_cvae.inference.steps import Snapshot
 from keras_cvae.models.own import call_own, check_linear, check_own_model
-from keras_cvae.models.serialization import rebuilt, serialize
+from keras_cvae.models.serialization import serialize
 from keras_cvae.models.state import Model, outputs
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
@@ -35,15 +36,15 @@ class Part(Model):
 
     own = False  # whether the body is a user's Keras model
 
-    def __init__(self, condition: Any = None, **kwargs):
+    def __init__(self, condition: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.condition: ConditionEncoder = composed.get(condition)
 
-    def features(self, inputs: dict):
+    def features(self, inputs: dict[str, Any]) -> Any:
         """Features of `inputs["condition"]`, or None."""
         return self.condition.features(inputs.get("condition"))
 
-    def build_on(self, **inputs) -> None:
+    def build_on(self, **inputs: Sequence[int]) -> None:
         """Create the weights by a symbolic call on inputs of these shapes."""
         symbols = {name: keras.Input(shape, name=name) for name, shape in inputs.items()}
         condition = self.condition.symbolic()
@@ -53,24 +54,13 @@ class Part(Model):
         """As `predict` on arrays, without Keras' loop around it."""
         return Snapshot(self).whole(outputs, inputs, batch_size)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {name: serialize(value) for name, value in self.arguments().items()}
-        about = {"name": self.name, "precision": self.dtype_policy.name}
-        return about | {"condition": serialize(self.condition)} | own
+        return super().get_config() | {"condition": serialize(self.condition)} | own
 
     def arguments(self) -> dict[str, Any]:
         """The constructor's own arguments."""
         raise NotImplementedError
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return rebuilt(cls, config)
-
-    def build(self, input_shape=None):
-        """Nothing to do: the constructor builds."""
-
-    def build_from_config(self, config):
-        """Nothing to do: the constructor builds."""
 
 
 @PARTS.register("recognition")
@@ -92,7 +82,15 @@ class RecognitionNetwork(Part):
         ValueError: A model of one's own whose shapes do not fit.
     """
 
-    def __init__(self, x_shape, latent_dim, body="mlp", condition=None, view=None, **kwargs):
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        latent_dim: int,
+        body: Any = "mlp",
+        condition: Any = None,
+        view: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(condition, **kwargs)
         self.view = view
         self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
@@ -107,7 +105,7 @@ class RecognitionNetwork(Part):
             self.head = keras.layers.Dense(2 * self.latent_dim, dtype="float32", name="head")
         self.build_on(x=self.x_shape)
 
-    def posterior(self, x, features) -> DiagonalNormal:
+    def posterior(self, x: Any, features: Any) -> DiagonalNormal:
         """q(z | x, y) from the features of y."""
         x = ops.cast(x, "float32")
         inputs = [x if self.view is None else self.view(x)]
@@ -118,10 +116,10 @@ class RecognitionNetwork(Part):
             )
         return split_normal(self.head(self.network(inputs)))
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Any]) -> Any:
         return self.posterior(inputs["x"], self.features(inputs))._asdict()
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {
             "x_shape": self.x_shape,
             "latent_dim": self.latent_dim,
@@ -146,14 +144,20 @@ class PriorNetwork(Part):
 
     takes = "noise"
 
-    def __init__(self, latent_groups, prior="standard", condition=None, **kwargs):
+    def __init__(
+        self,
+        latent_groups: Sequence[int],
+        prior: Any = "standard",
+        condition: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(condition, **kwargs)
         self.latent_groups = tuple(latent_groups)
         self.prior: Prior = prior if isinstance(prior, Prior) else PRIORS.get(prior)
         self.prior.build_groups(self.latent_groups, self.condition.shared)
         self.build_on(noise=(sum(self.latent_groups),))
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Any]) -> Any:
         noise = ops.cast(inputs["noise"], "float32")
         groups, factors, _ = self.prior.sample(self.features(inputs), noise)
         whole = {
@@ -169,7 +173,7 @@ class PriorNetwork(Part):
             for name, parts in whole.items()
         }
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {"latent_groups": self.latent_groups, "prior": self.prior}
 
 
@@ -196,8 +200,14 @@ class GenerationNetwork(Part):
     takes = "z"
 
     def __init__(
-        self, x_shape, latent_dim, body="mlp", likelihood="bernoulli", condition=None, **kwargs
-    ):
+        self,
+        x_shape: Sequence[int],
+        latent_dim: int,
+        body: Any = "mlp",
+        likelihood: Any = "bernoulli",
+        condition: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(condition, **kwargs)
         self.x_shape, self.latent_dim = tuple(x_shape), int(latent_dim)
         self.likelihood: Likelihood = likelihood_for(self.x_shape, self.condition, likelihood)
@@ -233,12 +243,12 @@ class GenerationNetwork(Part):
         out = call_own(self.body, inputs)[0] if self.own else self.network(inputs)
         return ops.reshape(ops.cast(out, "float32"), (*lead, *out.shape[1:]))
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Any]) -> Any:
         parameters = self.parameters(ops.cast(inputs["z"], "float32"), self.features(inputs))
         p = self.likelihood.distribution(parameters)
         return self.condition.fix(p, inputs.get("condition")).mean()
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {
             "x_shape": self.x_shape,
             "latent_dim": self.latent_dim,

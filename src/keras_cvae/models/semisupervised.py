@@ -16,6 +16,7 @@ learns from changed pictures: the labelled ones, and those of which it is sure (
     y* = argmax_c q(c | x)
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -55,7 +56,15 @@ class Classifier(Part):
         ValueError: A model of one's own whose input or output does not fit.
     """
 
-    def __init__(self, x_shape, classes, body="mlp", dropout=0.0, view=None, **kwargs):
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        classes: int,
+        body: Any = "mlp",
+        dropout: float = 0.0,
+        view: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.view = view
         self.x_shape, self.classes, self.dropout = tuple(x_shape), int(classes), float(dropout)
@@ -71,17 +80,17 @@ class Classifier(Part):
             self.head = keras.layers.Dense(self.classes, dtype="float32", name="head")
         self.build_on(x=self.x_shape)
 
-    def logits(self, x, training: bool = False):
+    def logits(self, x: Tensor, training: bool = False) -> Tensor:
         """Logits of q(y | x), `(batch, classes)` in float32."""
         x = x if self.view is None else self.view(x)
         if self.own:
             return ops.cast(self.body(x, training=training), "float32")
         return self.head(self.drop(self.network([x]), training=training))
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
         return self.logits(ops.cast(inputs["x"], "float32"), training)
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {
             "x_shape": self.x_shape,
             "classes": self.classes,
@@ -198,19 +207,19 @@ class SemiSupervisedCVAE(ConditionalVAE):
 
     def __init__(
         self,
-        x_shape,
+        x_shape: Sequence[int],
         condition: Any = 10,
-        latent_dim=32,
+        latent_dim: int | Sequence[int] = 32,
         *,
         classifier: Any = None,
         alpha: float = 1.0,
-        class_prior=None,
+        class_prior: Any = None,
         dropout: float = 0.0,
         augment: keras.layers.Layer | None = None,
         consistency: float = 0.0,
         confidence: float = 0.95,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(x_shape, condition, latent_dim, **kwargs)
         if not isinstance(self.condition, Categorical):
             raise ValueError(
@@ -239,7 +248,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
 
     # The equation.
 
-    def call(self, inputs, training=False) -> Hypotheses:  # type: ignore[override]
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Hypotheses:  # type: ignore[override]
         """Every x under every class, for `{"x", "condition"}` with -1 for unknown labels."""
         x = ops.cast(inputs["x"], "float32")
         y = ops.cast(ops.reshape(inputs["condition"], (-1,)), "int32")
@@ -252,13 +261,14 @@ class SemiSupervisedCVAE(ConditionalVAE):
         terms = self.terms(ops.repeat(x, classes, axis=0), every, noise, training)
         return Hypotheses(terms, log_q, y, classification)
 
-    def _classification(self, x, y, log_q, training):
+    def _classification(self, x: Tensor, y: Tensor, log_q: Tensor, training: bool) -> Tensor:
         """What the classifier is told: labels, and in training its own sure answers; in nats."""
         changed = log_q
         if training and self.augment is not None:
             changed = self._log_q(self.augment(x, training=True), True)
 
-        def cross_entropy(part, label):  # in mean over the part of the batch that may have it
+        def cross_entropy(part: Tensor, label: Tensor) -> Tensor:
+            """In the mean over the part of the batch that may have it."""
             named = ops.one_hot(label, self.condition.num_classes)  # -1 is no class: zeros
             total = ops.sum(ops.cast(part, "float32"))
             return -ops.sum(named * changed) / ops.maximum(total, 1.0)
@@ -270,11 +280,18 @@ class SemiSupervisedCVAE(ConditionalVAE):
             loss = loss + self.consistency * cross_entropy(y < 0, answer)
         return loss
 
-    def _log_q(self, x, training):
+    def _log_q(self, x: Tensor, training: bool) -> Tensor:
         """log q(y | x), `(batch, classes)`."""
         return ops.log_softmax(self.classifier.logits(x, training), axis=-1)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
         right = ops.cast(ops.argmax(y_pred.log_q, axis=-1), "int32") == y_pred.y
         self.accuracy_tracker.update_state(right, sample_weight=y_pred.known[:, 0])
@@ -284,20 +301,20 @@ class SemiSupervisedCVAE(ConditionalVAE):
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
         *,
         labelled: float | None = 0.1,
         seed: int = 0,
         binarize: Any = "none",
-        sample_weight=None,
-        class_weight=None,
-        validation_data=None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        validation_data: Any = None,
         validation_split: float = 0.0,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> Any:
         """Train on labelled and unlabelled examples together.
 
         Args:
@@ -344,7 +361,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
                     train, batch_size, kwargs["shuffle"] = Examples(mixed), None, False
             return self._run(train, held, batch_size, epochs, **kwargs)
 
-    def recognise(self, x, *, batch_size: int | None = None) -> np.ndarray:
+    def recognise(self, x: Any, *, batch_size: int | None = None) -> np.ndarray:
         """q(y | x) `(n, classes)`: the classifier's, in one step; `classify` is Bayes' rule."""
         logits = self.classifier.apply({"x": self._x(x)}, self._at_once(batch_size))
         logits = np.asarray(logits, "float64")
@@ -356,14 +373,14 @@ class SemiSupervisedCVAE(ConditionalVAE):
         """What the labels of training examples may be: classes, or unknown."""
         return OptionalSpec(self.condition.spec)
 
-    def _labels(self, y):
+    def _labels(self, y: Any) -> Any:
         """Positions of classes, -1 where unknown."""
         return _one_each(self.condition.spec.prepare(y) if y is None else super()._labels(y))
 
-    def _yielded(self, y):
+    def _yielded(self, y: Any) -> Any:
         return _one_each(super()._yielded(y))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "objective": serialize(self.objective.objective),
             "classifier": serialize(self.classifier),
@@ -384,7 +401,9 @@ def _one_each(labels: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _check_changes(augment, consistency, confidence, x_shape) -> None:
+def _check_changes(
+    augment: Any, consistency: float, confidence: float, x_shape: Sequence[int]
+) -> None:
     if errors.number("consistency", consistency) and augment is None:
         raise ValueError(
             "consistency compares x with a changed x; received no augment. Expected a layer, like "

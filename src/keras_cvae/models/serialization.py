@@ -9,7 +9,7 @@ import keras
 
 
 @contextlib.contextmanager
-def precision(name: str | None):
+def precision(name: str | None) -> Iterator[None]:
     """Build networks in this dtype policy, like `mixed_bfloat16`; None leaves it as it is."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name or before)
@@ -41,7 +41,7 @@ def seeded(seed: int | None, what: str = "") -> Iterator[None]:
         random.setstate(before)
 
 
-def rebuilt(cls: type, config: dict) -> Any:
+def rebuilt(cls: type, config: dict[str, Any]) -> Any:
     """An object from its configuration, in the precision that it was built in."""
     arguments = dict(config)
     with precision(arguments.pop("precision", None)):

@@ -1,12 +1,16 @@
 """The Keras model that all of ours are: whatever it is asked, and however it ends, it is whole."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import keras
 
-from keras_cvae.backend import KeptState, closing_scopes
+from keras_cvae.backend import KeptState, closing_scopes, held, layers_of
+from keras_cvae.files import atomic
 from keras_cvae.inference.steps import Programs, Snapshot, as_numpy
+from keras_cvae.models.serialization import rebuilt
 
 
 def outputs(model: Any, inputs: dict[str, Any]) -> Any:
@@ -55,6 +59,51 @@ class Model(KeptState, keras.Model):
     def predict_on_batch(self, x: Any) -> Any:
         """As in Keras."""
         return as_numpy(Snapshot(self)(type(self).prediction, self._repack((x,))[0]))
+
+    # Saving.
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "precision": self.dtype_policy.name,
+            "frozen": [i for i, layer in enumerate(layers_of(self)) if not layer.trainable],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        arguments = dict(config)
+        frozen = arguments.pop("frozen", ())
+        model: Self = rebuilt(cls, arguments)
+        layers = layers_of(model)
+        for i in frozen:
+            layers[i].trainable = False
+        return model
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing to do: the constructor builds."""
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Nothing to do: the constructor builds."""
+
+    def save(self, filepath: str | PathLike[str], overwrite: bool = True, **kwargs: Any) -> None:
+        """Save to one `.keras` file, under another name first: none is ever half written.
+
+        Beside a `fit` in another thread, the weights of one moment are saved.
+
+        Raises:
+            ValueError: A path that does not end in `.keras`.
+            FileExistsError: There is such a file, and `overwrite` is False.
+            FileNotFoundError: There is no such folder.
+        """
+        path = Path(filepath)
+        if path.suffix != ".keras":
+            raise ValueError(f"Received the path '{path}'. Expected one that ends in '.keras'.")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"'{path}' exists. Choose another name, or overwrite=True.")
+        with atomic(path, durable=True) as temporary, held(self):
+            super().save(temporary, **kwargs)
+
+    # What Keras' loops ask for.
 
     def train_step(self, *args: Any) -> Any:
         *state, data = args

@@ -1,5 +1,8 @@
 """The three parts of a top-down model: views of one network."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
 from keras_cvae.models.hierarchy import Hierarchy
@@ -18,17 +21,17 @@ class TopDownHierarchy(Hierarchy):
 
     separate = False
 
-    def __init__(self, network: TopDownNetwork, view=None):
+    def __init__(self, network: TopDownNetwork, view: Any = None) -> None:
         self.prior = self.network = network
         self.view = view
 
-    def observe(self, x, features):
+    def observe(self, x: Any, features: Any) -> Any:
         return self.network.observe(x if self.view is None else self.view(x), features)
 
-    def posterior(self, group, state, evidence):
+    def posterior(self, group: Any, state: Any, evidence: Any) -> Any:
         return self.network.posterior(group, state, evidence)
 
-    def parameters(self, state):
+    def parameters(self, state: Any) -> Any:
         return self.network.parameters(state)
 
 
@@ -42,13 +45,20 @@ class TopDownPart(Part):
         view: A layer that the network sees x through; None: x itself.
     """
 
-    def __init__(self, network: TopDownNetwork, latent_groups, condition=None, view=None, **kwargs):
+    def __init__(
+        self,
+        network: TopDownNetwork,
+        latent_groups: Sequence[int],
+        condition: Any = None,
+        view: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(condition, **kwargs)
         self.network, self.latent_groups = network, tuple(latent_groups)
         network.build_groups(self.latent_groups, self.condition.shared)
         self.hierarchy = TopDownHierarchy(network, view)
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {"network": self.network, "latent_groups": self.latent_groups}
 
 
@@ -63,15 +73,22 @@ class TopDownRecognition(TopDownPart):
         view: A layer that the network sees x through, the likelihood's; None: x itself.
     """
 
-    def __init__(self, network, latent_groups, condition=None, view=None, **kwargs):
+    def __init__(
+        self,
+        network: Any,
+        latent_groups: Sequence[int],
+        condition: Any = None,
+        view: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(network, latent_groups, condition, view, **kwargs)
         self.view = view
         self.build_on(x=network.x_shape)
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return super().arguments() | {"view": self.view}
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Any]) -> Any:
         features = self.features(inputs)
         evidence = self.hierarchy.observe(inputs["x"], features)
         still = ops.zeros((1, ops.shape(inputs["x"])[0], sum(self.latent_groups)), "float32")
@@ -95,15 +112,22 @@ class TopDownGeneration(TopDownPart):
 
     takes = "z"
 
-    def __init__(self, network, latent_groups, likelihood="bernoulli", condition=None, **kwargs):
+    def __init__(
+        self,
+        network: Any,
+        latent_groups: Sequence[int],
+        likelihood: Any = "bernoulli",
+        condition: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(network, latent_groups, condition, **kwargs)
         self.likelihood: Likelihood = likelihood_for(network.x_shape, self.condition, likelihood)
         self.build_on(z=(sum(self.latent_groups),))
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Any]) -> Any:
         z = ops.cast(inputs["z"], "float32")
         p = self.likelihood.distribution(self.hierarchy.decode(z, self.features(inputs)))
         return self.condition.fix(p, inputs.get("condition")).mean()
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return super().arguments() | {"likelihood": self.likelihood}

@@ -14,6 +14,7 @@ from keras_cvae.fused.program import Fused
 from keras_cvae.models.checks import Checks
 from keras_cvae.models.examples import Examples, unpacked
 from keras_cvae.models.inputs import is_array
+from keras_cvae.models.serialization import deserialize
 from keras_cvae.models.state import Model
 from keras_cvae.models.streams import Alarm, extremes
 from keras_cvae.models.weights import ClassWeights, checked_weights
@@ -46,6 +47,32 @@ class Training(Checks, Model):
     train_function: Any
     test_function: Any
     _fused: Fused
+
+    def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
+        """Choose the optimizer; the loss and the metrics are the model's own.
+
+        Args:
+            optimizer: A Keras optimizer, or its name.
+            **kwargs: As in Keras: `jit_compile`, `run_eagerly`, `steps_per_execution`,
+                `auto_scale_loss`.
+
+        Raises:
+            ValueError: `loss` or `metrics` is given.
+        """
+        given = [name for name in ("loss", "metrics", "weighted_metrics") if kwargs.get(name)]
+        if given:
+            raise ValueError(
+                f"compile() received {', '.join(given)}, but a ConditionalVAE has its own: the "
+                "loss is the negative objective, reported with 'reconstruction' and 'kl'. Change "
+                "it with ConditionalVAE(objective=...)."
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+        self._build_optimizer()  # so that a model saved before it is fitted has it, too
+        self._learned = self._trainable_now()
+        self._fused = Fused(self)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**deserialize(config))
 
     def fit(
         self,
@@ -195,7 +222,7 @@ class Training(Checks, Model):
     def _feeding(
         self,
         decided: Mapping[str, Stored | StepByStep | None],
-        call: Callable,
+        call: Callable[..., Any],
         *args: Any,
         **kwargs: Any,
     ) -> Any:
@@ -297,7 +324,7 @@ class Training(Checks, Model):
     def test_step(self, *args: Any) -> Any:
         return self._in_words(super().test_step, *args)
 
-    def _in_words(self, step: Callable, *args: Any) -> Any:
+    def _in_words(self, step: Callable[..., Any], *args: Any) -> Any:
         """Run a step; PyTorch stops within it at a label that others go past."""
         try:
             return step(*args)
@@ -305,7 +332,7 @@ class Training(Checks, Model):
             self.check_batch(self._batch(args[-1])[0].get("extremes"))
             raise
 
-    def _batch(self, data: Any) -> tuple[dict, None, Any]:
+    def _batch(self, data: Any) -> tuple[dict[str, Any], None, Any]:
         """A batch as `call` takes it, with the extremes of what was not checked before."""
         inputs, _, weight = self._repack(data)
         if weight is not None:  # of named conditions, Keras repeats it for each

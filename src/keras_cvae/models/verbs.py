@@ -7,24 +7,49 @@ import numpy as np
 from keras_cvae import errors, trees
 from keras_cvae.inference import drawing, importance, results, steps
 from keras_cvae.inference.steps import Snapshot, Step
+from keras_cvae.models.inputs import Inputs, is_array
+from keras_cvae.models.state import Model
 
 
-class Verbs:
+class Verbs(Inputs, Model):
     """The verbs of a `ConditionalVAE`."""
 
-    condition: Any
-    memory: Any
-    likelihood: Any
     hierarchy: Any
     latent_dim: int
-    x_shape: tuple[int, ...]
     encoder: Any
     prior: Any
     decoder: Any
-    _x: Any
-    _conditions: Any
-    _known: Any
-    _inputs: Any
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        *,
+        condition: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Reconstructions `(n, *x_shape)`: the mean of p(x | z, y) at the mean of q(z | x, y).
+
+        Args:
+            x: Array `(n, *x_shape)`, or a data set of x or `(x, y)`.
+            batch_size: Examples at once, of an array; 32 by default.
+            verbose: Whether there is a progress bar.
+            condition: With an array: one condition, or one for each x.
+            **kwargs: As in Keras: `steps`, `callbacks`.
+
+        Raises:
+            ValueError: Arrays that do not fit each other or the model.
+        """
+        if hasattr(batch_size, "__len__"):
+            raise ValueError(
+                "predict received a second array in the place of batch_size. Expected "
+                "predict(x, condition=...)."
+            )
+        if is_array(x):
+            x = self._x(x)
+            x = self._inputs(x=x, condition=self._conditions(condition, len(x)))
+        return super().predict(x, batch_size, verbose, **kwargs)
 
     def encode(
         self,
@@ -78,7 +103,7 @@ class Verbs:
 
     def generate(
         self,
-        condition=None,
+        condition: Any = None,
         n: int = 1,
         temperature: float = 1.0,
         seed: int | None = None,
@@ -125,7 +150,7 @@ class Verbs:
         return weights.whole(drawing.samples, inputs, at_once, **shared)
 
     def complete(
-        self, x, mask=None, n: int = 1, seed: int | None = None, **options: Any
+        self, x: Any, mask: Any = None, n: int = 1, seed: int | None = None, **options: Any
     ) -> np.ndarray:
         """Draw what is missing of x: `n` completions of each, the known part kept exactly.
 
@@ -153,7 +178,7 @@ class Verbs:
             x = self.condition.spec.holes(x, mask)
         return self.generate(x, n, seed=seed, **options)
 
-    def _noise(self, y, n: int, temperature: float, seed) -> np.ndarray:
+    def _noise(self, y: Any, n: int, temperature: float, seed: int | None) -> np.ndarray:
         """What p(z | y) makes z of, n times for each canonical condition, if there are any."""
         n, temperature = errors.whole("n", n), errors.number("temperature", temperature)
         rng = _generator(seed)
@@ -210,7 +235,13 @@ class Verbs:
         return weights.whole(drawing.means, self._inputs(noise=style, condition=other), at_once)
 
     def interpolate(
-        self, z=None, to_z=None, *, condition=None, to_condition=None, steps: int = 11
+        self,
+        z: Any = None,
+        to_z: Any = None,
+        *,
+        condition: Any = None,
+        to_condition: Any = None,
+        steps: int = 11,
     ) -> np.ndarray:
         """The way from one latent to another, from one condition to another, or both at once.
 
@@ -245,7 +276,7 @@ class Verbs:
         inputs = self._inputs(noise=noise, condition=y)
         return weights.whole(drawing.means, inputs, self._at_once(None))
 
-    def _end(self, condition) -> Any:
+    def _end(self, condition: Any) -> Any:
         """One canonical condition `(1, ...)`, where a way begins or ends."""
         y, single = self._known(condition)
         if not single and (found := trees.count(y)) != 1:
@@ -256,13 +287,13 @@ class Verbs:
 
     def log_prob(
         self,
-        x,
-        y=None,
+        x: Any,
+        y: Any = None,
         num_samples: int = 500,
         seed: int = 0,
         *,
-        batch_size=None,
-        progress=None,
+        batch_size: int | None = None,
+        progress: importance.Progress | None = None,
         proposal: str = "posterior",
     ) -> results.LogProb:
         """log p(x | y) of each x in nats, with its standard error.
@@ -284,7 +315,13 @@ class Verbs:
         return importance.log_prob(self, x, y, num_samples, seed, batch_size, progress, proposal)
 
     def log_marginal(
-        self, x, num_samples: int = 500, seed: int = 0, *, class_prior=None, **options
+        self,
+        x: Any,
+        num_samples: int = 500,
+        seed: int = 0,
+        *,
+        class_prior: Any = None,
+        **options: Any,
     ) -> results.LogProb:
         """log p(x) = log sum_y p(y) p(x | y) in nats; else as `log_prob`.
 
@@ -302,14 +339,14 @@ class Verbs:
 
     def classify(
         self,
-        x,
+        x: Any,
         num_samples: int = 100,
         seed: int = 0,
         *,
-        class_prior=None,
-        temperature=1.0,
-        calibration=None,
-        **options,
+        class_prior: Any = None,
+        temperature: float = 1.0,
+        calibration: Any = None,
+        **options: Any,
     ) -> np.ndarray:
         """p(y | x) `(n, K)` by Bayes' rule from p(x | y), for classes or any K conditions.
 
@@ -324,7 +361,7 @@ class Verbs:
             **options: As in `log_marginal`.
         """
 
-        def joint(x):
+        def joint(x: Any) -> np.ndarray:
             given = importance.class_log_prob(self, self._x(x), num_samples, seed, **options)
             return given.joint(class_prior)
 
@@ -336,7 +373,14 @@ class Verbs:
         return results.class_posterior(joint(x), temperature)
 
     def score(
-        self, x, y=None, num_samples: int = 100, seed: int = 0, *, reference=None, **options
+        self,
+        x: Any,
+        y: Any = None,
+        num_samples: int = 100,
+        seed: int = 0,
+        *,
+        reference: Any = None,
+        **options: Any,
     ) -> np.ndarray:
         """How normal each x is for its condition, `(n,)`; low marks an outlier.
 
