@@ -67,7 +67,6 @@ def test_ranks_are_uniform_and_intervals_cover(linear):
     found = calibration.calibration(linear, theta, signal, seed=0)
     assert found.ranks.shape == (1000, 2)
     assert (found.chi_square() > 0.05).all()
-    assert (found.kolmogorov_smirnov() > 0.05).all()
     levels = np.array([0.5, 0.9])
     assert np.abs(found.coverage(levels) - levels[:, None]).max() < 0.05
     # The same draws for other signals are no posteriors.

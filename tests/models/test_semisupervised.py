@@ -134,7 +134,7 @@ def test_a_model_with_changes_is_saved(build, data, tmp_path):
     model = build(augment=Mirrored(), consistency=1.0, confidence=0.5)
     model.fit(x, np.where(np.arange(40) < 20, y, -1), 8, 1, verbose=0)
     model.save(tmp_path / "model.keras")
-    again = kc.load(tmp_path / "model.keras")
+    again = kc.load(tmp_path / "model.keras", trusted=True)
     assert isinstance(again.augment, Mirrored)
     assert (again.consistency, again.confidence) == (1.0, 0.5)
     np.testing.assert_array_equal(again.recognise(x), model.recognise(x))
