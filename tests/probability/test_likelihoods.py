@@ -162,6 +162,7 @@ def test_optimal_variance_is_a_running_average_outside_training(rng):
 @pytest.mark.parametrize("name", sorted({*LIKELIHOODS.classes} - {"bounded", "columns"}))
 def test_log_prob_sums_over_the_data_and_keeps_leading_axes(name, rng):
     likelihood = LIKELIHOODS.get(name)
+    likelihood.build((3, 2, 1))
     shape = likelihood.parameter_shape((3, 2, 1))
     x = tensor(rng.integers(0, 2, (4, 3, 2, 1)))
     parameters = tensor(rng.normal(size=(5, 4, *shape)))
