@@ -43,10 +43,11 @@ class ConditionEncoder(keras.layers.Layer):
     knows_part = False
     scales = False
     has_encoder = False
-    view: Any = None
+    view: Any
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.view = None  # not of the class: on torch that would hide a layer set under its name
         self.built = True
 
     # Inside the step.

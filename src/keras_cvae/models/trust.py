@@ -126,6 +126,8 @@ def _check_object(config: dict[str, Any]) -> None:
 
 def _of_keras(module: str, name: str) -> type | None:
     """A class of Keras' that models consist of, or None."""
+    if module.startswith("keras.src.backend.torch.optimizers."):
+        module = "keras.optimizers"  # PyTorch's own of each, whichever backend loads it
     top, _, rest = module.partition(".")
     package = rest.removeprefix("src.").split(".")[0]
     if top != "keras" or name in REFUSED or package not in ("", *PACKAGES):
