@@ -11,7 +11,6 @@ import pytest
 from keras_cvae import MLP, ConditionalVAE, Optional, load
 
 pytestmark = [
-    pytest.mark.nightly,  # an interrupt within `fit` can hang: to be found before it gates
     # An interrupt may fall into a callback of the garbage collector, which prints it.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
