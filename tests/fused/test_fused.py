@@ -184,7 +184,7 @@ def test_what_was_checked_before_is_not_looked_at_in_the_step(monkeypatch):
 @needs_jax
 def test_a_batch_may_be_larger_than_the_data():
     trained = model()
-    trained.fit(X, Y, batch_size=10**20, verbose=0)
+    trained.fit(X, Y, batch_size=2**31 - 1, verbose=0)
     assert trained.step == 1
 
 
