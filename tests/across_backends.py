@@ -1,0 +1,91 @@
+"""One backend's share of test_across_backends, in a process of its own.
+
+`save FOLDER` trains and saves two models; `load FOLDER BACKEND...` loads those that the named
+backends saved and writes down what they answer.
+"""
+
+import sys
+from pathlib import Path
+
+import keras_cvae as cvae  # isort: skip  # chooses the backend
+import keras
+import numpy as np
+
+N, SHAPE = 32, (5, 7, 1)
+
+
+def classes():
+    """Three named classes: the condition, values of it, what to ask for, how to guide."""
+    return cvae.Categorical(["a", "b", "c"]), np.arange(N) % 3, "b", {}
+
+
+def every_kind():
+    """A condition with a part of each kind, and values of which every fifth is missing."""
+    signal = keras.Input((5, 1))
+    network = keras.Model(signal, keras.layers.Dense(2)(keras.layers.Flatten()(signal)))
+    parts = {
+        "class": cvae.Categorical(["a", "b", "c"], "embedding", 3),
+        "tags": cvae.Tags(["p", "q"]),
+        "age": cvae.Continuous(2),
+        "hour": cvae.Periodic(24),
+        "look": cvae.Image((4, 4, 1), cvae.Conv((2,), 4)),
+        "signal": network,
+    }
+    rng, lost = np.random.default_rng(1), np.arange(N) % 5 == 0
+    values = {
+        "class": np.where(lost, -1, np.arange(N) % 3),
+        "tags": [None if gone else ["p"] for gone in lost],
+        "age": np.where(lost[:, None], np.nan, rng.normal(50, 9, (N, 2))),
+        "hour": np.ma.masked_array(rng.random(N) * 24, lost),
+        "look": rng.random((N, 4, 4)),
+        "signal": rng.normal(size=(N, 5, 1)),
+    }
+    asked = {"class": "b", "age": [48, 55], "hour": 23}
+    return cvae.Joint(parts, dropout=0.2), values, asked, {"guidance": 2.0}
+
+
+MODELS = {"classes": (classes, cvae.Conv((4, 3), 8)), "kinds": (every_kind, cvae.MLP((8,)))}
+
+
+def save(folder, x):
+    for name, (make, backbone) in MODELS.items():
+        condition, y, _, _ = make()
+        model = cvae.ConditionalVAE(
+            SHAPE, condition, [2, 1], prior="conditional", seed=0, backbone=backbone
+        )
+        model.compile()
+        model.fit(x, y, epochs=2, verbose=0)
+        model.save(folder / f"{name}-{keras.backend.backend()}.keras")
+
+
+def load(folder, x, z, backends):
+    for backend in backends:
+        for name, (make, _) in MODELS.items():
+            model = cvae.load(folder / f"{name}-{backend}.keras")
+            _, y, asked, guided = make()
+            answers = {
+                "encoder": model.encode(x, y),
+                "decoder": model.decode(z, y),
+                "prior": model.sample_prior(asked, 4, seed=0),
+                "generated": model.generate(asked, 4, seed=0, **guided),
+                "loss": model.evaluate(x, y, verbose=0)[0],
+            }
+            if name == "kinds":
+                answers["without"] = model.generate(None, 4, seed=0)
+            np.savez(folder / f"{name}-{backend}-on-{keras.backend.backend()}.npz", **answers)
+
+
+if __name__ == "__main__":
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        keras.utils.set_random_seed(0)
+        tensorflow.config.experimental.enable_op_determinism()  # Keras then does without XLA
+    verb, folder, *backends = sys.argv[1:]
+    rng = np.random.default_rng(0)
+    x = (rng.random((N, *SHAPE)) < 0.3).astype("float32")
+    z = rng.normal(size=(N, 3)).astype("float32")
+    if verb == "save":
+        save(Path(folder), x)
+    else:
+        load(Path(folder), x, z, backends)
