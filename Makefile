@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 # As users run it; elsewhere JAX compiles quickly what runs but twice.
 OPTIMIZED := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
@@ -36,7 +36,7 @@ test-all: lint coverage $(VENV)/backends  ## Every case on every backend, as use
 ALL_BACKENDS := tests/probability tests/conditions tests/networks tests/models tests/inference tests/evaluation
 
 test-slow: $(VENV)/dev  ## Trainings of minutes on the real MNIST.
-	$(OPTIMIZED) $(PYTEST) --dist worksteal -m slow
+	$(OPTIMIZED) $(PYTEST) -m slow
 
 coverage: $(VENV)/dev  ## Which lines and branches `make test` runs.
 	$(PYTEST) $(COVER)

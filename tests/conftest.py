@@ -1,9 +1,12 @@
-# ruff: noqa: E402
 """What all tests share: the backend, seeds, small data and small models."""
 
 import os
 import signal
 from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
 
 from paths import ROOT
 
@@ -17,14 +20,6 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 QUICKLY = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
 if QUICKLY:
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
-
-# Before Keras, so that the tests run on what the package chooses: KERAS_BACKEND, or JAX.
-import keras_cvae  # isort: skip
-
-import keras
-import numpy as np
-import pytest
-from hypothesis import HealthCheck, settings
 
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -41,16 +36,29 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("few"), max_examples=300)
 settings.load_profile("few")
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow
 
-    # Keras then does without XLA, which takes minutes to compile what runs twice here.
-    keras.utils.set_random_seed(0)
-    tensorflow.config.experimental.enable_op_determinism()
+def pytest_collectstart(collector):
+    """Import the package before Keras, so that the tests run on the backend that it chooses.
+
+    Here rather than above: the process that hands the tests to two others imports neither.
+    """
+    if isinstance(collector, pytest.Session):
+        import keras_cvae  # noqa: F401
+
+        import keras  # isort: skip
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow
+
+            # Keras then does without XLA, which takes minutes to compile what runs twice here.
+            keras.utils.set_random_seed(0)
+            tensorflow.config.experimental.enable_op_determinism()
 
 
 def pytest_collection_modifyitems(items):
     """Numbers that agree to the bit in the programs of users need not agree in others."""
+    import keras
+
     if QUICKLY and keras.backend.backend() == "jax":
         skip = pytest.mark.skip(reason="optimized: JAX_DISABLE_MOST_OPTIMIZATIONS=0 runs it")
         for item in items:
@@ -61,6 +69,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def seeded():
     """The same initial weights and shuffling in every test, whatever ran before."""
+    import keras
+
     keras.utils.set_random_seed(0)
 
 
@@ -79,6 +89,9 @@ def data(rng):
 @pytest.fixture
 def small():
     """Build a small compiled model of `data`; keywords replace its arguments."""
+    import keras
+
+    import keras_cvae
 
     def build(compiled=True, **kwargs):
         arguments = {"x_shape": (6,), "condition": 3, "latent_dim": 2, "seed": 1}
