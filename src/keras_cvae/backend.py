@@ -143,6 +143,13 @@ def closing_scopes(call: Callable) -> Callable:
     return run
 
 
+def forget_variables() -> None:
+    """Drop the variables that wait for memory: of a model that was built to be looked at only."""
+    from keras.src.backend.common.global_state import GLOBAL_STATE_TRACKER as STATE
+
+    vars(STATE).pop("uninitialized_variables", None)
+
+
 WEIGHTS = threading.RLock()  # held while weights are read or written together, and no longer
 
 

@@ -4,11 +4,12 @@ import json
 import re
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
-from keras_cvae import MLP, ConditionalVAE, TopDown, load
+from keras_cvae import ELBO, MLP, Bounded, ConditionalVAE, TopDown, Warmup, load
 
 
 def small(**arguments):
@@ -65,6 +66,24 @@ def nested(depth):
     return inner
 
 
+INDEX = {
+    "module": "keras.src.layers.preprocessing.index_lookup",
+    "class_name": "IndexLookup",
+    "config": {"vocabulary": "/etc/passwd"},
+}
+LEVELS = {
+    "module": "keras_cvae.networks.topdown",
+    "class_name": "TopDown",
+    "config": {"units": 4, "levels": 10**9},
+    "registered_name": "keras_cvae>TopDown",
+}
+
+
+@keras.saving.register_keras_serializable(package="mine")
+def doubled(x):
+    return 2.0 * x
+
+
 def within(name, value):
     return lambda config: config | {"config": config["config"] | {name: value}}
 
@@ -88,8 +107,13 @@ def within(name, value):
         (lambda config: calls("keras.config", "set_floatx"), "holds a Sequential"),
         (lambda config: [config], "holds a list"),
         (within("likelihood", nested(300)), "nests more than 100"),
-        (within("x_shape", [10**12]), "x_shape = 1000000000000"),
-        (within("latent_dim", [10**9]), "latent_dim = 1000000000"),
+        (within("encoder", dense(function("keras.activations", "deserialize"))), "deserialize"),
+        (within("encoder", dense("mine>doubled")), "mine>doubled"),
+        (within("encoder", sequential(INDEX)), "IndexLookup"),
+        (within("x_shape", [10**12]), "x_shape = [1000000000000]"),
+        (within("latent_dim", [10**9]), "weights and holds"),
+        (within("condition", 10**9), "weights and holds"),
+        (within("backbone", LEVELS), "levels = 1000000000"),
     ],
 )
 def test_a_file_that_names_more_than_a_model_is_refused(saved, tmp_path, edit, message):
@@ -119,10 +143,61 @@ def test_classes_of_ones_own_are_loaded_where_the_file_is_trusted(tmp_path):
     np.testing.assert_array_equal(again.encode(x, 1), model.encode(x, 1))
 
 
+def test_a_file_that_unfolds_to_far_more_is_refused(saved, tmp_path):
+    def with_part(name, content):
+        path = tmp_path / "evil.keras"
+        with zipfile.ZipFile(saved) as file:
+            parts = {part: file.read(part) for part in file.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for part, old in parts.items():
+                file.writestr(part, content if part == name else old)
+        return path
+
+    for name in ("config.json", "model.weights.h5"):
+        with pytest.raises(ValueError, match=f"its {name} has .* that stand for 50000000"):
+            load(with_part(name, b" " * 50_000_000))
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file.create_dataset("vars", (10**9,), "float32", chunks=(1000,))
+    with pytest.raises(ValueError, match="said to have 4000000000 bytes"):
+        load(with_part("model.weights.h5", (tmp_path / "huge.h5").read_bytes()))
+
+
+def test_a_damaged_file_is_refused_in_words_or_loads_the_same(saved, tmp_path):
+    """Fifty bytes changed, and twenty files cut short."""
+    whole, path = saved.read_bytes(), tmp_path / "damaged.keras"
+    rng, weights = np.random.default_rng(0), load(saved).get_weights()
+    damaged = []
+    for at in rng.integers(0, len(whole), 50):
+        damaged.append(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+    damaged += [whole[:at] for at in rng.integers(0, len(whole), 20)]
+    refused = []
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            found = load(path).get_weights()
+        except ValueError as error:
+            refused.append(str(error))
+        else:
+            assert all(np.array_equal(a, b) for a, b in zip(weights, found, strict=True))
+    assert len(refused) > 55
+    assert all(str(path) in message for message in refused)
+
+
+def test_numbers_that_are_no_sizes_may_be_large(tmp_path):
+    objective = ELBO(beta=Warmup(10**9))
+    model = small(
+        condition=[20240101, 2**40], objective=objective, likelihood=Bounded([0] * 6, [10**9] * 6)
+    )
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 10**9)))
+    model.save(tmp_path / "large.keras")
+    assert load(tmp_path / "large.keras").generate(2**40).shape == (1, 6)
+
+
 def test_networks_of_keras_layers_need_no_trust(tmp_path):
     x, features = keras.Input((6,)), keras.Input((3,))
     h = keras.layers.Dense(5, keras.activations.gelu, kernel_regularizer="l2")(x) + 1.0
-    h = keras.layers.Dropout(0.1)(keras.layers.Concatenate()([h, features]))
+    h = keras.layers.Dropout(0.1)(keras.layers.Concatenate()([h[:, 1:], features]))
+    h = keras.ops.einsum("bi,bj->bij", h, features)[..., 0] * np.ones(7, "float32")
     encoder = keras.Model([x, features], [keras.layers.Dense(2)(h), keras.layers.Dense(2)(h)])
     model = small(encoder=encoder)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 10)))

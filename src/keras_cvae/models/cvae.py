@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from keras_cvae import errors
+from keras_cvae.backend import closing_scopes
 from keras_cvae.conditions import composed
 from keras_cvae.conditions.memory import Memory
 from keras_cvae.fused.program import Fused
@@ -72,6 +73,7 @@ class ConditionalVAE(Training, Verbs):
 
     prediction = staticmethod(reconstructions)
 
+    @closing_scopes
     def __init__(
         self,
         x_shape: Sequence[int],

@@ -1,5 +1,6 @@
 """Load what `ConditionalVAE.save` wrote."""
 
+import json
 import os
 import zipfile
 import zlib
@@ -7,15 +8,30 @@ from pathlib import Path
 
 import keras
 
+from keras_cvae.backend import closing_scopes, forget_variables
 from keras_cvae.models import baseline, semisupervised  # noqa: F401  whose classes files name
 from keras_cvae.models.cvae import ConditionalVAE
-from keras_cvae.models.trust import check_file
+from keras_cvae.models.serialization import seeded
+from keras_cvae.models.trust import UntrustedError, check_file, check_weights
 
-# What Keras raises where a configuration and what it names do not fit each other.
-UNFIT = (ArithmeticError, AssertionError, AttributeError, TypeError, ValueError, RuntimeError)
-DAMAGE = (zipfile.BadZipFile, OSError, LookupError, EOFError, RecursionError, zlib.error)
+# What is raised where a configuration and what it names do not fit each other, or bytes are wrong.
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,  # JAX's too, of memory
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
+@closing_scopes
 def load(path: str | os.PathLike[str], *, trusted: bool = False) -> ConditionalVAE:
     """Load a model that was saved as `.keras`, on any backend.
 
@@ -42,22 +58,31 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> ConditionalV
     if not trusted:
         try:
             check_file(path)
-        except ValueError as error:
+            _check_built(path)
+        except UntrustedError as error:
             raise ValueError(f"'{path}' is not loaded: {error}.") from error
         except DAMAGE as error:
-            raise ValueError(f"'{path}' is damaged and cannot be loaded: {error}") from error
+            raise _damaged(path, error) from error
     try:
         model = keras.saving.load_model(path)
-    except (
-        ArithmeticError,
-        AttributeError,
-        AssertionError,
-        TypeError,
-        ValueError,
-        *DAMAGE,
-    ) as error:
-        why = str(error).strip().split("\n")[0][:300]
-        raise ValueError(f"'{path}' is damaged and cannot be loaded: {why}") from error
+    except DAMAGE as error:
+        raise _damaged(path, error) from error
     if not isinstance(model, ConditionalVAE):
         raise ValueError(f"'{path}' holds a {type(model).__name__}. Expected a ConditionalVAE.")
     return model
+
+
+def _check_built(path: Path) -> None:
+    """Build the model without memory for its weights, and compare them with those of the file."""
+    with zipfile.ZipFile(path) as file:
+        config = json.loads(file.read("config.json"))
+    config.pop("compile_config", None)
+    with keras.StatelessScope(initialize_variables=False), seeded(0):
+        model = keras.saving.deserialize_keras_object(config)
+    forget_variables()
+    check_weights(model.variables, path)
+
+
+def _damaged(path: Path, error: BaseException) -> ValueError:
+    why = str(error).strip().split("\n")[0][:300]
+    return ValueError(f"'{path}' is damaged and cannot be loaded: {why}")

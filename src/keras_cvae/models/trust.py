@@ -8,20 +8,22 @@ activations.
 
 import importlib
 import json
+import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 
 LARGEST, DEEPEST = 2**24, 100  # bytes of a configuration, and how far it may nest
-SIZE = 10**8  # of any dimension that a configuration asks for, unless the weights are larger
-
-NUMBERS = ("seed", "shared_object_id")  # that are no sizes
+VALUES_OF_X = 2**24  # of one example, unless the weights are larger
+SQUEEZED = 200  # how much smaller than its content a part of the file may be
+NETWORK = 2**16  # of any whole number in the configuration of a backbone
 
 ROOTS = ("keras_cvae>ConditionalVAE", "keras_cvae>SemiSupervisedCVAE")
-VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__tuple__")
+VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__")
 PACKAGES = (
     "layers",
     "models",
@@ -41,44 +43,117 @@ KINDS = (
     keras.optimizers.schedules.LearningRateSchedule,
     keras.DTypePolicy,
 )
-# They run code of the file's choosing, or read files that it names.
 OWN = "; with classes of your own, in a file that you made, use load(path, trusted=True)"
-REFUSED = (
-    "Lambda",
-    "TFSMLayer",
-    "TorchModuleWrapper",
-    "JaxLayer",
-    "FlaxLayer",
-    "StringLookup",
-    "IntegerLookup",
-    "TextVectorization",
+# They run code of the file's choosing, or read files that it names.
+REFUSED = tuple(
+    getattr(keras.layers, name)
+    for name in (
+        "Lambda",
+        "TFSMLayer",
+        "TorchModuleWrapper",
+        "JaxLayer",
+        "FlaxLayer",
+        "StringLookup",
+        "IntegerLookup",
+        "TextVectorization",
+    )
 )
+LOOKUPS = ("IndexLookup",)  # what lookups are made of; Keras does not export it
+RESOLVERS = ("get", "serialize", "deserialize")  # among the activations, and none of them
+
+
+class UntrustedError(ValueError):
+    """A file that is not loaded, because of what it names or asks for."""
 
 
 def check_file(path: Path) -> None:
-    """Refuse a `.keras` file whose configuration names more than a model consists of.
+    """Refuse a `.keras` file that names more than a model consists of, or asks for more memory.
 
     Raises:
-        ValueError: Saying what it names, or which size is beyond reason.
+        UntrustedError: Saying what it names, or which size is beyond reason.
     """
     with zipfile.ZipFile(path) as file:
-        about = {member.filename: member.file_size for member in file.infolist()}
-        if about.get("config.json", 0) > LARGEST:
-            raise ValueError(
-                f"its configuration has {about['config.json']} bytes, at most {LARGEST} are read"
+        members = {member.filename: member for member in file.infolist()}
+        for name, member in members.items():
+            if member.file_size > SQUEEZED * member.compress_size + LARGEST:
+                raise UntrustedError(
+                    f"its {name} has {member.compress_size} bytes that stand for {member.file_size}"
+                )
+        if members["config.json"].file_size > LARGEST:
+            raise UntrustedError(
+                f"its configuration has {members['config.json'].file_size} bytes, at most "
+                f"{LARGEST} are read"
             )
         config = json.loads(file.read("config.json"))
+        stored = members["model.weights.h5"].file_size
+        with file.open("model.weights.h5") as weights, h5py.File(weights) as content:
+            _check_declared(content, stored)
+    check_names(config)
+    check_sizes(config["config"], stored)
+
+
+def check_names(config: Any) -> None:
+    """Refuse a configuration that names more than a model consists of.
+
+    Raises:
+        UntrustedError: Saying what it names.
+    """
     if not isinstance(config, dict) or config.get("registered_name") not in ROOTS:
         name = config.get("class_name") if isinstance(config, dict) else type(config).__name__
-        raise ValueError(f"it holds a {name}, expected a ConditionalVAE")
-    most = max(SIZE, about.get("model.weights.h5", 0))
+        raise UntrustedError(f"it holds a {name}, expected a ConditionalVAE")
     for key, value, depth in _walk(config):
         if depth > DEEPEST:
-            raise ValueError(f"its configuration nests more than {DEEPEST} deep")
+            raise UntrustedError(f"its configuration nests more than {DEEPEST} deep")
         if isinstance(value, dict) and "class_name" in value:
             _check_object(value)
-        elif isinstance(value, int) and abs(value) > most and key not in NUMBERS:
-            raise ValueError(f"its configuration asks for {key} = {value}, beyond {most}")
+        named = isinstance(value, str) and key not in ("class_name", "registered_name")
+        if named and _is_foreign(keras.saving.get_registered_object(value)):
+            raise UntrustedError(f"it names {value}, which is no part of a model{OWN}")
+
+
+def check_sizes(arguments: dict[str, Any], stored: int) -> None:
+    """Refuse the arguments of a model that would need far more memory than its file has.
+
+    Raises:
+        UntrustedError: Saying which size is beyond reason.
+    """
+    x_shape = arguments.get("x_shape")
+    values = math.prod(n for n in x_shape if isinstance(n, int)) if isinstance(x_shape, list) else 1
+    if values > max(VALUES_OF_X, stored):
+        raise UntrustedError(f"it asks for examples of {values} values, x_shape = {x_shape}")
+    for key, value, _ in _walk(arguments.get("backbone")):
+        if isinstance(value, int) and value > NETWORK:
+            raise UntrustedError(f"its backbone asks for {key} = {value}, beyond {NETWORK}")
+
+
+def check_weights(variables: Iterable[Any], path: Path) -> None:
+    """Refuse a model that has more weights than the file has bytes.
+
+    Args:
+        variables: Of the model, before memory is taken for them.
+        path: The file.
+
+    Raises:
+        UntrustedError: Saying how many there are.
+    """
+    count = sum(math.prod(variable.shape) for variable in variables)
+    with zipfile.ZipFile(path) as file:
+        stored = file.getinfo("model.weights.h5").file_size
+    if count > stored:
+        raise UntrustedError(f"it describes {count} weights and holds {stored} bytes of them")
+
+
+def _check_declared(content: h5py.File, stored: int) -> None:
+    """Refuse arrays that are said to be larger than the file that they are in."""
+    sizes: list[int] = []
+
+    def note(_: str, entry: Any) -> None:
+        if isinstance(entry, h5py.Dataset):
+            sizes.append(math.prod(entry.shape or ()) * entry.dtype.itemsize)
+
+    content.visititems(note)
+    if sum(sizes) > stored:
+        raise UntrustedError(f"its weights are said to have {sum(sizes)} bytes, in {stored}")
 
 
 def _walk(config: Any) -> Iterator[tuple[str, Any, int]]:
@@ -97,7 +172,7 @@ def _check_object(config: dict[str, Any]) -> None:
     """Refuse the configuration of an object that no model consists of.
 
     Raises:
-        ValueError: Naming it.
+        UntrustedError: Naming it.
     """
     name, module = config["class_name"], config.get("module")
     registered = config.get("registered_name")
@@ -105,23 +180,28 @@ def _check_object(config: dict[str, Any]) -> None:
         return
     if name == "function":
         named = config.get("config")
-        plain = registered in (None, "function", named) and isinstance(named, str)
-        own = plain and keras.saving.get_registered_object(named)
-        known = module in ("builtins", "keras.activations") and hasattr(
-            keras.activations, str(named)
+        plain = isinstance(named, str) and registered in (None, "function", named)
+        known = module in ("builtins", "keras.activations") and callable(
+            getattr(keras.activations, str(named), None)
         )
-        if plain and known and not own:
+        own = isinstance(named, str) and keras.saving.get_registered_object(named) is not None
+        if plain and known and not own and named not in RESOLVERS:
             return
-        raise ValueError(f"it names the function {module}.{named}, expected an activation{OWN}")
+        raise UntrustedError(f"it names the function {module}.{named}, expected an activation{OWN}")
     found = keras.saving.get_registered_object(registered) if registered else None
     if found is None and isinstance(name, str) and isinstance(module, str):
         found = _of_keras(module, name)
-    elif found is not None and not found.__module__.startswith("keras_cvae."):
+    elif _is_foreign(found):
         found = None
     if found is None:
-        raise ValueError(
+        raise UntrustedError(
             f"it names {module}.{name} ({registered}), which is no part of a model{OWN}"
         )
+
+
+def _is_foreign(found: Any) -> bool:
+    """Whether a registered object is somebody's own, and not of this package."""
+    return found is not None and not found.__module__.startswith("keras_cvae.")
 
 
 def _of_keras(module: str, name: str) -> type | None:
@@ -130,10 +210,12 @@ def _of_keras(module: str, name: str) -> type | None:
         module = "keras.optimizers"  # PyTorch's own of each, whichever backend loads it
     top, _, rest = module.partition(".")
     package = rest.removeprefix("src.").split(".")[0]
-    if top != "keras" or name in REFUSED or package not in ("", *PACKAGES):
+    if top != "keras" or package not in ("", *PACKAGES):
         return None
     try:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError:
         return None
-    return found if isinstance(found, type) and issubclass(found, KINDS) else None
+    if not isinstance(found, type) or not issubclass(found, KINDS) or issubclass(found, REFUSED):
+        return None
+    return None if any(base.__name__ in LOOKUPS for base in found.__mro__) else found
