@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_cvae.inference.drawing import uniforms
+
 
 def tensor(x, dtype="float32"):
     return keras.ops.convert_to_tensor(x, dtype)
@@ -34,3 +36,19 @@ def gradient(function, *inputs):
         found = tape.gradient(value, tensors)
     found = [numpy(g) for g in found]
     return found[0] if len(found) == 1 else found
+
+
+def log_prob(likelihood, x, parameters, training=False):
+    """log p(x) `(...)` of x `(n, *x_shape)` at parameters `(..., n, *parameter_shape)`."""
+    return numpy(likelihood.distribution(tensor(parameters), training).log_prob(tensor(x)))
+
+
+def mean(likelihood, parameters):
+    return numpy(likelihood.distribution(tensor(parameters)).mean())
+
+
+def sample(likelihood, parameters, rng, x_shape=None):
+    """A draw for each row of parameters `(n, *parameter_shape)`; x's shape is theirs or given."""
+    x_shape = np.shape(parameters)[1:] if x_shape is None else x_shape
+    u = uniforms(rng, (len(parameters), *likelihood.uniforms_shape(x_shape)))
+    return numpy(likelihood.distribution(tensor(parameters)).sample(tensor(u)))

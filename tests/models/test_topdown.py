@@ -44,7 +44,7 @@ def test_all_walks_meet_the_same_distributions(backbone, groups, x, rng):
     np.testing.assert_allclose(
         numpy(hierarchy.decode(z, features)), numpy(parameters), rtol=1e-4, atol=1e-5
     )
-    factors, _ = hierarchy.prior.given(features, z)
+    factors, _ = hierarchy.prior.factors(features, z)
     for latent, factor in zip(latents, factors, strict=True):
         np.testing.assert_allclose(
             numpy(latent.prior.log_prob(latent.z)), numpy(factor.log_prob(latent.z)), rtol=1e-4

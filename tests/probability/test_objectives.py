@@ -141,7 +141,7 @@ def iwae_gradients(rng):
             if doubly:
                 q, zeros = doubly_reparameterize(q, 3)
             z = q.sample(noise)
-            log_q = (q.still() if doubly else q).log_prob(z)
+            log_q = (q.without_gradients() if doubly else q).log_prob(z)
             terms = Terms(likelihood.log_prob(z), (), prior.log_prob(z) - log_q + zeros)
             return -ops.mean((DReG if doubly else IWAE)(3)(terms))
 

@@ -91,7 +91,7 @@ def test_meeting_the_posterior_agrees_with_sampling(rng):
     perturb(prior, rng)
     y = tensor(rng.normal(size=(5, 3)))
     noise = tensor(rng.normal(size=(4, 5, 3)))
-    latents, below = prior.meet(y, lambda g, state: standard_normal((2, 1)[g]), noise)
+    latents, below = prior.infer(y, lambda g, state: standard_normal((2, 1)[g]), noise)
     np.testing.assert_allclose(
         numpy(concatenate([latent.z for latent in latents])), numpy(noise), rtol=1e-6
     )

@@ -12,12 +12,12 @@ from typing import Any
 from keras import ops
 
 from keras_cvae.probability.normal import DiagonalNormal
-from keras_cvae.probability.priors import Prior
+from keras_cvae.probability.priors import Ancestral, Prior
 from keras_cvae.tensors import Tensor
 
 
 def extrapolate(free: Tensor, given: Tensor, weight: Tensor) -> Tensor:
-    """From `free` towards `given`, both `(batch, ...)`, by `weight` `(batch,)`: 1 arrives there.
+    """Go from `free` towards `given`, both `(batch, ...)`, by `weight` `(batch,)`: 1 arrives there.
 
     What does not depend on the condition may lack the batch, as N(0, I) does.
     """
@@ -25,31 +25,26 @@ def extrapolate(free: Tensor, given: Tensor, weight: Tensor) -> Tensor:
     return free + ops.reshape(weight, (-1, *[1] * (rank - 1))) * (given - free)
 
 
-class GuidedPrior:
-    """A prior whose every factor is guided; it can be sampled, and nothing else.
+class GuidedPrior(Ancestral):
+    """A prior whose factors are all guided. Its states are pairs: with the condition and without.
 
     Args:
         prior: The prior.
         free: Features of the condition where nothing is known, `(batch, width)`.
-        weight: Of the guidance, `(batch,)`.
+        weight: Weight of the guidance, `(batch,)`.
     """
 
-    def __init__(self, prior: Prior, free: Any, weight: Any):
+    def __init__(self, prior: Prior, free: Tensor | None, weight: Tensor):
         self.prior, self.sizes, self.free, self.weight = prior, prior.sizes, free, weight
 
     def begin(self, features: Tensor | None) -> tuple[Any, Any]:
-        """Two ways down, with the condition and without it, through the same z."""
         return self.prior.begin(features), self.prior.begin(self.free)
 
     def conditional(self, group: int, state: tuple[Any, Any]) -> DiagonalNormal:
-        """p(z_group | y, z_<group) with its mean moved; the spread is the conditional one's."""
+        """Return p(z_group | y, z_<group) with its mean moved, and its variance as it is."""
         given, free = (self.prior.conditional(group, one) for one in state)
         return DiagonalNormal(extrapolate(free.mean, given.mean, self.weight), given.log_var)
 
     def descend(self, group: int, state: tuple[Any, Any], z: Tensor) -> tuple[Any, Any]:
-        """As `Prior.descend`, on both ways."""
-        return tuple(self.prior.descend(group, one, z) for one in state)
-
-    def sample(self, features: Tensor | None, noise: Tensor) -> Any:
-        """As `Prior.sample`."""
-        return Prior.sample(self, features, noise)  # type: ignore[arg-type]
+        given, free = state
+        return self.prior.descend(group, given, z), self.prior.descend(group, free, z)

@@ -160,7 +160,7 @@ class ConditionalVAE(Training, Verbs):
         latents, parameters = self.hierarchy.infer(evidence, features, noise)
         kl = [ops.mean(_batched(g.posterior.kl(g.prior)), axis=0) for g in latents]
         for z, q, p in latents:
-            q = q.still() if self.objective.doubly_reparameterized else q
+            q = q.without_gradients() if self.objective.doubly_reparameterized else q
             log_ratio = log_ratio + p.log_prob(z) - q.log_prob(z)
         return Terms(
             log_likelihood=self.distribution(parameters, y, training).log_prob(x),

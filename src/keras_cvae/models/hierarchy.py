@@ -56,7 +56,7 @@ class Hierarchy:
             One `Latent` for each group, and the likelihood's parameters at z,
             `(samples, batch, *parameter_shape)`.
         """
-        latents, state = self.prior.meet(
+        latents, state = self.prior.infer(
             features, lambda group, state: self.posterior(group, state, evidence), noise
         )
         return latents, self.parameters(state)
@@ -68,7 +68,7 @@ class Hierarchy:
 
     def decode(self, z: Tensor, features: Tensor | None) -> Tensor:
         """Compute the likelihood's parameters at z `(..., batch, latent_dim)`."""
-        return self.parameters(self.prior.given(features, z)[-1])
+        return self.parameters(self.prior.factors(features, z)[-1])
 
 
 class Factored(Hierarchy):

@@ -31,8 +31,8 @@ class DiagonalNormal(NamedTuple):
         shift = ops.square(self.mean - other.mean) * ops.exp(-other.log_var)
         return 0.5 * ops.sum(other.log_var - self.log_var + ratio + shift - 1.0, axis=-1)
 
-    def still(self) -> "DiagonalNormal":
-        """Return the same distribution, without gradients to its parameters."""
+    def without_gradients(self) -> "DiagonalNormal":
+        """Return the same distribution, whose parameters pass no gradients on."""
         return DiagonalNormal(ops.stop_gradient(self.mean), ops.stop_gradient(self.log_var))
 
     def sample(self, noise: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ An objective is nats per example, higher is better; the loss is its negative mea
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -15,6 +16,7 @@ from keras_cvae import errors
 from keras_cvae.probability.normal import DiagonalNormal, split_normal
 from keras_cvae.probability.schedules import Schedule
 from keras_cvae.registry import Registry
+from keras_cvae.tensors import Tensor
 
 OBJECTIVES = Registry("objective")
 
@@ -30,18 +32,18 @@ class Terms(NamedTuple):
             asks for them; else empty, for Keras takes no None as what a model gives.
     """
 
-    log_likelihood: Any
-    kl: Any
-    log_ratio: Any
-    from_prior: Any = ()
+    log_likelihood: Tensor
+    kl: Tensor
+    log_ratio: Tensor
+    from_prior: Tensor = ()
 
     @property
-    def reconstruction(self):
+    def reconstruction(self) -> Tensor:
         """-E_q[ log p(x | z, y) ], `(batch,)`."""
         return -ops.mean(self.log_likelihood, axis=0)
 
     @property
-    def total_kl(self):
+    def total_kl(self) -> Tensor:
         """KL( q(z | x, y) || p(z | y) ), `(batch,)`."""
         return ops.sum(self.kl, axis=-1)
 
@@ -59,8 +61,8 @@ class Objective:
     prior_samples = 0
     doubly_reparameterized = False
 
-    def __call__(self, terms: Terms, step=None):
-        """The objective in nats, `(batch,)`.
+    def __call__(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Compute the objective in nats, `(batch,)`.
 
         Args:
             terms: The model's terms.
@@ -68,12 +70,12 @@ class Objective:
         """
         raise NotImplementedError
 
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
         raise NotImplementedError
 
     @classmethod
-    def from_config(cls, config: dict) -> "Objective":
+    def from_config(cls, config: dict[str, Any]) -> "Objective":
         """Rebuild from `get_config`."""
         return cls(**config)
 
@@ -94,27 +96,27 @@ class ELBO(Objective):
         self.free_bits = errors.number("free_bits", free_bits)
         self.num_samples = errors.whole("num_samples", num_samples)
 
-    def __call__(self, terms, step=None):
+    def __call__(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         return -terms.reconstruction - self._beta(step) * ops.sum(self._free(terms.kl), axis=-1)
 
-    def _beta(self, step):
+    def _beta(self, step: Tensor | None) -> Tensor:
         if not isinstance(self.beta, Schedule):
             return self.beta
         return self.beta.final if step is None else self.beta(step)
 
-    def _free(self, kl):
+    def _free(self, kl: Tensor) -> Tensor:
         # max(free_bits, batch mean) in value and gradient, still one number per example.
         if not self.free_bits:
             return kl
         above = ops.mean(kl, axis=0, keepdims=True) > self.free_bits
         return ops.where(above, kl, self.free_bits)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         beta = keras.saving.serialize_keras_object(self.beta)
         return {"beta": beta, "free_bits": self.free_bits, "num_samples": self.num_samples}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Objective":
         beta = keras.saving.deserialize_keras_object(config["beta"])
         return cls(**config | {"beta": beta})
 
@@ -130,11 +132,11 @@ class IWAE(Objective):
     def __init__(self, num_samples: int = 5):
         self.num_samples = errors.whole("num_samples", num_samples)
 
-    def __call__(self, terms, step=None):
+    def __call__(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         log_weights = terms.log_likelihood + terms.log_ratio  # (samples, batch)
         return ops.logsumexp(log_weights, axis=0) - math.log(self.num_samples)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"num_samples": self.num_samples}
 
 
@@ -155,8 +157,8 @@ class DReG(IWAE):
     doubly_reparameterized = True
 
 
-def doubly_reparameterize(q: DiagonalNormal, num_samples: int):
-    """q(z | x, y) for every draw; its gradients are weighed once more by the draw's weight.
+def doubly_reparameterize(q: DiagonalNormal, num_samples: int) -> tuple[DiagonalNormal, Tensor]:
+    """Repeat q(z | x, y) for every draw, its gradients weighed once more by the draw's weight.
 
     Args:
         q: With parameters `(batch, n)`.
@@ -168,8 +170,8 @@ def doubly_reparameterize(q: DiagonalNormal, num_samples: int):
     """
 
     @ops.custom_gradient
-    def weigh(packed):
-        def grad(*inputs, upstream=None):
+    def weigh(packed: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+        def grad(*inputs: Tensor, upstream: Tensor | None = None) -> Tensor:
             upstream = inputs[0] if upstream is None else upstream
             weight = upstream[..., -1:]
             total = ops.sum(weight, axis=0, keepdims=True)
@@ -206,16 +208,16 @@ class Hybrid(Objective):
         self.doubly_reparameterized = self.objective.doubly_reparameterized
         self.prior_samples = errors.whole("prior_samples", prior_samples)
 
-    def __call__(self, terms, step=None):
+    def __call__(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         gsnn = ops.mean(terms.from_prior, axis=0)
         return self.alpha * self.objective(terms, step) + (1.0 - self.alpha) * gsnn
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         inner = keras.saving.serialize_keras_object(self.objective)
         return {"objective": inner, "alpha": self.alpha, "prior_samples": self.prior_samples}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Objective":
         inner = keras.saving.deserialize_keras_object(config["objective"])
         return cls(**config | {"objective": inner})
 
@@ -231,9 +233,9 @@ class GSNN(Hybrid):
     def __init__(self, prior_samples: int = 1):
         super().__init__("elbo", 0.0, prior_samples)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"prior_samples": self.prior_samples}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Objective":
         return cls(**config)

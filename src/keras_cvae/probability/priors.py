@@ -8,7 +8,7 @@ its `conditional`, a z from wherever it comes, and `descend`.
 To add a prior, subclass `Prior`, write `conditional`, and register it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -16,76 +16,79 @@ from keras import ops
 
 from keras_cvae.probability.normal import DiagonalNormal, split_normal, standard_normal
 from keras_cvae.registry import Registry
-from keras_cvae.tensors import concatenate, first
+from keras_cvae.tensors import Tensor, concatenate, first
 
 PRIORS = Registry("prior")
 
 
 class Latent(NamedTuple):
-    """One group of the latent: a draw z `(samples, batch, size)`, q(z|x,y) and p(z|y)."""
+    """One group of the latent.
 
-    z: Any
+    Args:
+        z: A draw of it, `(samples, batch, size)`.
+        posterior: q(z | x, y), given the groups above.
+        prior: p(z | y), given the groups above.
+    """
+
+    z: Tensor
     posterior: DiagonalNormal
     prior: DiagonalNormal
 
 
 class Path(NamedTuple):
-    """What is known on the way down: the condition's features `(batch, width)` or None, and the
-    groups above, each `(..., batch, size)`."""
+    """What is known on the way down the groups.
 
-    features: Any
-    groups: tuple[Any, ...] = ()
-
-
-class Prior(keras.layers.Layer):
-    """Base of all priors. `build_groups` tells the sizes; `conditional` gives one factor.
-
-    A prior that keeps more than the groups above (a top-down network) writes `begin` and `descend`
-    too, and hands on whatever it likes in place of a `Path`.
-
-    Attributes:
-        learned: Whether p(z | y) changes in training; if not, it is N(0, I).
+    Args:
+        features: The condition's features `(batch, width)`, or None.
+        groups: The groups above, each `(..., batch, size)`.
     """
 
-    learned = True
+    features: Tensor | None
+    groups: tuple[Tensor, ...] = ()
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.built = True
 
-    def build_groups(self, sizes: tuple[int, ...], features: int) -> None:
-        """Create the weights for groups of these sizes and a condition of so many features."""
-        self.sizes, self.width = sizes, features
+class Ancestral:
+    """A distribution of z that is drawn from one group after the other.
 
-    def begin(self, features) -> Any:
-        """The state above the first group, for features `(batch, width or more)` or None.
+    Attributes:
+        sizes: Lengths of the groups.
+    """
 
-        What there are more is for q(z | x, y) alone.
-        """
-        return Path(first(features, self.width))
+    sizes: tuple[int, ...]
 
-    def conditional(self, group: int, state) -> DiagonalNormal:
-        """p(z_group | y, z_<group).
+    def begin(self, features: Tensor | None) -> Any:
+        """Return the state above the first group.
 
         Args:
-            group: Index of the group.
-            state: From `begin` and `descend`: a `Path`.
-
-        Returns:
-            A `DiagonalNormal` whose parameters broadcast against `(..., batch, size)`.
+            features: The condition's features `(batch, width or more)`, or None. What there are
+                more is for q(z | x, y) alone.
         """
         raise NotImplementedError
 
-    def descend(self, group: int, state, z) -> Any:
-        """The state below the group, given its z `(..., batch, size)`."""
-        return Path(state.features, (*state.groups, z))
-
-    def sample(self, features, noise) -> tuple[list, list[DiagonalNormal], Any]:
-        """Ancestral sampling: one group after the other.
+    def conditional(self, group: int, state: Any) -> DiagonalNormal:
+        """Return p(z_group | y, z_<group).
 
         Args:
-            features: `(batch, width)` or None.
-            noise: Standard normal `(batch, sum of sizes)`, scaled by the temperature.
+            group: Index of the group.
+            state: From `begin` and `descend`.
+
+        Returns:
+            A normal whose parameters broadcast against `(..., batch, size)`.
+        """
+        raise NotImplementedError
+
+    def descend(self, group: int, state: Any, z: Tensor) -> Any:
+        """Return the state below the group, given its z `(..., batch, size)`."""
+        raise NotImplementedError
+
+    def sample(
+        self, features: Tensor | None, noise: Tensor
+    ) -> tuple[list[Tensor], list[DiagonalNormal], Any]:
+        """Draw the groups one after the other (ancestral sampling).
+
+        Args:
+            features: The condition's features `(batch, width)`, or None.
+            noise: Standard normal `(..., batch, sum of sizes)`, scaled by the temperature.
 
         Returns:
             The drawn groups, the normals that they come from, and the state below them all.
@@ -98,8 +101,35 @@ class Prior(keras.layers.Layer):
             state = self.descend(g, state, groups[-1])
         return groups, factors, state
 
-    def given(self, features, z) -> tuple[list[DiagonalNormal], Any]:
-        """The factors of p(z | y) at z `(..., batch, sum of sizes)`, and the state below them."""
+
+class Prior(Ancestral, keras.layers.Layer):
+    """Base of all priors: `build_groups` tells the sizes; `conditional` gives one factor.
+
+    A prior that keeps more than the groups above (a top-down network) writes `begin` and `descend`
+    too, and has a state of its own in place of a `Path`.
+
+    Attributes:
+        learned: Whether p(z | y) changes in training; if not, it is N(0, I).
+    """
+
+    learned = True
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.built = True
+
+    def build_groups(self, sizes: tuple[int, ...], features: int) -> None:
+        """Create the weights for groups of these sizes and a condition of so many features."""
+        self.sizes, self.width = sizes, features
+
+    def begin(self, features: Tensor | None) -> Any:
+        return Path(first(features, self.width))
+
+    def descend(self, group: int, state: Any, z: Tensor) -> Any:
+        return Path(state.features, (*state.groups, z))
+
+    def factors(self, features: Tensor | None, z: Tensor) -> tuple[list[DiagonalNormal], Any]:
+        """Return the factors of p(z | y) at z `(..., batch, sum of sizes)`, and the state below."""
         state = self.begin(features)
         factors = []
         for g, part in enumerate(split_groups(z, self.sizes)):
@@ -107,22 +137,25 @@ class Prior(keras.layers.Layer):
             state = self.descend(g, state, part)
         return factors, state
 
-    def noise(self, features, z):
+    def noise(self, features: Tensor | None, z: Tensor) -> Tensor:
         """Undo `sample`: the noise `(..., batch, sum of sizes)` that gives z."""
-        factors, _ = self.given(features, z)
+        factors, _ = self.factors(features, z)
         parts = split_groups(z, self.sizes)
         return ops.concatenate(
             [(z - f.mean) * ops.exp(-0.5 * f.log_var) for z, f in zip(parts, factors, strict=True)],
             axis=-1,
         )
 
-    def meet(
-        self, features, posterior: Callable[[int, Any], DiagonalNormal], noise
+    def infer(
+        self,
+        features: Tensor | None,
+        posterior: Callable[[int, Any], DiagonalNormal],
+        noise: Tensor,
     ) -> tuple[list[Latent], Any]:
-        """Draw z from q(z | x, y), and meet it with p(z | y), group by group.
+        """Draw z from the posterior, and evaluate the prior of each group at the same ancestors.
 
         Args:
-            features: `(batch, width)` or None.
+            features: The condition's features `(batch, width)`, or None.
             posterior: q(z_group | x, y, z_<group), called with the group and the state above it.
             noise: Standard normal `(samples, batch, sum of sizes)`.
 
@@ -138,7 +171,7 @@ class Prior(keras.layers.Layer):
         return latents, state
 
 
-def split_groups(z, sizes: tuple[int, ...]) -> list:
+def split_groups(z: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """Cut `(..., sum of sizes)` into its groups."""
     ends = [sum(sizes[: g + 1]) for g in range(len(sizes))]
     return [z[..., end - size : end] for end, size in zip(ends, sizes, strict=True)]
@@ -150,7 +183,7 @@ class StandardNormal(Prior):
 
     learned = False
 
-    def conditional(self, group, state):
+    def conditional(self, group: int, state: Any) -> DiagonalNormal:
         return standard_normal(self.sizes[group])
 
 
@@ -166,15 +199,15 @@ class ConditionalNormal(Prior):
         activation: Of the hidden layers.
     """
 
-    def __init__(self, units=(128,), activation="relu", **kwargs):
+    def __init__(self, units: Sequence[int] = (128,), activation: str = "relu", **kwargs: Any):
         super().__init__(**kwargs)
         self.units, self.activation = tuple(units), activation
         self.bodies: list[keras.Sequential | None] = []
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"units": self.units, "activation": self.activation}
 
-    def build_groups(self, sizes, features):
+    def build_groups(self, sizes: tuple[int, ...], features: int) -> None:
         if self.bodies:
             raise ValueError("This prior belongs to another model already. Make a new one.")
         super().build_groups(sizes, features)
@@ -187,7 +220,7 @@ class ConditionalNormal(Prior):
             head = keras.layers.Dense(2 * size, kernel_initializer="zeros", dtype="float32")
             self.bodies.append(keras.Sequential([keras.Input((width,)), *hidden, head]))
 
-    def conditional(self, group, state):
+    def conditional(self, group: int, state: Any) -> DiagonalNormal:
         body = self.bodies[group]
         if body is None:
             return standard_normal(self.sizes[group])

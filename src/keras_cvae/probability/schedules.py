@@ -1,9 +1,12 @@
 """Weights of the KL that change with the training step."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_cvae import errors
 from keras_cvae.registry import Registry
+from keras_cvae.tensors import Tensor
 
 SCHEDULES = Registry("beta schedule")
 
@@ -13,16 +16,16 @@ class Schedule:
 
     final: float
 
-    def __call__(self, step):
-        """Beta at this training step, a scalar tensor."""
+    def __call__(self, step: Tensor) -> Tensor:
+        """Return beta at this training step, a scalar."""
         raise NotImplementedError
 
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
         raise NotImplementedError
 
     @classmethod
-    def from_config(cls, config: dict) -> "Schedule":
+    def from_config(cls, config: dict[str, Any]) -> "Schedule":
         """Rebuild from `get_config`."""
         return cls(**config)
 
@@ -35,10 +38,10 @@ class Warmup(Schedule):
         self.steps = errors.whole("Warmup steps", steps)
         self.final = errors.number("Warmup final", final)
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         return self.final * ops.minimum(1.0, ops.cast(step, "float32") / self.steps)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"steps": self.steps, "final": self.final}
 
 
@@ -59,9 +62,9 @@ class Cyclical(Schedule):
         self.ramp = ramp
         self.final = errors.number("Cyclical final", final)
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         position = ops.cast(ops.mod(step, self.period), "float32") / self.period
         return self.final * ops.minimum(1.0, position / self.ramp)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"period": self.period, "ramp": self.ramp, "final": self.final}

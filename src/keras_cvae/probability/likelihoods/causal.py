@@ -169,7 +169,9 @@ class CausalPixels(Distribution):
 
         return self._pixel_by_pixel(drawn)
 
-    def _pixel_by_pixel(self, value: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]):
+    def _pixel_by_pixel(
+        self, value: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
+    ) -> Tensor:
         """Fill the picture in the order in which pixels see each other.
 
         Args:
