@@ -1,5 +1,6 @@
 """What all tests share: the backend, seeds, small data and small models."""
 
+import functools
 import os
 import signal
 from pathlib import Path
@@ -42,17 +43,21 @@ def pytest_collectstart(collector):
 
     Here rather than above: the process that hands the tests to two others imports neither.
     """
-    if isinstance(collector, pytest.Session):
-        import keras_cvae  # noqa: F401
+    import_backend()
 
-        import keras  # isort: skip
 
-        if keras.backend.backend() == "tensorflow":
-            import tensorflow
+@functools.cache
+def import_backend():
+    import keras_cvae  # noqa: F401
 
-            # Keras then does without XLA, which takes minutes to compile what runs twice here.
-            keras.utils.set_random_seed(0)
-            tensorflow.config.experimental.enable_op_determinism()
+    import keras  # isort: skip
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        # Keras then does without XLA, which takes minutes to compile what runs twice here.
+        keras.utils.set_random_seed(0)
+        tensorflow.config.experimental.enable_op_determinism()
 
 
 def pytest_collection_modifyitems(items):

@@ -73,6 +73,8 @@ class KnownPart(ConditionEncoder):
         own = {"x_shape": self.spec.shape, "mask": self.spec.to_json()["mask"]}
         layers = {"guess": self.guess, "view": self.view}
         layers = {name: keras.saving.serialize_keras_object(one) for name, one in layers.items()}
+        if self.guess is not None:  # frozen: how it was trained is past
+            layers["guess"].pop("compile_config", None)
         return super().get_config() | own | layers
 
     @classmethod
