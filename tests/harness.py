@@ -18,6 +18,7 @@ import keras_cvae
 from keras_cvae import masks
 from keras_cvae.conditions.arrays import Encoded, Image, Signal
 from keras_cvae.conditions.base import CONDITIONS, Unconditional
+from keras_cvae.conditions.columns import KnownColumns
 from keras_cvae.conditions.composed import Joint, Optional
 from keras_cvae.conditions.known import KnownPart
 from keras_cvae.conditions.labels import Categorical, Tags
@@ -86,7 +87,7 @@ CASES = {
                 "x_shape": (3,),
             },
             lambda: {
-                "likelihood": _columns(groups=[0, 0, 1], frequencies=2, dropout=0.2),
+                "likelihood": _columns(groups=[0, 0, 1], frequencies=2, dropout=0.2, blocks=2),
                 "x_shape": (3,),
                 "condition": KnownPart((3,)),
             },
@@ -142,6 +143,13 @@ CASES = {
             lambda: {"condition": Categorical([3, 5, 7])},
         ],
         "continuous": [lambda: {"condition": Continuous(2)}],
+        "known_columns": [
+            lambda: {
+                "x_shape": (3,),
+                "condition": KnownColumns([2, 2, 2], [0, 0, 1]),
+                "likelihood": _columns(blocks=2),
+            }
+        ],
         "known_part": [
             lambda: {
                 "condition": KnownPart((6,), view=Bijection([None] * 6)),
@@ -287,6 +295,8 @@ def values_of(condition, n, rng):
         return masks.holes(
             x, masks.random(n, condition.spec.shape, rng) if fixed is None else fixed
         )
+    if isinstance(condition, KnownColumns):
+        return rng.integers(-1, 2, (n, *condition.spec.shape)).astype("float32")
     if isinstance(condition, Joint):
         return {name: values_of(part, n, rng) for name, part in condition.parts.items()}
     if isinstance(condition, Optional):

@@ -60,8 +60,10 @@ _EXPORTS = {
     "build_model": "runs.build",
     "train": "runs.train",
     "load_data": "data.sources",
+    "TableCVAE": "models.tables",
 }
-__all__ = sorted(_EXPORTS)
+_WITH_EXTRAS = {"TableCVAE"}  # a star must not ask for what is not installed
+__all__ = sorted(_EXPORTS.keys() - _WITH_EXTRAS)
 
 
 def __getattr__(name: str) -> Any:
@@ -72,7 +74,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *_EXPORTS]
 
 
 if os.environ.get("KERAS_CVAE_LAZY") != "1":

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,51 +37,6 @@ COMMANDS = (
 )
 KINDS = ("samples", "defaults", "latent", "manifold", "transition", "reconstructions", "history")
 COLORS = {"circle": (230, 40, 40), "square": (40, 230, 40), "triangle": (40, 40, 230)}
-
-
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def cvae(monkeypatch, capsys, tmp_path):
-    """Type a command in an empty folder, within this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["cvae", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main.main()
-        return Said(end.value.code or 0, *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture
-def refused(cvae, monkeypatch, tmp_path):
-    """Type a command that must be refused: its message, nothing trained or changed."""
-
-    def fit(*args, **kwargs):
-        pytest.fail("Training started.")
-
-    monkeypatch.setattr(keras_cvae.ConditionalVAE, "fit", fit)
-
-    def call(command, *words):
-        before = tree(tmp_path)
-        said = cvae(*command)
-        message = " ".join(said.err.replace("│", " ").split())
-        assert said.code not in (0, 130)
-        assert said.out == ""
-        assert "Traceback" not in said.err
-        assert all(str(word) in message for word in words), message
-        assert tree(tmp_path) == before
-        return message
-
-    return call
 
 
 def tree(folder):

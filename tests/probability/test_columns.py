@@ -178,6 +178,43 @@ def test_training_scores_a_random_part_that_stands_for_all():
     np.testing.assert_allclose(part, np.log(0.3), rtol=1e-4)
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_columns_of_one_step_do_not_see_each_other(blocks):
+    """They are still a distribution, with any part known, and draws have its probabilities."""
+    net = _net(blocks=blocks)
+    p = np.exp(_log_prob(net, ALL))
+    assert p.sum() == pytest.approx(1.0, abs=1e-5)
+    table = p.reshape(3, 2, 3, 4)
+    first, second = table.sum((1, 2, 3)), table.sum((0, 2, 3))
+    np.testing.assert_allclose(table.sum((2, 3)), np.outer(first, second), atol=1e-5)
+    independent = np.allclose(table.sum((1, 2)), np.outer(first, table.sum((0, 1, 2))), atol=1e-5)
+    assert independent == (blocks == 1)
+    known = np.array([False, False, False, True])
+    rest = ALL[ALL[:, 3] == 2]
+    log_p = _log_prob(net, rest, np.broadcast_to(rest[0], rest.shape), known[None])
+    assert np.exp(log_p).sum() == pytest.approx(1.0, abs=1e-5)
+
+    uniforms = np.random.default_rng(0).random((10_000, 4), "float32")
+    x = ops.convert_to_numpy(net.distribution(ops.zeros((10_000, 0))).sample(uniforms))
+    found = np.array([(x == row).all(axis=1).mean() for row in ALL])
+    assert np.abs(found - p).sum() / 2 < 0.04
+
+
+@pytest.mark.parametrize("blocks", [None, 2])
+@pytest.mark.parametrize("gap", [None, 0, 3])
+def test_every_column_counts_once_in_training(blocks, gap):
+    """The weights of what is scored add up to one for each column, in the mean over many steps."""
+    net = Columns(SHARES, [None, None, 1, None], [0, 1, 1, 2], blocks=blocks, hidden=4, seed=0)
+    net.head.assign(np.zeros(net.head.shape))
+    x = np.tile(np.array([[1, 1, 2, 3]], "float32"), (20_000, 1))
+    if gap is not None:
+        x[:, gap] = -1
+    p = net.distribution(ops.zeros((len(x), 0)), training=True)
+    part = ops.convert_to_numpy(p.log_prob(ops.convert_to_tensor(x)))
+    error = part.std() / np.sqrt(len(x))
+    assert part.mean() == pytest.approx(_log_prob(net, x[:1])[0], abs=4 * error)
+
+
 def test_a_context_reaches_the_logits():
     net = _net(context=3)
     parameters = np.random.default_rng(0).normal(size=(2, len(ALL), 3)).astype("float32")

@@ -22,6 +22,7 @@ from keras_cvae.cli.shared import (
     write_drawn,
 )
 from keras_cvae.conditions.spec import JointSpec
+from keras_cvae.runs.run import is_table_run
 
 
 @app.command()
@@ -33,13 +34,19 @@ def generate(
             "--condition",
             "-c",
             help="A class, a mixture (3:0.5,8:0.5) or numbers; named ones as age=30,class=cat, "
-            "where what is left out is unknown. Repeat for several; leave out for all classes.",
+            "where what is left out is unknown. Repeat for several; leave out for all classes. Of "
+            "a table: column=value, column=low..high or column=a|b, once for each column.",
         ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many for each condition.")] = 8,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="A .png, an .npz, or a folder of PNGs. None: shown here."),
+        typer.Option(
+            "-o",
+            "--out",
+            help="A .png, an .npz, or a folder of PNGs; of a table a .csv or .parquet. None: shown "
+            "here.",
+        ),
     ] = None,
     temperature: Temperature = 1.0,
     seed: Seed = 0,
@@ -58,6 +65,11 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Draw new examples of what you ask for."""
+    if is_table_run(run):
+        from keras_cvae.cli.tables import generate_table
+
+        generate_table(run, condition, n, output, seed, overwrite, as_json)
+        return
     if output is not None:
         check_output(output, (".png", ".npz", ""), overwrite)
     elif as_json:
@@ -140,7 +152,12 @@ def restyle(
 @app.command()
 def complete(
     run: RunFolder,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture of one example.")],
+    image: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGE|TABLE", help="A picture of one example, or a table with empty cells."
+        ),
+    ],
     known: Annotated[
         str | None,
         typer.Option(
@@ -149,7 +166,10 @@ def complete(
             autocompletion=starting((*masks.NAMES, masks.RANDOM)),
         ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many completions.")] = 10,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", min=1, help="How many completions. Default: 10; of a table, 1."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--out", help="A .png or an .npz. None: shown here.")
     ] = None,
@@ -165,6 +185,12 @@ def complete(
     as_json: AsJson = False,
 ) -> None:
     """Complete a picture of which a part is known, several ways; that part stays as it is."""
+    if is_table_run(run):
+        from keras_cvae.cli.tables import complete_table
+
+        complete_table(run, image, n or 1, output, seed, overwrite, as_json)
+        return
+    n = 10 if n is None else n
     if output is not None:
         check_output(output, (".png", ".npz"), overwrite)
     elif as_json:

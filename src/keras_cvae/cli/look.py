@@ -8,13 +8,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from keras_cvae.cli.app import app, out
+from keras_cvae.cli.app import UsageError, app, out
 from keras_cvae.cli.conditions import read
-from keras_cvae.cli.flags import AsJson, RunFolder, Seed, Temperature
+from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature
 from keras_cvae.cli.shared import in_words, open_run, progress_bar
 from keras_cvae.conditions.spec import JointSpec
+from keras_cvae.data.kinds import is_table
 from keras_cvae.figures.kinds import Kind
 from keras_cvae.runs.config import presets
+from keras_cvae.runs.run import is_table_run
 
 
 @app.command()
@@ -39,6 +41,11 @@ def plot(
     as_json: AsJson = False,
 ) -> None:
     """Draw pictures of a run: samples, the latent plane, morphs, reconstructions, history."""
+    if is_table_run(run):
+        from keras_cvae.cli.tables import plot_table
+
+        plot_table(run, output, form, seed, as_json)
+        return
     opened = open_run(run)
 
     from keras_cvae.figures.of_runs import draw
@@ -66,9 +73,26 @@ def plot(
 @app.command()
 def info(
     what: Annotated[str, typer.Argument(metavar="RUN|DATA", help="A run folder, or data.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Of a table: write its schema, a .toml to be edited."),
+    ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a run or a data set holds."""
+    if is_table_run(what):
+        from keras_cvae.cli.tables import about_run
+
+        about_run(Path(what), as_json)
+        return
+    if is_table(what):
+        from keras_cvae.cli.tables import info_table
+
+        info_table(what, output, overwrite, as_json)
+        return
+    if output is not None:
+        raise UsageError("-o writes the schema of a table. Expected a .csv, .parquet or .feather.")
     if (Path(what) / "run.json").is_file():
         about = _about_run(open_run(Path(what)))
     else:

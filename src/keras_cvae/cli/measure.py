@@ -8,10 +8,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from keras_cvae.cli.app import app, err, out
+from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed
 from keras_cvae.cli.shared import check_output, images_only, open_run, progress_bar
-from keras_cvae.runs.run import Run
+from keras_cvae.runs.run import Run, is_table_run
 
 Samples = Annotated[int, typer.Option(min=1, help="Importance samples per example.")]
 
@@ -32,6 +32,19 @@ def evaluate(
     report: Annotated[
         bool, typer.Option("--report", help="Also write a page with pictures, report.html.")
     ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(help="A column to predict from synthetic rows.", rich_help_panel="Tables"),
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--condition",
+            "-c",
+            help="Compare rows under column=value with the real ones. Repeat for several.",
+            rich_help_panel="Tables",
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -39,6 +52,13 @@ def evaluate(
 
     Metrics are written to RUN/evaluation/metrics.json, the page to RUN/evaluation/report.html.
     """
+    if is_table_run(run):
+        from keras_cvae.cli.tables import evaluate_table_run
+
+        evaluate_table_run(run, data, target, condition, report, seed, as_json)
+        return
+    if target is not None or condition:
+        raise UsageError("--target and --condition are for runs on tables.")
     opened = open_run(run)
     evaluation = _evaluated(opened, data, samples, limit, seed, report)
     if as_json:

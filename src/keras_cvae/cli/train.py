@@ -13,6 +13,7 @@ from keras_cvae.cli.conditions import read, written
 from keras_cvae.cli.flags import AsJson, Overwrite, Seed, flags, starting, typed
 from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
 from keras_cvae.conditions.spec import CategoricalSpec
+from keras_cvae.data.kinds import is_table
 from keras_cvae.runs.config import RunConfig, load_config, presets
 from keras_cvae.runs.run import Run, check_folder, default_folder
 
@@ -24,8 +25,8 @@ def train(
         str,
         typer.Argument(
             metavar="DATA",
-            help="digits, mnist, fashion_mnist, cifar10, an .npz file, or a folder of images with "
-            "one sub-folder per class.",
+            help="digits, mnist, fashion_mnist, cifar10, an .npz file, a folder of images with one "
+            "sub-folder per class, or a table: .csv, .parquet, .feather.",
         ),
     ],
     preset: Annotated[
@@ -43,6 +44,20 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    schema: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the columns are, a TOML file: see `cvae info`.", rich_help_panel="Tables"
+        ),
+    ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            help="An empty cell: a state of its own (state), or a value nobody knows (unknown).",
+            autocompletion=starting(("state", "unknown")),
+            rich_help_panel="Tables",
+        ),
+    ] = None,
     *,
     settings: dict[str, Any],
 ) -> None:
@@ -51,6 +66,17 @@ def train(
     Stop it at any moment with Ctrl-C; --resume goes on to the same result. Flags win over the
     config file, the file over the preset, the preset over the defaults.
     """
+    if is_table(data):
+        from keras_cvae.cli.tables import train_table
+
+        own = {"--preset": preset, "--config": config, "--resume": resume}
+        if given := [name for name, value in own.items() if value]:
+            raise UsageError(f"{given[0]} is not for tables.")
+        settings |= {} if missing is None else {"missing": missing}
+        train_table(data, settings, out_folder, schema, overwrite, as_json)
+        return
+    if schema is not None or missing is not None:
+        raise UsageError(f"--schema and --missing are for tables. '{data}' is none.")
     chosen = load_config(preset, config, **typed(settings))
     if resume and overwrite:
         raise UsageError("Received --resume and --overwrite. Expected one of them.")

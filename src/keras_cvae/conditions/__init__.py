@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from keras_cvae.conditions.arrays import Encoded, Image, Signal
     from keras_cvae.conditions.base import CONDITIONS, ConditionEncoder, Unconditional
     from keras_cvae.conditions.candidates import enumerated
+    from keras_cvae.conditions.columns import KnownColumns
     from keras_cvae.conditions.composed import Joint, Optional, get
     from keras_cvae.conditions.known import KnownPart
     from keras_cvae.conditions.labels import Categorical, Tags
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "arrays": ("Encoded", "Image", "Signal"),
     "base": ("CONDITIONS", "ConditionEncoder", "Unconditional"),
+    "columns": ("KnownColumns",),
     "composed": ("Joint", "Optional", "get"),
     "candidates": ("enumerated",),
     "known": ("KnownPart",),
@@ -38,6 +40,7 @@ __all__ = [
     "Exposure",
     "Image",
     "Joint",
+    "KnownColumns",
     "KnownPart",
     "Memory",
     "Optional",

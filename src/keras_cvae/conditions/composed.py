@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+import keras_cvae.conditions.columns
 import keras_cvae.conditions.known
 import keras_cvae.conditions.numbers  # noqa: F401, so that `get` knows every name
 from keras_cvae.conditions.arrays import Encoded

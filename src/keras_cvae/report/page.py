@@ -42,6 +42,19 @@ def report_html(
     Raises:
         ValueError: Another suffix.
     """
+    return write_page(_content(evaluation, pictures), path)
+
+
+def write_page(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
+    """Fill the template of a page.
+
+    Args:
+        content: What the template asks for: title, lead, cards, notes, pictures, table, foot.
+        path: Ends in .html; an existing file is replaced.
+
+    Raises:
+        ValueError: Another suffix.
+    """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"path must end in .html. Received: {str(path)!r}")
@@ -51,7 +64,7 @@ def report_html(
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    page = templates.get_template("report.html.j2").render(_content(evaluation, pictures))
+    page = templates.get_template("report.html.j2").render(content)
     with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
@@ -70,14 +83,7 @@ def _content(evaluation: Evaluation, pictures: Mapping[str, Figure]) -> dict[str
         "one standard error.",
         "cards": [*_cards(evaluation)],
         "notes": [*_notes(evaluation)],
-        "pictures": [
-            {
-                "name": name,
-                "width": round(pictures[name].get_figwidth() * 110),
-                "data": _png(pictures[name]),
-            }
-            for name in order
-        ],
+        "pictures": [embedded(name, pictures[name]) for name in order],
         "table": [(group, [*rows]) for group, rows in groupby(shown, lambda row: row.group)],
         "evaluation": evaluation,
         "foot": f"Evaluated in {seconds:.0f} s by keras-cvae.",
@@ -122,6 +128,11 @@ def _notes(evaluation: Evaluation) -> Iterator[Note]:
         else:
             near = "as near to one training example as 1 % of unseen real data."
             yield Note("No memorising.", f"{share} {near}")
+
+
+def embedded(name: str, figure: Figure) -> dict[str, Any]:
+    """A figure as the template takes it."""
+    return {"name": name, "width": round(figure.get_figwidth() * 110), "data": _png(figure)}
 
 
 def _png(figure: Figure) -> str:

@@ -61,6 +61,11 @@ class Run:
             about = read_json(folder / "run.json")
         except ValueError as error:  # which names the file
             raise RunError(str(error)) from error
+        if "table" in about:
+            raise RunError(
+                f"'{folder}' is a run on a table, which has no pictures and no latent. Expected "
+                "one of its commands: generate, complete, evaluate, plot, info."
+            )
         try:
             return cls(folder, about["data"], validated(about["config"]))
         except (ValueError, KeyError, TypeError) as error:
@@ -118,6 +123,15 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """What the last epoch measured."""
         return read_json(self.folder / "metrics.json")
+
+
+def is_table_run(folder: str | Path) -> bool:
+    """Whether a folder is a run on a table."""
+    path = Path(folder) / "run.json"
+    try:
+        return path.is_file() and "table" in read_json(path)
+    except ValueError:
+        return False
 
 
 def default_folder(data: str | Path | Data, config: RunConfig | str | None = None) -> Path:

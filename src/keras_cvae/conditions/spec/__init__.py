@@ -6,7 +6,7 @@ from typing import Any
 from keras_cvae.conditions.spec.arrays import EncodedSpec, ImageSpec, SignalSpec
 from keras_cvae.conditions.spec.base import ConditionSpec, NoneSpec, Trait
 from keras_cvae.conditions.spec.composed import JointSpec, OptionalSpec
-from keras_cvae.conditions.spec.known import KnownPartSpec
+from keras_cvae.conditions.spec.known import KnownColumnsSpec, KnownPartSpec
 from keras_cvae.conditions.spec.labels import CategoricalSpec, TagsSpec
 from keras_cvae.conditions.spec.numbers import ContinuousSpec, ExposureSpec, PeriodicSpec
 from keras_cvae.errors import listed, nearest
@@ -24,6 +24,7 @@ KINDS: dict[str, type[ConditionSpec]] = {
         ImageSpec,
         SignalSpec,
         KnownPartSpec,
+        KnownColumnsSpec,
         OptionalSpec,
         JointSpec,
     )
@@ -38,6 +39,7 @@ __all__ = [
     "ExposureSpec",
     "ImageSpec",
     "JointSpec",
+    "KnownColumnsSpec",
     "KnownPartSpec",
     "NoneSpec",
     "OptionalSpec",

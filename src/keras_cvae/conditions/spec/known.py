@@ -120,5 +120,51 @@ class KnownPartSpec(ConditionSpec):
         return f"'{self.mask}'" if isinstance(self.mask, str) else "the mask it was built with"
 
 
+@dataclass(frozen=True)
+class KnownColumnsSpec(ConditionSpec):
+    """Some columns of x: levels 0, 1, ..., and -1 where a column is not known; float32.
+
+    Args:
+        sizes: How many levels each column has.
+    """
+
+    sizes: tuple[int, ...]
+
+    kind = "known_columns"
+    dtype = "float32"
+
+    def __post_init__(self) -> None:
+        self._set(sizes=tuple(int(size) for size in self.sizes))
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Shape of one condition."""
+        return (len(self.sizes),)
+
+    @property
+    def forgettable(self) -> bool:
+        return True
+
+    def canonical(self, values: np.ndarray) -> np.ndarray:
+        levels = checked(values, self.shape, "The known columns")
+        wrong = (levels != np.floor(levels)) | (levels < -1) | (levels >= np.asarray(self.sizes))
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"The known columns hold {levels[row, column]:g} in row {row}, column {column}. "
+                f"Expected levels from 0 to {self.sizes[column] - 1}, or -1 where it is unknown."
+            )
+        return levels
+
+    def is_one(self, condition: Any, n: int | None = None) -> bool:
+        return shape_of(condition) == self.shape
+
+    def unknown(self, n: int = 1) -> np.ndarray:
+        return np.full((n, *self.shape), -1.0, "float32")
+
+    def summary(self) -> str:
+        return f"any of {len(self.sizes)} columns"
+
+
 def _nested(mask: Any) -> Any:
     return tuple(map(_nested, mask)) if isinstance(mask, list) else mask

@@ -70,6 +70,24 @@ class Coded(NamedTuple):
         codes = np.where(missing[:, None], 0, codes)
         return Values(self.coding.decode(codes, uniforms, wanted), missing)
 
+    def enumerated(self) -> tuple[np.ndarray, list[Any]]:
+        """All values, one by one: their levels `(m, parts)`, and the values as a user writes them.
+
+        Raises:
+            DataError: Some levels stand for several values.
+        """
+        if isinstance(self.column, Category | Boolean):
+            values = np.arange(len(self.column.levels))
+            return self.coding.encode(values), list(self.column.levels)
+        intervals = self.coding
+        if not isinstance(intervals, coding.Intervals) or np.any(intervals.high > intervals.low):
+            raise DataError(
+                f"Column '{self.column.name}' is a {self.column.kind} whose values cannot be "
+                "counted. Expected a category, or a number with few values; impute() draws others."
+            )
+        shown = self.column.write(Values(intervals.low, np.zeros(len(intervals.low), bool)))
+        return intervals.encode(intervals.low), shown.tolist()
+
     def share(self, wanted: Wanted | None) -> list[np.ndarray]:
         """As `Coding.share`, never of a missing cell; None: any value that is not missing."""
         if wanted is None:
@@ -237,7 +255,7 @@ class TableCodec:
             out[there, place] = coded.coding.log_density(column.values[there], part)
         return out
 
-    def asked(self, name: str, value: Any) -> Values | Wanted | None:
+    def asked(self, name: str, value: Any) -> Values | Wanted:
         """What a condition on a column means.
 
         Args:

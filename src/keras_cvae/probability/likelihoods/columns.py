@@ -1,5 +1,6 @@
 """Columns of a table: each sees those that are known already, in any order."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -39,9 +40,12 @@ class Columns(Likelihood):
             together. None: each to its own.
         ordered: For each column, whether neighbouring levels are alike.
         context: How many numbers the decoder gives. 0: p(x) without a latent.
+        blocks: In how many steps a row is drawn: the columns of one step are independent given z
+            and what was seen before them. None: as many as there are columns. The fewer there are,
+            the more is left to z, which in a model with as many steps as columns falls silent.
         hidden: Width of the network.
-        layers: Number of residual blocks.
-        dropout: Share of a block's units that are dropped in training.
+        layers: Number of residual layers.
+        dropout: Share of a layer's units that are dropped in training.
         frequencies: Cosines and sines of the rank that ordered columns are embedded by, beside
             their levels.
         seed: Of the sets that are known in training. None takes a random one.
@@ -57,6 +61,7 @@ class Columns(Likelihood):
         groups: Sequence[int] | None = None,
         ordered: Sequence[bool] | None = None,
         context: int = 0,
+        blocks: int | None = None,
         hidden: int = 512,
         layers: int = 3,
         dropout: float = 0.1,
@@ -72,12 +77,15 @@ class Columns(Likelihood):
         self.ordered = [False] * n if ordered is None else [bool(flag) for flag in ordered]
         self._check(n)
         self.context = errors.whole("context", context, 0)
+        self.blocks = None if blocks is None else errors.whole("blocks", blocks)
+        self.block = 1 if self.blocks is None else math.ceil(n / self.blocks)  # columns in a step
         self.hidden, self.layers = errors.whole("hidden", hidden), errors.whole("layers", layers, 0)
         self.dropout = errors.number("dropout", dropout)
         self.frequencies = errors.whole("frequencies", frequencies, 0)
         self.seed = None if seed is None else errors.whole("seed", seed, 0)
         self.noise = keras.random.SeedGenerator(self.seed)
         self.sizes = [share.shape[1] for share in self.shares]
+        self.view = Levels(self.sizes)
         self.starts = np.cumsum([0, *self.sizes])[:-1]
         self._tables()
         self._weights()
@@ -101,16 +109,14 @@ class Columns(Likelihood):
                 raise ValueError(f"Column {i}: expected shares that sum to 1. Received: {share}.")
 
     def get_config(self) -> dict[str, Any]:
-        names = ("parents", "groups", "ordered", "context", "hidden", "layers", "dropout")
+        names = ("parents", "groups", "ordered", "context", "blocks", "hidden", "layers", "dropout")
         own = {name: getattr(self, name) for name in (*names, "frequencies", "seed")}
         return super().get_config() | own | {"shares": [share.tolist() for share in self.shares]}
 
     def _tables(self) -> None:
         """What the network needs to know of the levels, as arrays."""
-        n, size = len(self.sizes), max(self.sizes)
+        size = max(self.sizes)
         levels = sum(self.sizes)
-        self.column_of = np.repeat(np.arange(n), self.sizes)
-        self.level_of = (np.arange(levels) - self.starts[self.column_of]).astype("float32")
         # Each column's logits, filled up to the longest with one that is always impossible.
         place = np.arange(size)
         inside = place < np.asarray(self.sizes)[:, None]
@@ -167,7 +173,7 @@ class Columns(Likelihood):
         self.from_context = None
         if self.context:
             self.from_context = add("from_context", (self.context, h), self.context**-0.5)
-        self.blocks = [
+        self.residual = [
             (
                 add(f"rise_{k}", (h, h), 1.4 * h**-0.5),
                 add(f"shift_{k}", (h,), 0.0),
@@ -204,10 +210,8 @@ class Columns(Likelihood):
 
     def embed(self, x: Tensor, seen: Tensor) -> Tensor:
         """Sum the embeddings of the levels x that are seen, both `(batch, columns)`."""
-        seen = ops.cast(seen, "float32")
-        here = ops.equal(ops.take(x, self.column_of, axis=1), self.level_of)
-        here = ops.cast(here, "float32") * ops.take(seen, self.column_of, axis=1)
-        return here @ self._embedding() + seen @ self.seen + self.bias
+        here = self.view(ops.where(seen, x, UNOBSERVED))
+        return here @ self._embedding() + ops.cast(seen, "float32") @ self.seen + self.bias
 
     def _embedding(self) -> Tensor:
         if self.smooth is None:
@@ -219,7 +223,7 @@ class Columns(Likelihood):
         h = embedded
         if self.from_context is not None:
             h = h + parameters @ self.from_context
-        for rise, shift, fall in self.blocks:
+        for rise, shift, fall in self.residual:
             units = ops.gelu(_normalised(h) @ rise + shift)
             if training and self.dropout:
                 units = keras.random.dropout(units, self.dropout, seed=self.noise)
@@ -296,7 +300,9 @@ class Columns(Likelihood):
         embedding = self._embedding()
 
         def step(t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            x, embedded, log_p, log_share = state
+            x, embedded, pending, log_p, log_share = state
+            if self.block > 1:  # what a step drew is seen from the next one on
+                embedded = ops.where(ops.equal(t % self.block, 0), pending, embedded)
             i = ops.take(order, t)
             row = self.row_of(i, x)
             each = self.log_p(i, row, self.hidden_units(embedded, parameters))
@@ -312,16 +318,46 @@ class Columns(Likelihood):
             score = ops.take_along_axis(each, at[:, None], axis=1)[:, 0]
             vector = ops.take(embedding, ops.take(self.first_level, i) + at, axis=0)
             vector = vector + ops.take(self.seen, i, axis=0)
+            pending = pending + ops.where(new[:, None], vector, 0.0)
             return (
                 ops.slice_update(x, (0, i), level[:, None]),
-                embedded + ops.where(new[:, None], vector, 0.0),
+                pending if self.block == 1 else embedded,
+                pending,
                 log_p + ops.where(new, score, 0.0),
                 log_share + ops.where(new, share, 0.0),
             )
 
-        start = (x, self.embed(x, seen), zero, zero)
-        x, _, log_p, log_share = ops.fori_loop(0, steps, step, start)
+        embedded = self.embed(x, seen)
+        start = (x, embedded, embedded, zero, zero)
+        x, _, _, log_p, log_share = ops.fori_loop(0, steps, step, start)
         return Walk(x, log_p, log_share)
+
+
+@keras.saving.register_keras_serializable(package="keras_cvae")
+class Levels(keras.layers.Layer):
+    """Levels `(..., columns)` as zeros and ones, `(..., levels)`: all zero where not observed.
+
+    Args:
+        sizes: How many levels each column has.
+    """
+
+    def __init__(self, sizes: Sequence[int], **kwargs: Any):
+        super().__init__(autocast=False, **kwargs)
+        self.sizes = [int(size) for size in sizes]
+        starts = np.cumsum([0, *self.sizes])[:-1]
+        self.column_of = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        self.level_of = (np.arange(sum(self.sizes)) - starts[self.column_of]).astype("float32")
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"sizes": self.sizes}
+
+    def call(self, x: Tensor) -> Tensor:
+        here = ops.equal(ops.take(ops.cast(x, "float32"), self.column_of, axis=-1), self.level_of)
+        return ops.cast(here, "float32")
+
+    def settle(self, x: np.ndarray, again: bool = True) -> None:
+        """There is nothing to fit."""
 
 
 class Walk(NamedTuple):
@@ -417,17 +453,17 @@ class KnownColumns(Distribution):
         rest = ops.cast(ops.logical_and(free, ops.logical_not(some)), "float32")
         chance = count / ops.maximum(count - first, 1.0)  # 1 / P(a column is among the rest)
 
-        size = ops.sum(rest, axis=1, keepdims=True)
-        place = ops.cumsum(rest, axis=1) - 1.0
+        place = ops.floor((ops.cumsum(rest, axis=1) - 1.0) / net.block)  # the step of a draw
+        size = ops.ceil(ops.sum(rest, axis=1, keepdims=True) / net.block)
         until = ops.where(in_order, ops.floor(uniform[:, 2:3] * size), 0.0)
         # A column is scored where its parent is known already, if it has one among the rest.
         padded = ops.pad(rest * (place + 1.0), ((0, 0), (1, 0)))
         parent = ops.take(padded, net.parent + 1, axis=1) - 1.0
-        earlier = place - parent - 1.0  # places from which it is scored, but for its own
+        earlier = place - parent - 1.0  # steps from which it is scored, but for its own
         own = ops.where(earlier > 0.0, 0.5, 1.0)
         before = (1.0 - own) / ops.maximum(earlier, 1.0)
-        scored = ops.where(place == until, own, ops.where(place > until, before, 0.0))
-        scored = size * ops.where(parent < until, scored, 0.0)
+        scored = ops.where(parent < until, ops.where(place > until, before, 0.0), 0.0)
+        scored = size * ops.where(ops.equal(place, until), own, scored)
         # Without an order all are scored at once, but for those that need their parent.
         at_once = ops.cast(parent < 0.0, "float32")
         share = ops.where(at_once > 0.0, 1.0, 4.0 / 3.0)

@@ -1,0 +1,351 @@
+"""What the commands do with tables: a file of rows, or a run on one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from keras_cvae.backend import import_light_keras
+from keras_cvae.cli.app import UsageError, err, out
+from keras_cvae.cli.shared import check_output, counted, progress_bar, say_next
+from keras_cvae.data.tables.columns import (
+    AnyColumn,
+    Boolean,
+    Category,
+    Datetime,
+    Number,
+    Ordered,
+)
+from keras_cvae.data.tables.files import WRITTEN, Writer, read
+from keras_cvae.data.tables.schema import Schema
+from keras_cvae.errors import nearest
+from keras_cvae.files import atomic, write_json
+from keras_cvae.runs.tables import TableConfig, TableRun, train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PART = 5_000  # rows that are drawn and written at once
+SHOWN = 20  # rows that are printed
+TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def train_table(
+    source: str,
+    settings: dict[str, Any],
+    folder: Path | None,
+    schema: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """`cvae train FILE.csv`."""
+    known = TableConfig.model_fields
+    if unknown := [name for name in settings if name not in known]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in known)
+        raise UsageError(
+            f"--{unknown[0].replace('_', '-')} is not for tables. Expected one of {flags}."
+        )
+    config = TableConfig.model_validate(settings)
+    import_light_keras()
+
+    from keras_cvae.cli.progress import EpochBar
+
+    bar = EpochBar(err)
+    try:
+        run = train(source, config, folder, schema=schema, overwrite=overwrite, callbacks=[bar])
+    finally:
+        bar.stop()
+    if as_json:
+        print(json.dumps({"run": str(run.folder)} | run.metrics()))
+        return
+    m = run.metrics()
+    held = f" Held-out rows: {-m['val_loss']:.2f} nats." if "val_loss" in m else ""
+    out.print(
+        f"Learned {m['rows']:,} rows in {m['seconds']:.0f} s.{held} The run is in {run.folder}",
+        soft_wrap=True,
+    )
+    example = next((_example(c) for c in Schema.read(run.folder / "schema.toml").learned), None)
+    asked = ["-c", example] if example else []
+    say_next(
+        ("rows you ask for", "generate", run.folder, *asked, "-n", 500, "-o", "rows.csv"),
+        ("fill gaps", "complete", run.folder, "GAPS.csv", "-o", "filled.csv"),
+        ("how good is it?", "evaluate", run.folder, "--report"),
+    )
+
+
+def _example(column: AnyColumn) -> str | None:
+    return f"{column.name}={column.levels[0]}" if isinstance(column, Category) else None
+
+
+def info_table(source: str, output: Path | None, overwrite: bool, as_json: bool) -> None:
+    """`cvae info FILE.csv`: the schema that is inferred."""
+    if output is not None:
+        check_output(output, (".toml",), overwrite)
+    table = read(source)
+    schema = Schema.infer(table)
+    if output is not None:
+        with atomic(output) as path:
+            path.write_text(schema.to_toml(), encoding="utf-8")
+    if as_json:
+        print(json.dumps({"rows": len(table), **schema.model_dump(mode="json")}))
+        return
+    show_schema(schema, table)
+    if output is not None:
+        out.print(f"\nThe schema is {output}; edit it, and train with it:", soft_wrap=True)
+        say_next(("learn it", "train", source, "--schema", output))
+    else:
+        say_next(
+            ("edit the schema", "info", source, "-o", "schema.toml"),
+            ("learn the table", "train", source),
+        )
+
+
+def show_schema(schema: Schema, table: pd.DataFrame | None = None) -> None:
+    """Print the columns of a table."""
+    shown = Table(box=None, padding=(0, 2))
+    for name in ("column", "kind", "values", "missing"):
+        shown.add_column(name, style="bold" if name == "column" else "", overflow="fold")
+    for column in schema:
+        missing = ""
+        if table is not None and (empty := float(table[column.name].isna().mean())):
+            missing = f"{100 * empty:.1f} %"
+        elif column.missing != "never":
+            missing = column.missing
+        style = "dim" if column.kind == "left out" else ""
+        about = column.describe()
+        if column.note and column.kind != "left out":
+            about = f"{about} ({column.note})"
+        shown.add_row(column.name, column.kind, about, missing, style=style)
+    if table is not None:
+        out.print(f"{len(table):,} rows, {counted(len(schema.columns), 'column')}")
+    out.print(shown)
+
+
+def about_run(folder: Path, as_json: bool) -> None:
+    """`cvae info RUN` of a run on a table."""
+    run = TableRun.open(folder)
+    schema = Schema.read(run.folder / "schema.toml")
+    if as_json:
+        about = {"run": str(run.folder), "data": run.source, "settings": run.config.model_dump()}
+        about |= {"metrics": run.metrics(), **schema.model_dump(mode="json")}
+        print(json.dumps(about))
+        return
+    state = "complete" if run.complete else "not finished"
+    out.print(f"{run.folder}, {state}, of {run.source}", soft_wrap=True)
+    show_schema(schema)
+    if run.complete:
+        import_light_keras()
+        out.print("\n" + run.model().summary().splitlines()[0])
+
+
+def generate_table(
+    folder: Path,
+    conditions: list[str] | None,
+    n: int,
+    output: Path | None,
+    seed: int,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """`cvae generate RUN -c 'income=>50K' -n 500 -o rows.csv`."""
+    if output is not None:
+        _check_table(output, overwrite)
+    elif as_json:
+        raise UsageError("--json says which file was written. Expected -o FILE with it.")
+    run = TableRun.open(folder)
+    asked = read_conditions(Schema.read(run.folder / "schema.toml"), conditions or [])
+    import_light_keras()
+    model = run.model()
+    if output is None:
+        _print_rows(model.sample(min(n, SHOWN), asked, seed=seed))
+        if n > SHOWN:
+            err.print(f"{SHOWN} of {n} rows; -o FILE.csv writes all.")
+        return
+    parts = range(0, n, PART)
+    with Writer(output) as writer:
+        for i, start in enumerate(progress_bar(parts, len(parts), "Drawing")):
+            rows = min(PART, n - start)
+            writer.write(model.sample(rows, asked, seed=seed if n <= PART else _seed(seed, i)))
+    _say_written(output, writer.rows, as_json)
+
+
+def _seed(seed: int, part: int) -> int:
+    import numpy as np
+
+    return int(np.random.SeedSequence([seed, part]).generate_state(1)[0])
+
+
+def complete_table(
+    folder: Path, gaps: Path, n: int, output: Path | None, seed: int, overwrite: bool, as_json: bool
+) -> None:
+    """`cvae complete RUN gaps.csv -o filled.csv`."""
+    if output is not None:
+        _check_table(output, overwrite)
+    elif as_json:
+        raise UsageError("--json says which file was written. Expected -o FILE with it.")
+    run = TableRun.open(folder)
+    table = read(gaps)
+    import_light_keras()
+    import pandas as pd
+
+    filled = run.model().impute(table, n, seed=seed)
+    if n > 1:  # the completions of a row side by side
+        filled = pd.concat(filled).sort_index(kind="stable")
+    if output is None:
+        _print_rows(filled.head(SHOWN))
+        return
+    with Writer(output) as writer:
+        writer.write(filled)
+    _say_written(output, writer.rows, as_json)
+
+
+def evaluate_table_run(
+    folder: Path,
+    data: str | None,
+    target: str | None,
+    conditions: list[str] | None,
+    report: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """`cvae evaluate RUN --target income --report`."""
+    run = TableRun.open(folder)
+    schema = Schema.read(run.folder / "schema.toml")
+    if target is not None:
+        schema[target]
+    asked = [read_conditions(schema, [text]) for text in conditions or []]
+    import_light_keras()
+
+    from keras_cvae.evaluation.tables.evaluate import evaluate_table
+    from keras_cvae.report.tables import rows_of, table_page
+
+    model = run.model()
+    learned, held = run.rows()
+    held = held if data is None else read(data)
+    if not len(held):
+        raise UsageError(
+            "This run held no rows out (--validation 0). Expected a table that it has not seen: "
+            "cvae evaluate RUN OTHER.csv"
+        )
+    synthetic = model.sample(len(learned), seed=seed)
+    evaluation = evaluate_table(
+        model, learned, held, target=target, conditions=asked, seed=seed, synthetic=synthetic
+    )
+    (run.folder / "evaluation").mkdir(exist_ok=True)
+    write_json(run.folder / "evaluation" / "metrics.json", evaluation.to_dict())
+    if report:
+        page = run.folder / "evaluation" / "report.html"
+        table_page(evaluation, schema, learned, synthetic, Path(run.source).name, page)
+    if as_json:
+        print(json.dumps(evaluation.to_dict()))
+        return
+    shown = Table(box=None, padding=(0, 2), show_header=False)
+    for group, rows in rows_of(evaluation):
+        shown.add_row(Text(group, "bold"))
+        for label, value, about in rows:
+            shown.add_row(f"  {label}", Text(value, justify="right"), Text(about, "dim"))
+    out.print(shown)
+    if report:
+        out.print(f"The page is {page}", soft_wrap=True)
+
+
+def plot_table(folder: Path, output: Path | None, form: str, seed: int, as_json: bool) -> None:
+    """`cvae plot RUN` of a run on a table."""
+    run = TableRun.open(folder)
+    import_light_keras()
+
+    from keras_cvae.figures import writing
+    from keras_cvae.report.tables import pictures
+
+    learned, _ = run.rows()
+    model = run.model()
+    drawn = pictures(model.schema, learned, model.sample(len(learned), seed=seed))
+    target = output or run.folder / "pictures"
+    target.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in drawn.items():
+        paths.append(target / f"{name}.{form}")
+        writing.save(figure, paths[-1])
+    if as_json:
+        print(json.dumps([str(path) for path in paths]))
+    else:
+        for path in paths:
+            out.print(str(path), soft_wrap=True)
+
+
+# Conditions as text.
+
+
+def read_conditions(schema: Schema, texts: list[str]) -> dict[str, Any]:
+    """Read `column=value`, `column=low..high`, `column=a|b` and `column=` (an empty cell).
+
+    Raises:
+        UsageError: No such column, the same one twice, or a value that it cannot be.
+    """
+    asked: dict[str, Any] = {}
+    for text in texts:
+        name = max(
+            (name for name in schema.names if text.startswith(f"{name}=")), key=len, default=None
+        )
+        if name is None:
+            given, equals, _ = text.partition("=")
+            if not equals:
+                raise UsageError(f"Received the condition '{text}'. Expected column=value.")
+            raise UsageError(f"There is no column '{given}'.{nearest(given, schema.names)}")
+        if name in asked:
+            raise UsageError(
+                f"Column '{name}' was asked for twice. Expected one condition for each; a set is "
+                f"{name}=a|b, a range {name}=low..high."
+            )
+        asked[name] = _asked(schema[name], text[len(name) + 1 :])
+    return asked
+
+
+def _asked(column: AnyColumn, text: str) -> Any:
+    if isinstance(column, Category) and text in map(str, column.levels):
+        return _value(column, text)
+    if not text:
+        return None
+    if "|" in text:
+        return {_value(column, part) for part in text.split("|")}
+    if ".." in text and isinstance(column, Number | Datetime | Ordered):
+        low, _, high = text.partition("..")
+        return tuple(_value(column, end) if end else None for end in (low, high))
+    return _value(column, text)
+
+
+def _value(column: AnyColumn, text: str) -> Any:
+    if isinstance(column, Category):
+        return next((level for level in column.levels if str(level) == text), text)
+    if isinstance(column, Boolean):
+        return TRUTH.get(text.lower(), text)
+    if isinstance(column, Number):
+        try:
+            return float(text) if column.decimals != 0 else int(text)
+        except ValueError:
+            return text  # which is refused by name
+    return text
+
+
+def _check_table(path: Path, overwrite: bool) -> None:
+    check_output(path, (*WRITTEN, ".gz"), overwrite)
+
+
+def _say_written(output: Path, rows: int, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"file": str(output), "rows": rows}))
+    else:
+        out.print(f"{counted(rows, 'row')}, written to {output}", soft_wrap=True)
+
+
+def _print_rows(frame: pd.DataFrame) -> None:
+    shown = Table(box=None, padding=(0, 1))
+    for name in frame:
+        shown.add_column(str(name), overflow="fold")
+    for row in frame.itertuples(index=False):
+        shown.add_row(*("" if value is None or value != value else str(value) for value in row))
+    out.print(shown)

@@ -1,0 +1,222 @@
+"""Tables in files: CSV as people have it, Parquet, Arrow; written row by row."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import pandas as pd
+
+from keras_cvae.data.kinds import CSV, PARQUET, TABLES, suffix
+from keras_cvae.errors import DataError
+from keras_cvae.files import atomic
+
+WRITTEN = (".csv", ".parquet", ".feather")
+EMPTY = {"NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "-", "."}
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """Read a table.
+
+    CSV may be compressed by gzip, have any usual separator, quote, line end or encoding. Spaces
+    after a separator are no part of a value. An empty cell is missing; words such as NA are, where
+    all the rest of a column are numbers. Whole numbers stay whole where some are missing.
+
+    Raises:
+        DataError: There is no such file, it is none of these kinds, is damaged, or rows have
+            different numbers of cells; the message says where.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"There is no file '{path}'.")
+    if suffix(path) in CSV:
+        return _read_csv(path)
+    if suffix(path) not in TABLES:
+        raise DataError(f"'{path}' is no table. Expected one of {', '.join(TABLES)}.")
+    return _damaged(path, pd.read_parquet if suffix(path) in PARQUET else pd.read_feather)
+
+
+def _damaged(path: Path, reader: Any) -> Any:
+    """Read a binary file; what it says of damage is no pandas user's language."""
+    try:
+        return reader(path)
+    except ImportError as error:
+        raise ImportError(
+            f"Reading '{path.name}' needs pyarrow: pip install 'keras-cvae[tables]'"
+        ) from error
+    except (OSError, ValueError) as error:  # pyarrow's errors are subclasses of these
+        raise DataError(
+            f"'{path}' could not be read: {str(error).splitlines()[0]} It may be cut short, or be "
+            "no table at all."
+        ) from error
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    encoding = _encoding(path)
+    with _opened(path, encoding) as file:
+        start = file.read(2**16)
+    if not start.strip():
+        raise DataError(f"'{path}' is empty. Expected a row of names, and rows of values.")
+    separator = _separator(start)
+    _check_lengths(path, encoding, separator)
+    frame = pd.read_csv(
+        path,
+        sep=separator,
+        encoding=encoding,
+        skipinitialspace=True,
+        keep_default_na=False,
+        na_values=[""],
+        index_col=False,
+        low_memory=False,
+    )
+    with _opened(path, encoding) as file:  # pandas makes names that occur twice different
+        frame.columns = pd.Index(_stripped(next(csv.reader(file, delimiter=separator))))
+    for place in range(frame.shape[1]):
+        before = column = frame.iloc[:, place]
+        if not pd.api.types.is_numeric_dtype(column.dtype):
+            column = _numbers(column)
+        if column.dtype.kind == "f" and column.isna().any() and column.notna().any():
+            present = column.dropna()
+            if (present == present.round()).all() and present.abs().max() < 2**53:
+                column = column.astype("Int64")
+        if column is not before:
+            frame.isetitem(place, column)
+    return frame
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """The column as numbers, if it is one but for words that mean an empty cell."""
+    words = column.isin(EMPTY)
+    if not words.any():
+        return column
+    numbers = pd.to_numeric(column.mask(words), errors="coerce")
+    return column if (numbers.isna() & ~words & column.notna()).any() else numbers
+
+
+def _opened(path: Path, encoding: str) -> IO[str]:
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding=encoding, newline=None)
+    return path.open(encoding=encoding, newline=None)
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8 with or without a mark, UTF-16 with one, else what Windows wrote."""
+    try:
+        with _opened(path, "latin-1") as file:
+            if file.read(2) in ("\xff\xfe", "\xfe\xff"):
+                return "utf-16"
+        with _opened(path, "utf-8") as file:
+            for _ in file:
+                pass
+    except UnicodeDecodeError:
+        return "cp1252"
+    except (EOFError, gzip.BadGzipFile, OSError) as error:
+        raise DataError(f"'{path}' could not be read: {error}. It may be cut short.") from error
+    return "utf-8-sig"
+
+
+def _separator(start: str) -> str:
+    """The separator that cuts the first lines into the most equal cells."""
+    lines = start.splitlines()[:50]
+    lines = lines[:-1] if len(lines) > 2 else lines  # the last may be cut
+    best, most = ",", 0
+    for separator in (",", ";", "\t", "|"):
+        widths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
+        if len(widths) == 1 and (width := widths.pop()) > max(most, 1):
+            best, most = separator, width
+    if most:
+        return best
+    return max(",;\t|", key=lines[0].count)  # ragged: said below
+
+
+def _check_lengths(path: Path, encoding: str, separator: str) -> None:
+    with _opened(path, encoding) as file:
+        rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
+        names = _stripped(next(rows))
+        for row in rows:
+            if row and len(row) != len(names):
+                raise DataError(
+                    f"'{path}': line {rows.line_num} has {len(row)} cells, and the first line "
+                    f"names {len(names)} columns. Expected as many in each row; a cell with a "
+                    f"'{separator}' in it needs quotes."
+                )
+
+
+def _stripped(names: list[str]) -> list[str]:
+    return [name.strip() for name in names]
+
+
+class Writer:
+    """Writes rows to a CSV (also .gz), Parquet or Feather file, as they come.
+
+    The file stands under its name once all rows are there; on an error it is removed.
+
+    Args:
+        path: Where to.
+
+    Raises:
+        DataError: The suffix is none of these.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if suffix(self.path) not in WRITTEN:
+            raise DataError(f"Cannot write '{path}'. Expected one of {', '.join(WRITTEN)}.")
+        self._stack = contextlib.ExitStack()
+        self._file: Any = None
+        self.rows = 0
+
+    def __enter__(self) -> Writer:
+        self._temporary = self._stack.enter_context(atomic(self.path))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._stack.__exit__(kind, error, trace)
+
+    def write(self, frame: pd.DataFrame) -> None:
+        """Append rows; all frames have the same columns and dtypes."""
+        if suffix(self.path) == ".csv":
+            if self._file is None:
+                opener: Any = gzip.open if self.path.suffix == ".gz" else open
+                self._file = opener(self._temporary, "wt", encoding="utf-8", newline="")
+            frame.to_csv(self._file, index=False, header=self.rows == 0)
+        else:
+            self._write_arrow(frame)
+        self.rows += len(frame)
+
+    def _write_arrow(self, frame: pd.DataFrame) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        if self._file is None:
+            if suffix(self.path) == ".parquet":
+                self._file = pq.ParquetWriter(self._temporary, table.schema)
+            else:
+                self._file = pa.ipc.new_file(str(self._temporary), table.schema)
+        self._file.write_table(table)
+
+
+def batches(path: str | Path, rows: int = 2**18) -> Iterator[pd.DataFrame]:
+    """Yield a Parquet file in parts of about so many rows, within the memory of one part.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    file = _damaged(Path(path), pq.ParquetFile)
+    for batch in file.iter_batches(batch_size=rows):
+        yield batch.to_pandas()

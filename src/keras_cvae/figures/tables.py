@@ -1,0 +1,121 @@
+"""Real and synthetic tables over each other: marginals, and how columns depend on each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from keras_cvae.figures.style import DPI, INK, PALETTE, QUIET, SMALL, STYLE
+
+REAL, SYNTHETIC = "#c9ced6", PALETTE[0]
+BARS = 10  # categories that are shown, the most frequent
+
+
+@rc_context(STYLE)
+def marginals(
+    real: Mapping[str, ArrayLike],
+    synthetic: Mapping[str, ArrayLike],
+    scores: Mapping[str, float],
+    *,
+    columns: int = 4,
+) -> Figure:
+    """Every column's values, real filled and synthetic as a line, in the order of `scores`.
+
+    Args:
+        real: Column -> its values: floats (NaN where missing), or text.
+        synthetic: The same columns.
+        scores: Column -> how alike the two are, 1 at best; written above it.
+        columns: Plots in a row.
+    """
+    rows = math.ceil(len(scores) / columns)
+    figure = Figure(figsize=(7.0, 1.35 * rows + 0.3), dpi=DPI, layout="constrained")
+    for i, (name, score) in enumerate(scores.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        values = [np.asarray(table[name]) for table in (real, synthetic)]
+        if values[0].dtype.kind == "f":
+            _numbers(axes, *values)
+        else:
+            _words(axes, *values)
+        axes.set_title(f"{_short(name)}  {score:.3f}", fontsize=SMALL, color=INK, parse_math=False)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=5.5)
+        axes.spines["left"].set_visible(False)
+    handles: list[Any] = figure.axes[0].get_legend_handles_labels()[0] if figure.axes else []
+    figure.legend(handles, ["real", "synthetic"], loc="outside upper right", ncols=2)
+    return figure
+
+
+def _numbers(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:
+    present = real[~np.isnan(real)]
+    low, high = np.quantile(present, [0.005, 0.995]) if len(present) else (0.0, 1.0)
+    distinct = np.unique(present[(present >= low) & (present <= high)])
+    if len(distinct) <= 40 and len(distinct) > 1:
+        edges = np.append(distinct, 2 * distinct[-1] - distinct[-2])
+    else:
+        edges = np.linspace(low, high if high > low else low + 1.0, 41)
+    edges = edges.astype(float)
+    shares = [np.histogram(x, edges)[0] / max(len(x), 1) for x in (real, synthetic)]
+    axes.stairs(shares[0], edges, fill=True, color=REAL, label="real")
+    axes.stairs(shares[1], edges, color=SYNTHETIC, linewidth=1.0, label="synthetic")
+    axes.set_ylim(0, max(map(np.max, shares)) * 1.05 or 1.0)
+    axes.locator_params(axis="x", nbins=4)
+
+
+def _words(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:
+    names, counts = np.unique(real.astype(str), return_counts=True)
+    names = names[np.argsort(-counts, kind="stable")][:BARS]
+    place = np.arange(len(names))
+    shares = [[np.mean(x.astype(str) == name) for name in names] for x in (real, synthetic)]
+    axes.bar(place, shares[0], 0.9, color=REAL, label="real")
+    axes.step(
+        np.append(place - 0.45, place[-1] + 0.45),
+        np.append(shares[1], shares[1][-1]),
+        where="post",
+        color=SYNTHETIC,
+        linewidth=1.0,
+        label="synthetic",
+    )
+    axes.set_xticks(place, [_short(name, 9) for name in names], rotation=60, ha="right")
+
+
+@rc_context(STYLE)
+def dependence(names: Sequence[str], real: ArrayLike, synthetic: ArrayLike) -> Figure:
+    """How strongly each pair of columns depends on each other, real beside synthetic.
+
+    Args:
+        names: The columns.
+        real: |correlation| or Cramer's V of each pair, `(n, n)`.
+        synthetic: The same of synthetic rows.
+    """
+    tables = [np.asarray(real, float), np.asarray(synthetic, float)]
+    tables.append(tables[1] - tables[0])
+    n = len(names)
+    side = min(7.0 / 3, 0.6 + 0.11 * n)
+    figure = Figure(figsize=(7.0, side + 1.1), dpi=DPI, layout="constrained")
+    for i, (table, title) in enumerate(
+        zip(tables, ("real", "synthetic", "synthetic - real"), strict=True)
+    ):
+        axes = figure.add_subplot(1, 3, i + 1)
+        shown = np.where(np.eye(n, dtype=bool), np.nan, table)
+        how = {"cmap": "Blues", "vmin": 0.0, "vmax": 1.0}
+        if i == 2:
+            how = {"cmap": "RdBu_r", "vmin": -0.2, "vmax": 0.2}
+        image = axes.imshow(shown, **how)  # type: ignore[arg-type]
+        figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.8, pad=0.02)
+        axes.set_title(title, fontsize=SMALL, color=QUIET)
+        size = float(np.clip(90 / max(n, 1), 2.5, 5.5))
+        axes.set_xticks(range(n), [_short(name) for name in names], rotation=90, fontsize=size)
+        labels = [_short(name) for name in names] if i == 0 else [""] * n
+        axes.set_yticks(range(n), labels, fontsize=size)
+    return figure
+
+
+def _short(name: str, most: int = 18) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"

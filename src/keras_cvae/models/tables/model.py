@@ -1,0 +1,555 @@
+"""TableCVAE: a table in, rows out; any columns known, exact log p."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from keras_cvae import errors
+from keras_cvae.conditions.columns import KnownColumns
+from keras_cvae.data.tables.codec import UNKNOWN, TableCodec
+from keras_cvae.data.tables.columns import Missing, Values
+from keras_cvae.data.tables.frames import to_pandas
+from keras_cvae.data.tables.schema import Schema
+from keras_cvae.data.tables.stream import CodedRows, read_codec
+from keras_cvae.errors import DataError
+from keras_cvae.files import atomic
+from keras_cvae.inference.results import percentile
+from keras_cvae.models.cvae import ConditionalVAE
+from keras_cvae.models.inputs import checked_groups
+from keras_cvae.models.io import load as load_model
+from keras_cvae.models.tables import asking
+from keras_cvae.models.tables.calibrating import calibrate
+from keras_cvae.models.tables.walks import Laws, run, walk
+from keras_cvae.networks.mlp import MLP
+from keras_cvae.probability.likelihoods.columns import Columns
+
+STEPS = 1500  # of training, about
+MOST_STEPS = 20_000  # of an epoch, of a file that is larger than memory
+CALIBRATED = 200_000  # of its rows
+CONTEXT = 64  # numbers by which z reaches the columns
+DRAWS = 64  # of z, for what is averaged over it
+
+
+class TableCVAE:
+    """A generative model of a table in which every column can be the condition.
+
+    Underneath, `model` is an ordinary `ConditionalVAE` with the `Columns` likelihood, and `codec`
+    turns rows into what it learns.
+
+    Without a latent, the default, log p is exact and there is no encoder: columns that see each
+    other leave nothing to z. With one, rows can be encoded, restyled and interpolated, log p is
+    estimated, and `blocks` says how much is left to z.
+
+    Args:
+        latent_dim: Length of z, or of its groups; 0 is no latent.
+        blocks: In how many steps a row is drawn; the columns of a step do not see each other. None:
+            one column in each step; with a latent, all columns in one.
+        hidden: Width of the network in which columns see each other.
+        layers: Its number of residual blocks.
+        dropout: Share of units dropped in training.
+        epochs: Passes over the table. None: as many as make about 1,500 steps, 100 at most.
+        batch_size: Rows per step.
+        learning_rate: At its highest; it rises for 100 steps and falls to zero along a cosine.
+        weight_decay: Of AdamW.
+        missing: What an empty cell is: "state", a value of its own that is generated at its rate,
+            or "unknown", a value that nobody knows: it is not scored and never generated.
+        seed: Of weights, order and noise. None takes a random one.
+
+    Example:
+        table = TableCVAE(seed=0).fit(df)
+        rows = table.sample(500, income=">50K", sex="Female")
+        filled = table.impute(df_with_gaps)
+    """
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int | Sequence[int] = 0,
+        blocks: int | None = None,
+        hidden: int = 512,
+        layers: int = 3,
+        dropout: float = 0.1,
+        epochs: int | None = None,
+        batch_size: int = 512,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        missing: Missing = "state",
+        seed: int | None = None,
+    ):
+        self.latent_dim = checked_groups(latent_dim)
+        self.blocks = None if blocks is None else errors.whole("blocks", blocks)
+        self.hidden, self.layers = errors.whole("hidden", hidden), errors.whole("layers", layers, 0)
+        self.dropout = errors.number("dropout", dropout)
+        self.epochs = None if epochs is None else errors.whole("epochs", epochs)
+        self.batch_size = errors.whole("batch_size", batch_size)
+        self.learning_rate = errors.number("learning_rate", learning_rate)
+        self.weight_decay = errors.number("weight_decay", weight_decay)
+        if missing not in ("state", "unknown"):
+            raise ValueError(f"missing: received {missing!r}, expected 'state' or 'unknown'.")
+        self.missing = missing
+        self.seed = None if seed is None else errors.whole("seed", seed, 0)
+        self._codec: TableCodec | None = None
+        self._model: ConditionalVAE | None = None
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        names = ("latent_dim", "blocks", "hidden", "layers", "dropout", "epochs", "batch_size")
+        names += ("learning_rate", "weight_decay", "missing", "seed")  # type: ignore[assignment]
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def codec(self) -> TableCodec:
+        """How rows are coded; after `fit`."""
+        if self._codec is None:
+            raise ValueError("This TableCVAE has not seen a table. Call fit(table) first.")
+        return self._codec
+
+    @property
+    def model(self) -> ConditionalVAE:
+        """The network; after `fit`."""
+        if self._model is None:
+            raise ValueError("This TableCVAE has not been trained. Call fit(table) first.")
+        return self._model
+
+    @property
+    def schema(self) -> Schema:
+        """The columns; after `fit`."""
+        return self.codec.schema
+
+    # Learning.
+
+    def fit(
+        self,
+        table: Any,
+        *,
+        schema: Schema | None = None,
+        validation_data: Any = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: Any = "auto",
+    ) -> TableCVAE:
+        """Learn a table.
+
+        Args:
+            table: A DataFrame of pandas or polars, or a pyarrow table; or the path of a Parquet
+                file, which may be larger than memory.
+            schema: What its columns are. None infers it; columns that are left out are named in a
+                warning.
+            validation_data: Rows that are not learned, whose loss is reported after each epoch.
+            callbacks: Keras callbacks.
+            verbose: As in Keras.
+
+        Returns:
+            This object.
+
+        Raises:
+            DataError: A table of which nothing can be learned; the message names the column, what
+                came and what was expected.
+
+        Warns:
+            UserWarning: A column is left out, or is constant.
+        """
+        rows: Any
+        if isinstance(table, str | Path):
+            self._codec, _ = read_codec(table, schema, self.missing)
+            paired, seed = bool(self.latent_dim), self.seed or 0
+            rows = CodedRows(table, self.codec, self.batch_size, MOST_STEPS, seed, paired)
+            codes, steps = rows.sample(CALIBRATED), len(rows)
+        else:
+            frame = to_pandas(table)
+            self._codec = TableCodec.fit(frame, schema or Schema.infer(frame, self.missing))
+            rows = codes = self._encode(frame)
+            steps = math.ceil(len(codes) / self.batch_size)
+        codec = self.codec
+        for column in codec.schema:
+            if column.note:
+                out = "is left out" if column.kind == "left out" else "is kept"
+                warnings.warn(f"Column '{column.name}' {out}: {column.note}.", stacklevel=2)
+        if validation_data is not None:
+            held = self._encode(to_pandas(validation_data))
+            validation_data = (held, *self._nothing_known(held))
+        self._model = model = self._build(codec)
+        epochs = self.epochs or min(max(round(STEPS / steps), 1), 100)
+        model.compile(self._optimizer(epochs * steps))
+        known = codes if self.latent_dim and rows is codes else None  # training forgets a part
+        model.fit(
+            rows,
+            known,
+            batch_size=self.batch_size if rows is codes else None,
+            epochs=epochs,
+            validation_data=validation_data,
+            callbacks=list(callbacks),
+            verbose=verbose,
+        )
+        if not self.latent_dim:
+            calibrate(model, codec, codes)
+        return self
+
+    def _nothing_known(self, codes: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.full_like(codes, UNKNOWN),) if self.latent_dim else ()
+
+    def _build(self, codec: TableCodec) -> ConditionalVAE:
+        if self.seed is not None:
+            keras.utils.set_random_seed(self.seed)  # the order of the rows is Keras' own
+        likelihood = Columns(
+            [share.tolist() for share in codec.shares],
+            [part.parent for part in codec.parts],
+            codec.column_of,
+            [part.ordered for part in codec.parts],
+            context=CONTEXT if self.latent_dim else 0,
+            blocks=self.blocks or (1 if self.latent_dim else None),
+            hidden=self.hidden,
+            layers=self.layers,
+            dropout=self.dropout,
+            seed=self.seed,
+        )
+        n = len(codec)
+        if not self.latent_dim:
+            return ConditionalVAE((n,), latent_dim=0, likelihood=likelihood, seed=self.seed)
+        return ConditionalVAE(
+            (n,),
+            KnownColumns(likelihood.sizes, codec.column_of),
+            self.latent_dim,
+            likelihood=likelihood,
+            prior="conditional",
+            backbone=MLP((self.hidden, self.hidden), "gelu"),
+            seed=self.seed,
+        )
+
+    def _optimizer(self, steps: int) -> keras.optimizers.Optimizer:
+        rise = min(100, steps // 10 + 1)
+        rate = keras.optimizers.schedules.CosineDecay(
+            self.learning_rate / 100,
+            max(steps - rise, 1),
+            warmup_target=self.learning_rate,
+            warmup_steps=rise,
+        )
+        optimizer = keras.optimizers.AdamW(
+            rate,
+            weight_decay=self.weight_decay,
+            beta_2=0.99,
+            global_clipnorm=5.0,
+            use_ema=True,
+            # In a short run less, so that exp(-5) of the first weights is left of the average.
+            ema_momentum=min(0.99, max(0.0, 1.0 - 5.0 / steps)),
+        )
+        optimizer.exclude_from_weight_decay(var_names=["bias", "shift", "offset"])
+        return optimizer
+
+    def _encode(self, frame: pd.DataFrame) -> np.ndarray:
+        """Levels as the network takes them, `(n, parts)` float32."""
+        values = self.codec.read(frame)
+        return self.codec.encode(values, len(frame)).astype("float32")
+
+    # Asking.
+
+    def sample(
+        self,
+        n: int | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        *,
+        known: Any = None,
+        resample: bool = True,
+        seed: int | None = None,
+        **more: Any,
+    ) -> pd.DataFrame:
+        """Draw rows: from scratch, under conditions, or with known cells.
+
+        Every row meets the conditions. They are drawn from p(rest | conditions) of the joint
+        distribution: proposals are weighed by the ratio of two exact densities and resampled (see
+        `keras_cvae.models.tables.asking`). The frame's `attrs` have the "effective_sample_size" of
+        the proposals and the estimated "probability" of the conditions.
+
+        Args:
+            n: How many rows. With `known`, how many for each of its rows; 1 by default.
+            conditions: Column -> a value; None for an empty cell; a set or list of values; or a
+                range (low, high), both included, either of which may be None.
+            known: A table with gaps: its cells are kept, what is missing or not there is drawn.
+            resample: False takes the proposals as they come: faster, and often nearly as good.
+            seed: Gives the same rows again.
+            **more: Conditions by keyword, such as `income=">50K"`.
+
+        Returns:
+            A DataFrame with the columns of the table, their order and their dtypes.
+
+        Raises:
+            DataError: A column that is not there, a value that it cannot have, conditions that no
+                row meets.
+
+        Warns:
+            UserWarning: The proposals do not suffice, or a number lies outside of what was seen.
+        """
+        conditions = dict(conditions or {}) | more
+        rng = np.random.default_rng(seed)
+        if known is None:
+            n = errors.whole("n", 1 if n is None else n)
+            asked = asking.Asked.of(self.codec, conditions)
+            rows = asking.draw(self.model, self.codec, n, asked, rng, resample)
+            return asking.frame_of(self.codec, rows)
+        if conditions:
+            both = ", ".join(conditions)
+            raise ValueError(
+                f"sample: received known=... and conditions ({both}). Expected the conditions as "
+                "columns of the known table."
+            )
+        frame = to_pandas(known)
+        times = errors.whole("n", 1 if n is None else n)
+        return self._filled(frame.loc[frame.index.repeat(times)], rng, empty=True)
+
+    def impute(self, table: Any, n: int = 1, *, seed: int | None = None) -> Any:
+        """Fill in what is missing, given the rest of each row; never with an empty cell.
+
+        Args:
+            table: Rows with empty cells.
+            n: How many tables to draw: with several, their spread says how sure the model is.
+            seed: Gives the same result again.
+
+        Returns:
+            A DataFrame with the index of the table; for n > 1 a list of them.
+        """
+        frame, rng = to_pandas(table), np.random.default_rng(seed)
+        tables = [self._filled(frame, rng, empty=False) for _ in range(errors.whole("n", n))]
+        return tables[0] if n == 1 else tables
+
+    def _filled(self, frame: pd.DataFrame, rng: np.random.Generator, empty: bool) -> pd.DataFrame:
+        codec = self.codec
+        read = codec.read(frame, all_columns=False)
+        x = codec.encode(read, len(frame), gaps=True)
+        wanted = None if empty else asking.not_empty(self.model, codec)
+        walked = walk(self.model, x, x != UNKNOWN, rng, wanted=wanted)
+        values = codec.decode(walked.x.astype(np.int64), rng)
+        for name, (given, missing) in read.items():  # cells that are there stay as they are
+            drawn = values[name]
+            values[name] = Values(np.where(missing, drawn.values, given), missing & drawn.missing)
+        return codec.write(values).set_axis(frame.index)
+
+    def log_prob(
+        self, table: Any, given: Sequence[str] = (), *, num_samples: int = 100, seed: int = 0
+    ) -> np.ndarray:
+        """Compute log p of each row in nats, `(n,)`: exactly, in the order of the columns.
+
+        With a latent it is an estimate by importance sampling, which rises to the truth with the
+        number of draws of z.
+
+        A sum of the logarithms of probabilities; for continuous numbers of densities, in their own
+        unit. Cells that are missing, but for columns in which that is a state, are not scored.
+
+        Args:
+            table: The rows.
+            given: Columns that are known: log p(others | given).
+            num_samples: Draws of z for each row, if there is a latent.
+            seed: Of these.
+
+        Raises:
+            DataError: A column that is not there, or a value that it cannot have.
+        """
+        frame = to_pandas(table)
+        values = self.codec.read(frame)
+        x = self.codec.encode(values, len(frame))
+        fixed = np.zeros(len(self.codec.columns), bool)
+        for name in [given] if isinstance(given, str) else given:
+            fixed[self.codec.place(name)] = True
+        seen = np.broadcast_to(fixed[self.codec.column_of], x.shape) & (x != UNKNOWN)
+        density = self.codec.log_density(values, x)[:, ~fixed].sum(axis=1)
+        if self.latent_dim:
+            known = np.where(seen, x, UNKNOWN).astype("float32")
+            found = self.model.log_prob(x.astype("float32"), known, num_samples, seed)
+            return found.log_prob + density
+        return walk(self.model, x, seen).log_p.astype(float) + density
+
+    def predict_proba(self, table: Any, column: str) -> pd.DataFrame:
+        """Compute p(column | the other columns) of each row.
+
+        Args:
+            table: The rows; the column itself may be left out, and what is missing is unknown.
+            column: A category, a boolean, or a number with a level for each of its values.
+
+        Returns:
+            A DataFrame with the index of the table and a column for each value.
+
+        Raises:
+            DataError: The column is a number in bins, or a moment.
+        """
+        frame, codec = to_pandas(table), self.codec
+        place = codec.place(column)
+        coded, parts = codec.columns[place], codec.slice(column)
+        read = codec.read(frame.drop(columns=column, errors="ignore"), all_columns=False)
+        x = codec.encode(read, len(frame), gaps=True)
+        codes, levels = coded.enumerated()
+        first, *second = range(*parts.indices(len(codec)))
+        law = self._law(x, first)
+        p = law[:, codes[:, 0]]
+        for i in second:  # two digits: the second given each first
+            for level in np.unique(codes[:, 0]):
+                which = codes[:, 0] == level
+                x[:, first] = level
+                p[:, which] += self._law(x, i)[:, codes[which, 1]]
+        p = np.exp(p - np.logaddexp.reduce(p, axis=1, keepdims=True))
+        return pd.DataFrame(p, frame.index, pd.Index(levels, name=column))
+
+    def _law(self, x: np.ndarray, i: int) -> np.ndarray:
+        """Log p of all levels of a part given what is known of the others, `(n, longest)`."""
+        each = {"x": x.astype("float32"), "seen": x != UNKNOWN}
+        how = {"order": np.array([i], "int32")}
+        if not self.latent_dim:
+            return np.concatenate(list(run(self.model, Laws, each, how)))
+        rng, law = np.random.default_rng(0), np.full((len(x), 1), -np.inf)
+        for _ in range(DRAWS):
+            each["noise"] = rng.standard_normal((len(x), self.model.latent_dim), "float32")
+            law = np.logaddexp(law, np.concatenate(list(run(self.model, Laws, each, how))))
+        return law - math.log(DRAWS)
+
+    def score(self, table: Any, *, reference: Any = None) -> np.ndarray:
+        """How normal each row is, `(n,)`; low marks an outlier.
+
+        Args:
+            table: The rows.
+            reference: Normal rows that were not trained on. Then the result is the share of these
+                that are no more likely: a p-value between 0 and 1. Without: log p in nats.
+        """
+        scores = self.log_prob(table)
+        return scores if reference is None else percentile(scores, self.log_prob(reference))
+
+    # The latent, if there is one.
+
+    def encode(self, table: Any, *, sample: bool = False, seed: int | None = None) -> np.ndarray:
+        """z `(n, latent_dim)` of each row: the mean of q(z | x), or with `sample` a draw.
+
+        Raises:
+            ValueError: This model has no latent.
+        """
+        codes = self._encode(to_pandas(table))
+        self._check_latent("encode")
+        return self.model.encode(codes, *self._nothing_known(codes), sample=sample, seed=seed)
+
+    def restyle(
+        self, table: Any, changes: Mapping[str, Any], *, seed: int | None = None
+    ) -> pd.DataFrame:
+        """The same rows with some values changed, and all else as it would then be.
+
+        What a row is like beyond these columns is its style: the noise that p(z | these columns)
+        makes its z of. It stays.
+
+        Args:
+            table: The rows.
+            changes: Column -> its new value.
+            seed: Of the draws of the columns.
+
+        Returns:
+            A DataFrame with the index of the table.
+        """
+        frame, codec = to_pandas(table), self.codec
+        self._check_latent("restyle")
+        x, n = codec.encode(codec.read(frame), len(frame)), len(frame)
+        asked = asking.Asked.of(codec, changes)
+        if asked.wanted:
+            raise DataError(
+                f"Column '{next(iter(asked.wanted))}': received a set or range. Expected a value."
+            )
+        new = np.broadcast_to(codec.encode(asked.known, 1), x.shape)
+        known = new != UNKNOWN
+        before = np.where(known, x, UNKNOWN).astype("float32")
+        style = self.model.style(self.model.encode(x.astype("float32"), before), before)
+        return self._styled(style, new, asked, n, seed).set_axis(frame.index)
+
+    def interpolate(
+        self, first: Any, last: Any, steps: int = 8, *, seed: int | None = None
+    ) -> pd.DataFrame:
+        """Rows on the straight way between the latents of two rows, both included.
+
+        Args:
+            first: A table of one row.
+            last: Another one.
+            steps: How many rows.
+            seed: Of the draws of the columns.
+        """
+        ends = [self.encode(to_pandas(row)[:1]) for row in (first, last)]
+        nothing = np.full((1, len(self.codec)), UNKNOWN)
+        start, end = (self.model.style(z, nothing.astype("float32")) for z in ends)
+        way = np.linspace(0.0, 1.0, errors.whole("steps", steps, 2), dtype="float32")[:, None]
+        unknown = np.broadcast_to(nothing, (steps, nothing.shape[1]))
+        style = (1.0 - way) * start + way * end
+        return self._styled(style, unknown, asking.Asked({}, {}), steps, seed)
+
+    def _styled(
+        self, style: np.ndarray, x: np.ndarray, asked: asking.Asked, n: int, seed: int | None
+    ) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        walked = walk(self.model, x, x != UNKNOWN, rng, noise=style)
+        values = self.codec.decode(walked.x.astype(np.int64), rng)
+        for name, value in asked.known.items():
+            values[name] = Values(*(np.repeat(part, n) for part in value))
+        return self.codec.write(values)
+
+    def _check_latent(self, verb: str) -> None:
+        if not self.latent_dim:
+            raise ValueError(
+                f"{verb}: this TableCVAE has no latent, so there is no z. Expected one that was "
+                "built with latent_dim=8, say."
+            )
+
+    def summary(self) -> str:
+        """Describe the table and the model in a few lines."""
+        columns = [
+            f"  {column.name}: {column.kind}, {column.describe()}"
+            + (f"; missing is {column.missing}" if column.missing != "never" else "")
+            for column in self.schema
+        ]
+        weights = sum(math.prod(weight.shape) for weight in self.model.trainable_weights)
+        latent = "no latent: log p is exact, and there is no encoder"
+        if self.latent_dim:
+            groups = ", ".join(map(str, self.latent_dim))
+            steps = self.model.likelihood.blocks or "single"
+            latent = f"z of {groups} dimensions, columns drawn in {steps} steps: log p is estimated"
+        return "\n".join(
+            [
+                f"A table of {len(self.schema.learned)} columns, {weights:,} weights; {latent}.",
+                *columns,
+            ]
+        )
+
+    # Files.
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write this model to one file, `.cvae` by custom, which `load` reads on any backend."""
+        about = {"config": self.get_config(), "codec": self.codec.to_dict()}
+        with atomic(path) as whole, tempfile.TemporaryDirectory() as folder:
+            self.model.save(Path(folder) / "model.keras")
+            with zipfile.ZipFile(whole, "w") as file:
+                file.writestr("table.json", json.dumps(about), zipfile.ZIP_DEFLATED)
+                file.write(Path(folder) / "model.keras", "model.keras")
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> TableCVAE:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is damaged, or no model of a table.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no model at '{path}'.")
+        try:
+            with zipfile.ZipFile(path) as file, tempfile.TemporaryDirectory() as folder:
+                about = json.loads(file.read("table.json"))
+                model = load_model(file.extract("model.keras", folder))
+        except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"'{path}' is no saved TableCVAE, or was cut short. Expected a file that its "
+                "save() wrote."
+            ) from error
+        table = cls(**about["config"])
+        table._codec, table._model = TableCodec.from_dict(about["codec"]), model
+        return table

@@ -1,0 +1,222 @@
+"""Runs on tables: a file in, a run folder with a trained `TableCVAE`.
+
+A run folder holds
+
+    run.json            the file's path, the configuration, versions; written first
+    schema.toml         what the columns are
+    history.json        metrics of every epoch
+    table.cvae          the trained model; its presence means that the run is complete
+    metrics.json        the last epoch's metrics and the time it took
+    evaluation/         what `cvae evaluate` measured
+    pictures/           what `cvae plot` draws
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+import keras_cvae
+from keras_cvae.data.tables.columns import Missing
+from keras_cvae.data.tables.files import read
+from keras_cvae.data.tables.schema import Schema
+from keras_cvae.errors import DataError
+from keras_cvae.files import atomic, read_json, write_json
+from keras_cvae.runs.run import RunError, alone, check_folder, default_folder, is_table_run
+
+if TYPE_CHECKING:
+    from keras_cvae.models.tables import TableCVAE
+
+
+class TableConfig(BaseModel):
+    """How a table is learned: the arguments of `TableCVAE`, and which rows are held out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    hidden: int = Field(default=512, ge=1)
+    layers: int = Field(default=3, ge=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=512, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    missing: Missing = "state"
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+    def model_arguments(self) -> dict[str, Any]:
+        """What `TableCVAE` takes."""
+        return self.model_dump(exclude={"validation"})
+
+
+@dataclass(frozen=True)
+class TableRun:
+    """A run folder of a table.
+
+    Args:
+        folder: Its path.
+        source: The absolute path of the table's file.
+        config: How it is learned.
+    """
+
+    folder: Path
+    source: str
+    config: TableConfig
+
+    @classmethod
+    def open(cls, folder: str | Path) -> TableRun:
+        """Read a run folder.
+
+        Raises:
+            RunError: There is none of a table, or it is damaged.
+        """
+        folder = Path(folder)
+        if not is_table_run(folder):
+            raise RunError(f"'{folder}' is no run on a table. Expected one: cvae train FILE.csv")
+        about = read_json(folder / "run.json")
+        try:
+            return cls(folder, about["data"], TableConfig.model_validate(about["table"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"'{folder / 'run.json'}' is damaged: {error}") from error
+
+    @property
+    def model_path(self) -> Path:
+        """The trained model."""
+        return self.folder / "table.cvae"
+
+    @property
+    def complete(self) -> bool:
+        """Whether training came to its end."""
+        return self.model_path.is_file()
+
+    def model(self) -> TableCVAE:
+        """Load the trained model.
+
+        Raises:
+            RunError: Training did not come to its end.
+        """
+        if not self.complete:
+            raise RunError(
+                f"The run '{self.folder}' has not finished training. Train it again: cvae train "
+                f"{self.source} --out {self.folder} --overwrite"
+            )
+        from keras_cvae.models.tables import TableCVAE
+
+        return TableCVAE.load(self.model_path)
+
+    def rows(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Read the table again: the rows that were learned, and those that were held out."""
+        return held_out(read(self.source), self.config)
+
+    def metrics(self) -> dict[str, Any]:
+        """What the last epoch measured."""
+        return read_json(self.folder / "metrics.json")
+
+    def history(self) -> dict[str, list[float]]:
+        """Metrics by name, one value an epoch."""
+        return read_json(self.folder / "history.json")
+
+
+def held_out(table: pd.DataFrame, config: TableConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split a table into rows to learn and rows to hold out; the seed chooses them."""
+    rows = np.random.default_rng(config.seed).permutation(len(table))
+    held = round(config.validation * len(table))
+    learned, kept = (np.sort(some) for some in (rows[held:], rows[:held]))
+    return table.iloc[learned].reset_index(drop=True), table.iloc[kept].reset_index(drop=True)
+
+
+def train(
+    source: str | Path,
+    config: TableConfig | None = None,
+    out: str | Path | None = None,
+    *,
+    schema: str | Path | None = None,
+    overwrite: bool = False,
+    callbacks: Sequence[Any] = (),
+    verbose: Any = 0,
+) -> TableRun:
+    """Train a `TableCVAE` on a file into a run folder.
+
+    Args:
+        source: The file: CSV, Parquet or Arrow.
+        config: How it is learned.
+        out: The run folder; by default `runs/<file>-run`.
+        schema: A TOML file, as `cvae info` writes it. None infers the schema.
+        overwrite: Replace a run that is there.
+        callbacks: Keras callbacks.
+        verbose: As in Keras' `fit`.
+
+    Returns:
+        The complete run.
+
+    Raises:
+        RunError: The folder is in the way, or cannot be written.
+        DataError: A table or a schema that cannot be used; the message names the column.
+    """
+    config = config or TableConfig()
+    folder = Path(out) if out is not None else default_folder(source)
+    check_folder(folder, overwrite)
+    table = read(source)
+    read_schema = Schema.infer(table, config.missing) if schema is None else Schema.read(schema)
+    if schema is not None:
+        read_schema.checked().check(table)
+    learned, held = held_out(table, config)
+    if len(learned) < 2:
+        raise DataError(f"'{source}' has {len(table)} rows. Expected at least two to learn.")
+    run = TableRun(folder, str(Path(source).expanduser().absolute()), config)
+
+    import keras
+
+    from keras_cvae.models.tables import TableCVAE
+
+    with alone(folder):
+        check_folder(folder, overwrite)  # again: another process may have come first
+        for name in ("table.cvae", "history.json", "metrics.json"):
+            (folder / name).unlink(missing_ok=True)
+        about = {
+            "data": run.source,
+            "table": config.model_dump(),
+            "keras_cvae": keras_cvae.__version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+        }
+        write_json(folder / "run.json", about)
+        with atomic(folder / "schema.toml") as path:
+            path.write_text(read_schema.to_toml(), encoding="utf-8")
+        recorder, started = _Recorder(folder), time.monotonic()
+        model = TableCVAE(**config.model_arguments())
+        model.fit(
+            learned,
+            schema=read_schema,
+            validation_data=held if len(held) else None,
+            callbacks=[recorder.callback(), *callbacks],
+            verbose=verbose,
+        )
+        last = {name: values[-1] for name, values in recorder.history.items()}
+        done = {"epochs": len(recorder.history["loss"]), "seconds": time.monotonic() - started}
+        write_json(folder / "metrics.json", last | done | {"rows": len(learned)})
+        model.save(run.model_path)
+    return run
+
+
+class _Recorder:
+    """Writes the history after every epoch."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.history = folder, dict[str, list[float]]()
+
+    def callback(self) -> Any:
+        import keras
+
+        return keras.callbacks.LambdaCallback(on_epoch_end=self._add)
+
+    def _add(self, epoch: int, logs: dict[str, Any]) -> None:
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(float(value))
+        write_json(self.folder / "history.json", self.history)

@@ -1,0 +1,190 @@
+"""The command on tables, as a user types it."""
+
+import json
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_cvae.cli import main
+from keras_cvae.data.tables.files import read
+from keras_cvae.evaluation.tables import meets
+
+
+def _rows(n=600, seed=0):
+    rng = np.random.default_rng(seed)
+    age = rng.integers(18, 66, n)
+    rich = rng.random(n) < 1 / (1 + np.exp(-(age - 50) / 6))
+    frame = pd.DataFrame(
+        {
+            "id": [f"user-{i}" for i in range(n)],
+            "age": age,
+            "income": np.where(rich, ">50K", "<=50K"),
+            "sex": rng.choice(["Female", "Male"], n),
+            "pay": np.where(rich, 60.0, 20.0) + rng.normal(0, 5, n).round(2),
+        }
+    )
+    return frame.assign(pay=frame["pay"].where(rng.random(n) > 0.1).round(2))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A CSV and a run on it, made by the command."""
+    folder = tmp_path_factory.mktemp("tables")
+    _rows().to_csv(folder / "people.csv", index=False, sep=";")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("default")
+        patch.chdir(folder)
+        words = ["cvae", "train", "people.csv", "--out", "run", "--epochs", "40"]
+        patch.setattr(sys, "argv", [*words, "--batch-size", "128", "--learning-rate", "0.005"])
+        with pytest.raises(SystemExit) as end:
+            main.main()
+        assert not end.value.code
+    return folder
+
+
+@pytest.fixture
+def run(trained, monkeypatch, cvae):
+    monkeypatch.chdir(trained)
+    return cvae
+
+
+def test_info_shows_the_schema_and_writes_it(run, tmp_path):
+    said = run("info", "people.csv")
+    assert said.code == 0
+    assert "600 rows, 5 columns" in said.out
+    assert "different in every row, such as 'user-0'" in said.out
+    assert "2 levels: <=50K, >50K" in said.out
+    said = run("info", "people.csv", "-o", tmp_path / "schema.toml")
+    text = (tmp_path / "schema.toml").read_text()
+    assert 'name = "age"\nkind = "number"' in text
+    assert json.loads(run("info", "people.csv", "--json").out)["rows"] == 600
+    said = run("info", "run")
+    assert "no latent: log p is exact" in said.out
+    assert json.loads(run("info", "run", "--json").out)["metrics"]["epochs"] == 40
+
+
+@pytest.mark.filterwarnings("default:Column 'id'")
+def test_a_schema_that_was_edited_is_given_back(run, tmp_path):
+    run("info", "people.csv", "-o", tmp_path / "schema.toml")
+    text = (
+        (tmp_path / "schema.toml").read_text().replace('missing = "state"', 'missing = "unknown"')
+    )
+    (tmp_path / "schema.toml").write_text(text)
+    out = tmp_path / "again"
+    said = run(
+        "train", "people.csv", "--schema", tmp_path / "schema.toml", "--epochs", 1, "--out", out
+    )
+    assert said.code == 0
+    rows = tmp_path / "rows.csv"
+    run("generate", out, "-n", 300, "-o", rows)
+    assert not read(rows).isna().any().any()
+
+
+def test_rows_that_were_asked_for(run, tmp_path):
+    output = tmp_path / "rows.csv"
+    words = ["-c", "income=>50K", "-c", "age=30..40", "-c", "sex=Female|Male", "-n", 70]
+    said = run("generate", "run", *words, "-o", output)
+    assert said.code == 0
+    assert "70 rows, written to" in said.out
+    rows = read(output)
+    assert rows.columns.tolist() == ["age", "income", "sex", "pay"]
+    assert meets(rows, {"income": ">50K", "age": (30, 40)}).all()
+    assert rows["age"].dtype == "int64"
+    parquet = tmp_path / "rows.parquet"
+    said = run("generate", "run", "-n", 30, "-o", parquet, "--json")
+    assert json.loads(said.out) == {"file": str(parquet), "rows": 30}
+    assert len(read(parquet)) == 30
+    assert "income" in run("generate", "run", "-n", 3).out
+
+
+def test_many_rows_are_drawn_part_by_part(run, tmp_path, monkeypatch):
+    from keras_cvae.cli import tables
+
+    monkeypatch.setattr(tables, "PART", 100)
+    run("generate", "run", "-n", 250, "-o", tmp_path / "a.csv")
+    run("generate", "run", "-n", 250, "-o", tmp_path / "b.csv")
+    rows = read(tmp_path / "a.csv")
+    assert len(rows) == 250
+    assert rows.equals(read(tmp_path / "b.csv"))
+    assert not rows[:100].equals(rows[100:200].reset_index(drop=True))
+
+
+def test_gaps_are_filled(run, tmp_path):
+    gaps = _rows(50, seed=1).drop(columns="id")
+    gaps.loc[::2, "income"] = None
+    gaps.to_csv(tmp_path / "gaps.csv", index=False)
+    said = run("complete", "run", tmp_path / "gaps.csv", "-o", tmp_path / "filled.csv")
+    assert said.code == 0
+    filled = read(tmp_path / "filled.csv")
+    assert not filled.isna().any().any()
+    assert filled["age"].tolist() == gaps["age"].tolist()
+    assert filled["income"][1::2].tolist() == gaps["income"][1::2].tolist()
+    run("complete", "run", tmp_path / "gaps.csv", "-n", 3, "-o", tmp_path / "three.csv")
+    assert len(read(tmp_path / "three.csv")) == 150
+
+
+def test_evaluate_writes_figures_and_a_page(run, trained):
+    said = run("evaluate", "run", "--target", "income", "-c", "sex=Female", "--report")
+    assert said.code == 0, said.err
+    for words in (
+        "Likelihood of held-out rows",
+        "shapes",
+        "nearer to learned rows",
+        "Where sex is",
+    ):
+        assert words in said.out
+    metrics = json.loads((trained / "run/evaluation/metrics.json").read_text())
+    assert metrics["utility"]["target"] == "income"
+    assert metrics["conditional"][0]["violated"] == 0
+    assert 0.8 < metrics["shapes"]["score"] <= 1
+    page = (trained / "run/evaluation/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "A model of people.csv" in page
+
+
+def test_plot_draws_marginals_and_dependence(run, tmp_path):
+    said = run("plot", "run", "-o", tmp_path, "--json")
+    assert [name.rsplit("/", 1)[1] for name in json.loads(said.out)] == [
+        "marginals.png",
+        "dependence.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-c", "incom=>50K"], "There is no column 'incom'. Did you mean 'income'?"),
+        (["-c", "income=60K"], "'income' has no category '60K'"),
+        (["-c", "age"], "Received the condition 'age'. Expected column=value."),
+        (["-c", "age=30", "-c", "age=40"], "Column 'age' was asked for twice"),
+        (["-c", "age=thirty"], "'age' holds 'thirty'. Expected numbers"),
+        (["-c", "age=40..30"], "'age': nothing lies in the range"),
+        (["-c", "sex="], "'sex': received None, a missing cell, and there was none"),
+        (["-o", "rows.xlsx"], "Cannot write 'rows.xlsx'"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_by_name(run, words, message):
+    said = run("generate", "run", *words)
+    assert said.code != 0
+    assert message in " ".join(said.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "people.csv", "--out", "x", "--units", "5"], "--units is not for tables"),
+        (["train", "people.csv", "--out", "x", "--preset", "dense"], "--preset is not for tables"),
+        (["train", "none.csv", "--out", "x"], "There is no file 'none.csv'"),
+        (["train", "digits", "--missing", "state"], "--schema and --missing are for tables"),
+        (["restyle", "run", "a.png", "--to", "b"], "is a run on a table"),
+        (["evaluate", "run", "--target", "incom"], "Did you mean 'income'"),
+        (["info", "digits", "-o", "x.toml"], "-o writes the schema of a table"),
+    ],
+)
+def test_flags_that_are_not_for_tables_are_refused(run, words, message):
+    said = run(*words)
+    assert said.code != 0
+    assert message in " ".join(said.err.replace("│", " ").split())

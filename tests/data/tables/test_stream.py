@@ -1,0 +1,70 @@
+"""A Parquet file that is learned part by part has the codec and the rows of the whole."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_cvae.data.tables import stream
+from keras_cvae.data.tables.stream import CodedRows, read_codec
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "SAMPLE", 200)
+    monkeypatch.setattr(stream, "BLOCK", 16)
+    monkeypatch.setattr(stream, "BUFFER", 4)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "row": np.arange(1000) % 997,
+            "name": rng.choice(["a", "b"], 1000),
+            "gap": np.where(rng.random(1000) < 0.5, np.nan, 1.0 + rng.integers(0, 3, 1000)),
+        }
+    )
+    frame.loc[501, "name"] = "rare"
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=100)
+    return tmp_path / "t.parquet", frame
+
+
+def test_categories_of_the_whole_file_are_known(file):
+    path, frame = file
+    codec, rows = read_codec(path)
+    assert rows == 1000
+    assert codec.schema["name"].levels == ("a", "b", "rare")
+    assert (codec.schema["row"].low, codec.schema["row"].high) == (0, 996)
+    assert codec.schema["gap"].missing == "state"
+    assert (codec.shares[1] > 0).all()
+    codes = codec.encode(codec.read(frame, warn=False), 1000)
+    assert (codes >= 0).all()
+
+
+def test_every_epoch_has_the_rows_in_another_order(file):
+    path, frame = file
+    codec, _ = read_codec(path)
+    rows = CodedRows(path, codec, 16, seed=1)
+    assert len(rows) == 62
+    epochs = []
+    for _ in range(2):
+        epochs.append(np.concatenate([rows[i][0] for i in range(len(rows))]))
+        rows.on_epoch_end()
+    codes = codec.encode(codec.read(frame, warn=False), 1000)
+    for epoch in epochs:
+        assert epoch.dtype == np.float32
+        share = (epoch[:, 1] == 0).mean()
+        assert share == pytest.approx((codes[:, 1] == 0).mean(), abs=0.06)
+        assert set(map(tuple, epoch.astype(int))) <= set(map(tuple, codes))
+    assert not np.array_equal(*epochs)
+    assert rows[3][0].tolist() == rows[3][0].tolist()
+    assert rows.sample(100).shape == (100, 3)
+
+
+def test_a_table_is_learned_from_its_file(file):
+    from keras_cvae import TableCVAE
+
+    path, _ = file
+    table = TableCVAE(hidden=8, layers=0, epochs=2, batch_size=64, seed=0).fit(path, verbose=0)
+    drawn = table.sample(300, seed=0)
+    assert drawn.columns.tolist() == ["row", "name", "gap"]
+    assert drawn["gap"].isna().mean() == pytest.approx(0.5, abs=0.1)

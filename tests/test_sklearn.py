@@ -1,0 +1,134 @@
+"""The estimators: scikit-learn's own checks, and what its users do with them."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from harness import compile_quickly
+from keras_cvae.sklearn import CVAEClassifier, CVAEDensity, CVAESampler, CVAETransformer
+
+SMALL = {"latent_dim": 2, "hidden": 8, "epochs": 2, "num_samples": 4, "random_state": 0}
+# Mini-batches differ when an example is repeated or left out, whatever its weight.
+WEIGHTS = dict.fromkeys(
+    (
+        "check_sample_weight_equivalence_on_dense_data",
+        "check_sample_weight_equivalence_on_sparse_data",
+    ),
+    "mini-batches",
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quickly():
+    compile_quickly(True)
+    yield
+    compile_quickly(False)
+
+
+@parametrize_with_checks(
+    [
+        CVAEClassifier(**SMALL | {"epochs": 30, "latent_dim": 0}),
+        CVAEDensity(**SMALL),
+        CVAETransformer(**SMALL),
+    ],
+    expected_failed_checks=lambda estimator: WEIGHTS,
+)
+@pytest.mark.filterwarnings("ignore")
+def test_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    X, y = make_blobs(300, centers=3, n_features=4, cluster_std=1.0, random_state=0)
+    return X, np.array(["a", "b", "c"])[y]
+
+
+@pytest.fixture(scope="module")
+def classifier(blobs):
+    return CVAEClassifier(2, 16, epochs=40, batch_size=64, num_samples=16, random_state=0).fit(
+        *blobs
+    )
+
+
+def test_bayes_rule_classifies(classifier, blobs):
+    X, y = blobs
+    assert classifier.score(X, y) > 0.95
+    p = classifier.predict_proba(X)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    assert classifier.classes_.tolist() == ["a", "b", "c"]
+    assert 0.1 < classifier.temperature_ < 10
+
+
+def test_pickles_predict_the_same(classifier, blobs):
+    again = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(again.predict_proba(blobs[0]), classifier.predict_proba(blobs[0]))
+
+
+def test_grids_pipelines_and_cross_validation(blobs):
+    X, y = blobs
+    small = CVAEClassifier(0, 8, epochs=20, learning_rate=0.02, random_state=0)
+    pipe = make_pipeline(StandardScaler(), small)
+    assert cross_val_score(pipe, X, y, cv=2).mean() > 0.8
+    grid = GridSearchCV(small, {"epochs": [1, 20]}, cv=2).fit(X, y)
+    assert grid.best_params_ == {"epochs": 20}
+
+
+def test_a_density_is_in_the_units_of_the_data():
+    rng = np.random.default_rng(0)
+    X = rng.normal([5.0, -2.0], [10.0, 0.1], (800, 2))
+    density = CVAEDensity(1, 16, epochs=40, batch_size=100, random_state=0).fit(X)
+    truth = -0.5 * ((X - [5.0, -2.0]) / [10.0, 0.1]) ** 2 - np.log([10.0, 0.1]) - 0.919
+    assert density.score_samples(X).mean() == pytest.approx(truth.sum(axis=1).mean(), abs=0.15)
+    assert density.score(X) == pytest.approx(density.score_samples(X).sum())
+    drawn = density.sample(500, random_state=0)
+    np.testing.assert_allclose(drawn.mean(axis=0), [5.0, -2.0], atol=[2.0, 0.02])
+    assert density.score_samples([[500.0, 3.0]])[0] < density.score_samples(X).min()
+
+
+def test_codes_and_back():
+    X = load_digits().data
+    coder = CVAETransformer(8, 64, epochs=25, random_state=0).fit(X)
+    z = coder.transform(X)
+    assert z.shape == (len(X), 8)
+    back = coder.inverse_transform(z)
+    assert np.square(back - X).mean() < 0.6 * X.var(axis=0).mean()
+    assert coder.get_feature_names_out().tolist() == [f"cvaetransformer{i}" for i in range(8)]
+
+
+def test_rare_classes_are_enlarged(blobs):
+    X, y = blobs
+    rare = np.concatenate([np.flatnonzero(y != "c"), np.flatnonzero(y == "c")[:20]])
+    X, y = X[rare], y[rare]
+    sampler = CVAESampler(2, 16, epochs=30, random_state=0)
+    more, labels = sampler.fit_resample(X, y)
+    assert dict(zip(*np.unique(labels, return_counts=True), strict=True)) == {
+        "a": 100,
+        "b": 100,
+        "c": 100,
+    }
+    np.testing.assert_array_equal(more[: len(X)], X)
+    center = X[y == "c"].mean(axis=0)
+    np.testing.assert_allclose(more[len(X) :].mean(axis=0), center, atol=1.5)
+    with pytest.raises(ValueError, match="received the class 'd'"):
+        CVAESampler(epochs=1, sampling_strategy={"d": 3}).fit_resample(X, y)
+
+
+def test_frames_of_any_columns_are_enlarged():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"colour": rng.choice(["red", "blue"], 200), "y": rng.integers(0, 9, 200)})
+    labels = pd.Series(["often"] * 160 + ["rare"] * 40, name="label")
+    sampler = CVAESampler(hidden=16, epochs=3, random_state=0, sampling_strategy={"rare": 100})
+    more, new = sampler.fit_resample(frame, labels)
+    assert new.value_counts().to_dict() == {"often": 160, "rare": 100}
+    assert new.name == "label"
+    assert more.columns.tolist() == ["colour", "y"]
+    assert (more.dtypes == frame.dtypes).all()
+    assert set(more["colour"]) == {"red", "blue"}
