@@ -11,7 +11,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from harness import compile_quickly
 from keras_cvae.sklearn import CVAEClassifier, CVAEDensity, CVAESampler, CVAETransformer
 
 SMALL = {"latent_dim": 2, "hidden": 8, "epochs": 2, "num_samples": 4, "random_state": 0}
@@ -23,13 +22,6 @@ WEIGHTS = dict.fromkeys(
     ),
     "mini-batches",
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quickly():
-    compile_quickly(True)
-    yield
-    compile_quickly(False)
 
 
 @parametrize_with_checks(

@@ -24,9 +24,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 import keras_cvae
 from keras_cvae import errors
-from keras_cvae.inference.importance import LogWeights, Observe
+from keras_cvae.inference.importance import log_weights, observed
 from keras_cvae.inference.results import class_posterior, fit_temperature
-from keras_cvae.inference.steps import compiled
+from keras_cvae.inference.steps import Snapshot, as_numpy
 
 __all__ = ["CVAEClassifier", "CVAEDensity", "CVAESampler", "CVAETransformer"]
 
@@ -99,12 +99,13 @@ class _CVAE(BaseEstimator):
 
     def _evidence(self, x: np.ndarray, y: int | None = None) -> Any:
         """Yield rows of standardised x, always `ROWS`, how many of them count, and q's evidence."""
+        weights = Snapshot(self.model_)
         for start in range(0, len(x), ROWS):
             rows = np.resize(np.arange(start, min(start + ROWS, len(x))), ROWS)
             inputs: dict[str, Any] = {"x": x[rows]}
             if y is not None:
                 inputs["condition"] = np.full(ROWS, y, "int32")
-            inputs["evidence"] = compiled(self.model_, Observe).predict_on_batch(inputs)
+            inputs["evidence"] = weights(observed, inputs)
             yield inputs, min(ROWS, len(x) - start)
 
     def _log_prob(self, x: np.ndarray, y: int | None = None) -> np.ndarray:
@@ -115,10 +116,9 @@ class _CVAE(BaseEstimator):
         samples = errors.whole("num_samples", self.num_samples) if self.model_.latent_dim else 1
         noise = np.random.default_rng(0).standard_normal((samples, 1, self.model_.latent_dim))
         noise = np.broadcast_to(noise, (samples, ROWS, self.model_.latent_dim)).astype("float32")
-        found = []
+        weights, found = Snapshot(self.model_), []
         for inputs, count in self._evidence(x, y):
-            step = compiled(self.model_, LogWeights)
-            log_w = np.asarray(step.predict_on_batch(inputs | {"noise": noise[None]}))[0]
+            log_w = as_numpy(weights(log_weights, inputs | {"noise": noise}))
             log_p = np.logaddexp.reduce(log_w.astype(np.float64), axis=0) - np.log(samples)
             found.append(log_p[:count])
         return np.concatenate(found)
@@ -312,7 +312,7 @@ class CVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _CVAE):
         """The mean of q(z | x), `(n, latent_dim)`."""
         X = self._checked(X)
         means = [
-            np.asarray(inputs["evidence"][0])[:count]
+            as_numpy(inputs["evidence"].mean, count)
             for inputs, count in self._evidence(self._standard(X))
         ]
         return np.concatenate(means)

@@ -108,7 +108,7 @@ def show_schema(schema: Schema, table: pd.DataFrame | None = None) -> None:
     """Print the columns of a table."""
     shown = Table(box=None, padding=(0, 2))
     for name in ("column", "kind", "values", "missing"):
-        shown.add_column(name, style="bold" if name == "column" else "", overflow="fold")
+        shown.add_column(name, style="bold" if name == "column" else "", no_wrap=name != "values")
     for column in schema:
         missing = ""
         if table is not None and (empty := float(table[column.name].isna().mean())):
@@ -244,6 +244,7 @@ def evaluate_table_run(
         print(json.dumps(evaluation.to_dict()))
         return
     shown = Table(box=None, padding=(0, 2), show_header=False)
+    shown.add_column(no_wrap=True)
     for group, rows in rows_of(evaluation):
         shown.add_row(Text(group, "bold"))
         for label, value, about in rows:

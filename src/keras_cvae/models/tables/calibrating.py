@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_cvae.data.tables.codec import UNKNOWN, TableCodec
-from keras_cvae.models.tables.walks import Laws, run
+from keras_cvae.models.tables.walks import law
 
 ROUNDS = 8
 AT_MOST = 20_000  # rows over which p is averaged
@@ -36,12 +36,11 @@ def calibrate(model: Any, codec: TableCodec, codes: np.ndarray, seed: int = 0) -
         share = np.bincount(codes[there, i].astype(np.int64), minlength=size) / there.sum()
         rows = some[some[:, i] != UNKNOWN]
         before = (np.arange(rows.shape[1]) < i) & (rows != UNKNOWN)
-        how = {"order": np.array([i], "int32")}
-        law = np.concatenate(list(run(model, Laws, {"x": rows, "seen": before}, how)))[:, :size]
+        log_p = law(model, rows, before, i)[:, :size]
         shift = np.zeros(size)
         possible = share > 0
         for _ in range(ROUNDS):
-            shifted = law + shift
+            shifted = log_p + shift
             shifted -= shifted.max(axis=1, keepdims=True)
             p = np.exp(shifted)
             p /= p.sum(axis=1, keepdims=True)

@@ -31,7 +31,7 @@ from keras_cvae.models.inputs import checked_groups
 from keras_cvae.models.io import load as load_model
 from keras_cvae.models.tables import asking
 from keras_cvae.models.tables.calibrating import calibrate
-from keras_cvae.models.tables.walks import Laws, run, walk
+from keras_cvae.models.tables.walks import law, walk
 from keras_cvae.networks.mlp import MLP
 from keras_cvae.probability.likelihoods.columns import Columns
 
@@ -388,8 +388,7 @@ class TableCVAE:
         x = codec.encode(read, len(frame), gaps=True)
         codes, levels = coded.enumerated()
         first, *second = range(*parts.indices(len(codec)))
-        law = self._law(x, first)
-        p = law[:, codes[:, 0]]
+        p = self._law(x, first)[:, codes[:, 0]]
         for i in second:  # two digits: the second given each first
             for level in np.unique(codes[:, 0]):
                 which = codes[:, 0] == level
@@ -400,15 +399,13 @@ class TableCVAE:
 
     def _law(self, x: np.ndarray, i: int) -> np.ndarray:
         """Log p of all levels of a part given what is known of the others, `(n, longest)`."""
-        each = {"x": x.astype("float32"), "seen": x != UNKNOWN}
-        how = {"order": np.array([i], "int32")}
         if not self.latent_dim:
-            return np.concatenate(list(run(self.model, Laws, each, how)))
-        rng, law = np.random.default_rng(0), np.full((len(x), 1), -np.inf)
+            return law(self.model, x, x != UNKNOWN, i)
+        rng, mean = np.random.default_rng(0), np.full((len(x), 1), -np.inf)
         for _ in range(DRAWS):
-            each["noise"] = rng.standard_normal((len(x), self.model.latent_dim), "float32")
-            law = np.logaddexp(law, np.concatenate(list(run(self.model, Laws, each, how))))
-        return law - math.log(DRAWS)
+            noise = rng.standard_normal((len(x), self.model.latent_dim), "float32")
+            mean = np.logaddexp(mean, law(self.model, x, x != UNKNOWN, i, noise))
+        return mean - math.log(DRAWS)
 
     def score(self, table: Any, *, reference: Any = None) -> np.ndarray:
         """How normal each row is, `(n,)`; low marks an outlier.

@@ -1,16 +1,14 @@
-"""Walks through the columns of many rows, in one compiled step each."""
+"""Walks through the columns of many rows; `inference.steps` says what a step is."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
 from keras_cvae.inference.drawing import uniforms
-from keras_cvae.inference.steps import Step, compiled
+from keras_cvae.inference.steps import Snapshot, features
 from keras_cvae.probability.likelihoods.columns import drawn
 from keras_cvae.probability.priors import split_groups
 from keras_cvae.tensors import Tensor, concatenate
@@ -35,56 +33,52 @@ class Walked(NamedTuple):
     z: np.ndarray
 
 
-class Scores(Step):
-    """A walk that scores the levels `x`; see `Columns.walk` for the inputs."""
-
-    def call(self, inputs):
-        parameters, z, log_p_z = self.latent(inputs)
-        x, seen = ops.cast(inputs["x"], "float32"), ops.cast(inputs["seen"], "bool")
-        how = {"order": inputs["order"], "steps": inputs["steps"][0]}
-        if "wanted" in inputs:
-            how["wanted"] = inputs["wanted"]
-        walk = self.likelihood.walk(parameters, x, seen, self.choice(inputs), **how)
-        return walk._asdict() | {"log_p": walk.log_p + log_p_z, "z": z}
-
-    def latent(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-        """The likelihood's parameters at z `(rows, latent_dim)`, z, and log p(z | condition).
-
-        z is given, or made of noise.
-        """
-        features, prior = self.features(inputs), self.hierarchy.prior
-        if not prior.sizes:
-            noise = inputs["noise"]
-            return self.hierarchy.generate(features, noise), noise, 0.0
-        if "z" in inputs:
-            factors, state = prior.given(features, inputs["z"])
-            groups = split_groups(inputs["z"], prior.sizes)
-        else:
-            groups, factors, state = prior.sample(features, inputs["noise"])
-        log_p = sum(p.log_prob(z) for p, z in zip(factors, groups, strict=True))
-        return self.hierarchy.parameters(state), concatenate(groups), log_p
-
-    def choice(self, inputs: dict[str, Any]) -> Any:
-        """How levels are chosen; None: they are those of x."""
+def scores(model: Any, inputs: dict[str, Any]) -> dict[str, Tensor]:
+    """Score the levels `x`; the inputs are those of `Columns.walk`, with `noise` or `z`."""
+    return _walk(model, inputs, None)
 
 
-class Draws(Scores):
-    """A walk that draws the levels that are not seen, made of `uniforms`."""
-
-    def choice(self, inputs):
-        numbers = inputs["uniforms"]
-        return lambda i, law: drawn(law, ops.take(numbers, i, axis=1))
+def draws(model: Any, inputs: dict[str, Any]) -> dict[str, Tensor]:
+    """Draw the levels that are not seen, made of `uniforms`; else as `scores`."""
+    numbers = inputs["uniforms"]
+    return _walk(model, inputs, lambda i, law: drawn(law, ops.take(numbers, i, axis=1)))
 
 
-class Laws(Step):
+def laws(model: Any, inputs: dict[str, Any]) -> Tensor:
     """Log p of all levels of the column `order[0]`, `(rows, longest)`, given what is seen."""
+    net, x = model.likelihood, ops.cast(inputs["x"], "float32")
+    parameters = model.hierarchy.generate(features(model, inputs), inputs["noise"])
+    embedded = net.embed(x, ops.cast(inputs["seen"], "bool"))
+    i = inputs["order"][0]
+    return net.log_p(i, net.row_of(i, x), net.hidden_units(embedded, parameters))
 
-    def call(self, inputs):
-        net, x = self.likelihood, ops.cast(inputs["x"], "float32")
-        parameters = self.hierarchy.generate(self.features(inputs), inputs["noise"])
-        embedded = net.embed(x, ops.cast(inputs["seen"], "bool"))
-        i = inputs["order"][0]
-        return net.log_p(i, net.row_of(i, x), net.hidden_units(embedded, parameters))
+
+def _walk(model: Any, inputs: dict[str, Any], choose: Any) -> dict[str, Tensor]:
+    parameters, z, log_p_z = _latent(model, inputs)
+    x, seen = ops.cast(inputs["x"], "float32"), ops.cast(inputs["seen"], "bool")
+    how = {"order": inputs["order"], "steps": inputs["steps"]}
+    if "wanted" in inputs:
+        how["wanted"] = inputs["wanted"]
+    walk = model.likelihood.walk(parameters, x, seen, choose, **how)
+    return walk._asdict() | {"log_p": walk.log_p + log_p_z, "z": z}
+
+
+def _latent(model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """The likelihood's parameters at z `(rows, latent_dim)`, z, and log p(z | condition).
+
+    z is given, or made of noise.
+    """
+    given, prior = features(model, inputs), model.hierarchy.prior
+    if not prior.sizes:
+        noise = inputs["noise"]
+        return model.hierarchy.generate(given, noise), noise, 0.0
+    if "z" in inputs:
+        factors, state = prior.given(given, inputs["z"])
+        groups = split_groups(inputs["z"], prior.sizes)
+    else:
+        groups, factors, state = prior.sample(given, inputs["noise"])
+    log_p = sum(p.log_prob(z) for p, z in zip(factors, groups, strict=True))
+    return model.hierarchy.parameters(state), concatenate(groups), log_p
 
 
 def walk(
@@ -111,13 +105,13 @@ def walk(
     """
     order = np.arange(x.shape[1]) if order is None else order
     needed = np.isin(order, np.flatnonzero(~seen.all(axis=0)))
-    how = {
+    shared = {
         "order": np.concatenate([order[needed], order[~needed]]).astype("int32"),
-        "steps": np.array([needed.sum()], "int32"),
+        "steps": np.int32(needed.sum()),
     }
     if wanted is not None:
-        how["wanted"] = wanted
-    each: dict[str, np.ndarray] = {"x": x.astype("float32"), "seen": seen}
+        shared["wanted"] = wanted
+    each = _rows(model, x, seen)
     if z is not None:
         each["z"] = z.astype("float32")
     elif noise is None and rng is not None:
@@ -126,32 +120,31 @@ def walk(
         each["noise"] = noise.astype("float32")
     if rng is not None:
         each["uniforms"] = uniforms(rng, x.shape)
-    parts = list(run(model, Scores if rng is None else Draws, each, how))
-    return Walked(*(np.concatenate([part[name] for part in parts]) for name in Walked._fields))
+    step = scores if rng is None else draws
+    return Walked(**Snapshot(model).whole(step, each, ROWS, **shared))
 
 
-def run(
-    model: Any, step: type[Step], each: dict[str, np.ndarray], how: dict[str, np.ndarray]
-) -> Iterator[Any]:
-    """Run a step on some rows after the other.
+def law(
+    model: Any, x: np.ndarray, seen: np.ndarray, i: int, noise: np.ndarray | None = None
+) -> np.ndarray:
+    """Log p of all levels of column i given what is seen of x, `(n, longest)`.
 
     Args:
         model: A `ConditionalVAE` with the `Columns` likelihood.
-        step: Its kind of step.
-        each: Inputs with a row for each, `(n, ...)`.
-        how: Inputs that all rows share.
+        x: Levels `(n, columns)`.
+        seen: Which are known, booleans `(n, columns)`.
+        i: The column.
+        noise: What z is made of, `(n, latent_dim)`; None: zeros.
     """
-    n = len(each["x"])
-    rows = min(ROWS, 2 ** math.ceil(math.log2(max(n, 1))))  # few sizes are ever compiled
-    for start in range(0, n, rows):
-        some = np.resize(np.arange(start, min(start + rows, n)), rows)
-        inputs = {name: part[some] for name, part in each.items()}
-        if model.latent_dim:
-            inputs["condition"] = np.where(inputs["seen"], inputs["x"], np.float32(-1.0))
-        inputs.setdefault("noise", np.zeros((rows, model.latent_dim), "float32"))
-        out = compiled(model, step).predict_on_batch(inputs | how)
-        kept = min(rows, n - start)
-        if isinstance(out, dict):
-            yield {name: np.asarray(part)[:kept] for name, part in out.items()}
-        else:
-            yield np.asarray(out)[:kept]
+    each = _rows(model, x, seen)
+    if noise is not None:
+        each["noise"] = noise.astype("float32")
+    return Snapshot(model).whole(laws, each, ROWS, order=np.array([i], "int32"))
+
+
+def _rows(model: Any, x: np.ndarray, seen: np.ndarray) -> dict[str, np.ndarray]:
+    x = x.astype("float32")
+    rows = {"x": x, "seen": seen, "noise": np.zeros((len(x), model.latent_dim), "float32")}
+    if model.latent_dim:
+        rows["condition"] = np.where(seen, x, np.float32(-1.0))
+    return rows
