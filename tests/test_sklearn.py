@@ -24,9 +24,10 @@ WEIGHTS = dict.fromkeys(
 )
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [
-        CVAEClassifier(**SMALL | {"epochs": 30, "latent_dim": 0}),
+        CVAEClassifier(**SMALL | {"epochs": 60, "latent_dim": 0, "learning_rate": 0.01}),
         CVAEDensity(**SMALL),
         CVAETransformer(**SMALL),
     ],
@@ -45,9 +46,7 @@ def blobs():
 
 @pytest.fixture(scope="module")
 def classifier(blobs):
-    return CVAEClassifier(2, 16, epochs=40, batch_size=64, num_samples=16, random_state=0).fit(
-        *blobs
-    )
+    return CVAEClassifier(2, 16, batch_size=64, num_samples=16, random_state=0).fit(*blobs)
 
 
 def test_bayes_rule_classifies(classifier, blobs):
@@ -56,7 +55,7 @@ def test_bayes_rule_classifies(classifier, blobs):
     p = classifier.predict_proba(X)
     np.testing.assert_allclose(p.sum(axis=1), 1.0)
     assert classifier.classes_.tolist() == ["a", "b", "c"]
-    assert 0.1 < classifier.temperature_ < 10
+    assert classifier.error_rate_ < 0.1
 
 
 def test_pickles_predict_the_same(classifier, blobs):
@@ -66,28 +65,28 @@ def test_pickles_predict_the_same(classifier, blobs):
 
 def test_grids_pipelines_and_cross_validation(blobs):
     X, y = blobs
-    small = CVAEClassifier(0, 8, epochs=20, learning_rate=0.02, random_state=0)
+    small = CVAEClassifier(0, 8, epochs=60, learning_rate=0.02, random_state=0)
     pipe = make_pipeline(StandardScaler(), small)
     assert cross_val_score(pipe, X, y, cv=2).mean() > 0.8
-    grid = GridSearchCV(small, {"epochs": [1, 20]}, cv=2).fit(X, y)
-    assert grid.best_params_ == {"epochs": 20}
+    grid = GridSearchCV(small, {"epochs": [1, 60]}, cv=2).fit(X, y)
+    assert grid.best_params_ == {"epochs": 60}
 
 
 def test_a_density_is_in_the_units_of_the_data():
     rng = np.random.default_rng(0)
     X = rng.normal([5.0, -2.0], [10.0, 0.1], (800, 2))
-    density = CVAEDensity(1, 16, epochs=40, batch_size=100, random_state=0).fit(X)
+    density = CVAEDensity(1, 16, batch_size=100, random_state=0).fit(X)
     truth = -0.5 * ((X - [5.0, -2.0]) / [10.0, 0.1]) ** 2 - np.log([10.0, 0.1]) - 0.919
     assert density.score_samples(X).mean() == pytest.approx(truth.sum(axis=1).mean(), abs=0.15)
     assert density.score(X) == pytest.approx(density.score_samples(X).sum())
     drawn = density.sample(500, random_state=0)
-    np.testing.assert_allclose(drawn.mean(axis=0), [5.0, -2.0], atol=[2.0, 0.02])
+    np.testing.assert_allclose(density._standard(drawn).mean(axis=0), 0.0, atol=0.2)
     assert density.score_samples([[500.0, 3.0]])[0] < density.score_samples(X).min()
 
 
 def test_codes_and_back():
     X = load_digits().data
-    coder = CVAETransformer(8, 64, epochs=25, random_state=0).fit(X)
+    coder = CVAETransformer(8, 64, random_state=0).fit(X)
     z = coder.transform(X)
     assert z.shape == (len(X), 8)
     back = coder.inverse_transform(z)
@@ -99,7 +98,7 @@ def test_rare_classes_are_enlarged(blobs):
     X, y = blobs
     rare = np.concatenate([np.flatnonzero(y != "c"), np.flatnonzero(y == "c")[:20]])
     X, y = X[rare], y[rare]
-    sampler = CVAESampler(2, 16, epochs=30, random_state=0)
+    sampler = CVAESampler(2, 16, random_state=0)
     more, labels = sampler.fit_resample(X, y)
     assert dict(zip(*np.unique(labels, return_counts=True), strict=True)) == {
         "a": 100,

@@ -6,11 +6,14 @@ for the same `random_state`. For tables with text and dates see `TableCVAE`.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -30,6 +33,8 @@ from keras_cvae.inference.steps import Snapshot, as_numpy
 
 __all__ = ["CVAEClassifier", "CVAEDensity", "CVAESampler", "CVAETransformer"]
 
+STEPS = 1000  # of training, about
+MIN_EPOCHS = 20
 ROWS = 128  # go through the networks together, always: then no row's result depends on the others
 
 
@@ -40,7 +45,7 @@ class _CVAE(BaseEstimator):
         self,
         latent_dim: int = 4,
         hidden: int = 128,
-        epochs: int = 100,
+        epochs: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-3,
         num_samples: int = 100,
@@ -80,12 +85,17 @@ class _CVAE(BaseEstimator):
             self._standard(X),
             y if classes > 1 else None,
             batch_size=errors.whole("batch_size", self.batch_size),
-            epochs=errors.whole("epochs", self.epochs),
+            epochs=self._epochs(len(X)),
             sample_weight=sample_weight,
             verbose=self.verbose,
         )
         self.n_iter_ = len(history.epoch)
         self.history_ = dict(history.history)
+
+    def _epochs(self, n: int) -> int:
+        if self.epochs is not None:
+            return errors.whole("epochs", self.epochs)
+        return max(MIN_EPOCHS, round(STEPS * self.batch_size / n))
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
@@ -156,22 +166,24 @@ class CVAEClassifier(ClassifierMixin, _CVAE):
         p(y | x) = p(y) p(x | y) / sum_y p(y) p(x | y)
 
     p(y) are the classes' shares in training. Sums over many features make the rule overconfident,
-    so a temperature is fitted to examples that are held out.
+    so log p is divided by a temperature, and some examples are taken to be of no class that x can
+    tell, p = (1 - e) p(y | x) + e p(y); both are fitted to examples that are held out.
 
     Args:
         latent_dim: Length of z; 0 is no latent, one Gaussian for each class.
         hidden: Width of the hidden layer of encoder and decoder.
-        epochs: Passes over the data.
+        epochs: Passes over the data. None: as many as make about 1,000 steps, at least 20.
         batch_size: Examples per step.
         learning_rate: Of Adam.
         num_samples: Draws of z for each example and class.
         random_state: A whole number, a `RandomState`, or None for another result each time.
         verbose: As in Keras' `fit`.
-        calibration: Share of the examples that is held out, to fit the temperature; 0 fits none.
+        calibration: Share of the examples that is held out, to calibrate p(y | x); 0 does not.
 
     Attributes:
         classes_: The classes.
         temperature_: By which log p is divided.
+        error_rate_: The share e of examples that x does not tell the class of.
         model_: The `ConditionalVAE`, of standardised X.
     """
 
@@ -179,7 +191,7 @@ class CVAEClassifier(ClassifierMixin, _CVAE):
         self,
         latent_dim: int = 4,
         hidden: int = 128,
-        epochs: int = 100,
+        epochs: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-3,
         num_samples: int = 100,
@@ -213,13 +225,28 @@ class CVAEClassifier(ClassifierMixin, _CVAE):
         self.class_prior_ = share / share.sum()
         rest = ~held
         self._learn(X[rest], classes[rest], None if sample_weight is None else sample_weight[rest])
-        self.temperature_ = 1.0
+        self.temperature_, self.error_rate_ = 1.0, 0.0
         if held.any():
-            self.temperature_ = fit_temperature(self._joint(X[held]), classes[held])
+            self._calibrate(self._joint(X[held]), classes[held])
         return self
 
+    def _calibrate(self, joint: np.ndarray, classes: np.ndarray) -> None:
+        """Fit temperature and error rate to the likelihood of classes that were held out."""
+
+        def loss(at: np.ndarray) -> float:
+            p = self._calibrated(joint, math.exp(at[0]), float(expit(at[1])))
+            return -float(np.log(p[np.arange(len(classes)), classes]).mean())
+
+        start = [math.log(fit_temperature(joint, classes)), logit(0.02)]
+        at = minimize(loss, start, method="Nelder-Mead").x
+        self.temperature_, self.error_rate_ = math.exp(at[0]), float(expit(at[1]))
+
+    def _calibrated(self, joint: np.ndarray, temperature: float, error_rate: float) -> np.ndarray:
+        p = class_posterior(joint, temperature)
+        return (1.0 - error_rate) * p + error_rate * self.class_prior_
+
     def _held_out(self, classes: np.ndarray) -> np.ndarray:
-        """Which examples only fit the temperature: of each class the same share, booleans."""
+        """Which examples only calibrate: of each class the same share, booleans."""
         share = errors.number("calibration", self.calibration)
         held = np.zeros(len(classes), bool)
         if not share or len(self.classes_) < 2:
@@ -237,11 +264,13 @@ class CVAEClassifier(ClassifierMixin, _CVAE):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """p(y | x), `(n, classes)`."""
-        return class_posterior(self._joint(self._checked(X)), self.temperature_)
+        joint = self._joint(self._checked(X))
+        return self._calibrated(joint, self.temperature_, self.error_rate_)
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class of each example, `(n,)`."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        p = self.predict_proba(X)
+        return self.classes_[p.argmax(axis=1)]
 
 
 class CVAEDensity(DensityMixin, _CVAE):
@@ -250,7 +279,7 @@ class CVAEDensity(DensityMixin, _CVAE):
     Args:
         latent_dim: Length of z; 0 is no latent, one Gaussian.
         hidden: Width of the hidden layer of encoder and decoder.
-        epochs: Passes over the data.
+        epochs: Passes over the data. None: as many as make about 1,000 steps, at least 20.
         batch_size: Examples per step.
         learning_rate: Of Adam.
         num_samples: Draws of z for each example.
@@ -290,7 +319,7 @@ class CVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _CVAE):
     Args:
         latent_dim: Length of z, the number of features that come out; at least 1.
         hidden: Width of the hidden layer of encoder and decoder.
-        epochs: Passes over the data.
+        epochs: Passes over the data. None: as many as make about 1,000 steps, at least 20.
         batch_size: Examples per step.
         learning_rate: Of Adam.
         num_samples: Not used.
@@ -315,7 +344,7 @@ class CVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _CVAE):
             as_numpy(inputs["evidence"].mean, count)
             for inputs, count in self._evidence(self._standard(X))
         ]
-        return np.concatenate(means)
+        return np.concatenate(means).astype(np.float64)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """The mean of p(x | z), `(n, features)`, for z `(n, latent_dim)`."""
@@ -336,7 +365,7 @@ class CVAESampler(_CVAE):
     Args:
         latent_dim: Length of z, for arrays.
         hidden: Width of the hidden layers.
-        epochs: Passes over the data.
+        epochs: Passes over the data. None: as many as make about 1,000 steps, at least 20.
         batch_size: Examples per step.
         learning_rate: Of Adam.
         num_samples: Not used.
@@ -353,7 +382,7 @@ class CVAESampler(_CVAE):
         self,
         latent_dim: int = 4,
         hidden: int = 128,
-        epochs: int = 100,
+        epochs: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-3,
         num_samples: int = 100,

@@ -401,7 +401,7 @@ def bad_data(root):
     npz(root / "other.npz", pictures=x)
     npz(root / "whole.npz", x=x, y=y)
     (root / "cut.npz").write_bytes((root / "whole.npz").read_bytes()[:-60])
-    (root / "text.csv").write_text("1,2,3\n")
+    (root / "text.dat").write_text("1,2,3\n")
     (root / "nothing").mkdir()
     for name, sizes in (("unreadable", [8, 8]), ("mixed", [8, 9])):
         for i, size in enumerate(sizes):
@@ -421,7 +421,7 @@ def bad_data(root):
         ("empty.npz", ["at least one example", "(0, 4, 4)"]),
         ("other.npz", ["pictures", "Expected x_train"]),
         ("cut.npz", ["cut.npz", "truncated"]),
-        ("text.csv", ["text.csv is not an .npz file"]),
+        ("text.dat", ["text.dat is not an .npz file"]),
         ("nothing", ["nothing holds no images", "one sub-folder per class"]),
         ("unreadable", ["2.png", "could not be read"]),
         ("mixed", ["8x8", "9x9", "--image-size"]),

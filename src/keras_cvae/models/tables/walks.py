@@ -73,7 +73,7 @@ def _latent(model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]
         noise = inputs["noise"]
         return model.hierarchy.generate(given, noise), noise, 0.0
     if "z" in inputs:
-        factors, state = prior.given(given, inputs["z"])
+        factors, state = prior.factors(given, inputs["z"])
         groups = split_groups(inputs["z"], prior.sizes)
     else:
         groups, factors, state = prior.sample(given, inputs["noise"])
