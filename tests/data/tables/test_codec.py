@@ -207,9 +207,9 @@ def test_many_categories_are_two_digits_and_the_rare_survive():
     draws = np.concatenate([np.arange(10_000), rng.zipf(1.5, 20_000) % 10_000])
     frame = pd.DataFrame({"name": np.array(names)[draws], "x": rng.integers(0, 3, len(draws))})
     codec = TableCodec.fit(frame)
-    assert [part.size for part in codec.parts] == [100, 100, 3]
+    assert [part.size for part in codec.parts] == [3, 100, 100]  # few values first
     codes = codec.encode(codec.read(frame), len(frame))
-    p = codec.shares[0][codes[:, 0]] * codec.shares[1][codes[:, 0], codes[:, 1]]
+    p = codec.shares[1][codes[:, 1]] * codec.shares[2][codes[:, 1], codes[:, 2]]
     counts = frame["name"].map(frame["name"].value_counts())
     np.testing.assert_allclose(p, counts / len(frame))
     assert codec.write(codec.decode(codes, rng))["name"].equals(frame["name"])
@@ -245,7 +245,7 @@ def test_shares_given_a_parent_know_what_cannot_be():
     moments[::7] = pd.NaT
     frame = pd.DataFrame({"t": moments, "x": np.arange(5000) % 3})
     codec = TableCodec.fit(frame)
-    week, day, hour, _ = codec.shares
+    week, day, hour = codec.shares[codec.slice("t")]
     assert week[-1] == pytest.approx(1 / 7, abs=1e-3)
     for share in (day, hour):
         assert (share[-1, :-1] == 0).all()
@@ -302,7 +302,7 @@ def test_a_condition_that_cannot_be_is_refused_by_name(codec, name, value, messa
 
 def test_numbers_that_were_not_seen_are_taken_for_the_nearest_and_said(codec):
     with pytest.warns(UserWarning, match=r"'whole': 1 of 1 values .* such as 99; it saw -2 to 5"):
-        assert codec.encode({"whole": codec.asked("whole", 99)}, 1)[0, 0] == 2
+        assert codec.encode({"whole": codec.asked("whole", 99)}, 1).max() == 2
 
 
 def test_frames_with_other_columns_are_refused(codec, table):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -105,9 +106,12 @@ class Coded(NamedTuple):
 class TableCodec:
     """A table as levels `(n, parts)`, and back.
 
+    Columns with few values come first: what is asked for is mostly of these, and in this order the
+    others follow from them as they do in the joint distribution.
+
     Args:
         schema: The columns.
-        columns: How each that is learned is coded.
+        columns: How each that is learned is coded, in any order.
         shares: For each part, how often its levels occur in training, `(size,)`; of a part with a
             parent given that, `(levels of the parent, size)`. Zero: it cannot be.
     """
@@ -115,8 +119,9 @@ class TableCodec:
     def __init__(
         self, schema: Schema, columns: Sequence[Coded], shares: Sequence[np.ndarray]
     ) -> None:
-        self.schema, self.columns = schema, tuple(columns)
+        self.schema, self.columns = schema, _by_size(columns)
         self.shares = [np.asarray(share, np.float64) for share in shares]
+        self._places = {coded.column.name: place for place, coded in enumerate(self.columns)}
         self.parts: list[Part] = []
         self.column_of: list[int] = []  # position of the column that a part belongs to
         for place, coded in enumerate(self.columns):
@@ -144,14 +149,13 @@ class TableCodec:
             schema = Schema.infer(frame)
         else:
             schema.checked().check(frame)
-        columns, codes = [], []
+        read = {column.name: column.read(frame[column.name]) for column in schema.learned}
+        columns = []
         for column in schema.learned:
-            values = column.read(frame[column.name])
-            coded = Coded(column, _coding(column, values.values[~values.missing], most))
-            columns.append(coded)
-            codes.append(coded.encode(values))
+            values, missing = read[column.name]
+            columns.append(Coded(column, _coding(column, values[~missing], most)))
         codec = cls(schema, columns, [])
-        codec.shares = _shares(codec.parts, np.concatenate(codes, axis=1))
+        codec.shares = _shares(codec.parts, codec.encode(read, len(frame)))
         return codec
 
     def __len__(self) -> int:
@@ -167,12 +171,12 @@ class TableCodec:
         return slice(self.column_of.index(place), len(self) - self.column_of[::-1].index(place))
 
     def place(self, name: str) -> int:
-        """Position of a column among those that are learned.
+        """Position of a column in the order of the code.
 
         Raises:
             UnknownColumnError: It is not there.
         """
-        return self.schema.names.index(self.schema[name].name)
+        return self._places[self.schema[name].name]
 
     def read(
         self, frame: pd.DataFrame, *, all_columns: bool = True, warn: bool = True
@@ -326,7 +330,7 @@ class TableCodec:
         """What `from_dict` makes this again of; JSON."""
         return {
             "schema": self.schema.model_dump(mode="json"),
-            "codings": [coded.coding.to_dict() for coded in self.columns],
+            "codings": {coded.column.name: coded.coding.to_dict() for coded in self.columns},
             "shares": [share.tolist() for share in self.shares],
         }
 
@@ -334,9 +338,15 @@ class TableCodec:
     def from_dict(cls, config: dict[str, Any]) -> TableCodec:
         """The codec that `to_dict` described."""
         schema = Schema.model_validate(config["schema"])
-        codings = map(coding.from_dict, config["codings"])
-        columns = [Coded(*pair) for pair in zip(schema.learned, codings, strict=True)]
+        columns = [
+            Coded(column, coding.from_dict(config["codings"][column.name]))
+            for column in schema.learned
+        ]
         return cls(schema, columns, config["shares"])
+
+
+def _by_size(columns: Sequence[Coded]) -> tuple[Coded, ...]:
+    return tuple(sorted(columns, key=lambda c: math.prod(part.size for part in c.coding.parts)))
 
 
 def _coding(column: AnyColumn, values: np.ndarray, most: int) -> Coding:

@@ -1,16 +1,19 @@
 """Rows under a condition, in law: proposals are drawn with what is known in sight, and resampled.
 
-A column late in the order may be the condition; those before it are then drawn by a network that
-has rarely seen just this set. Both densities are known, that of the proposal and that of the whole
-row, so resampling by their ratio gives draws from p(rest | condition) of the joint p(x):
+Columns that come after all that is asked for follow from it as in the joint distribution. Those
+before are drawn by a network that has rarely seen just this set. Both densities are known, that of
+the proposal and that of the joint, so resampling by their ratio gives draws from the joint's
+p(rest | condition):
 
     w = p(x) / q(x),    q(x) = prod_i p(x_i | known, before) / P(wanted_i | known, before)
 
-The mean of w estimates the probability of the condition (importance sampling; Rubin 1987).
+over the columns up to the last that is asked for; the others are drawn for the rows that were
+chosen. The mean of w estimates the probability of the condition (importance sampling; Rubin 1987).
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -94,86 +97,140 @@ def draw(
     Warns:
         UserWarning: The proposals do not suffice: rows repeat, or are few.
     """
-    batches: list[_Proposals] = []
-    if not asked.known and not asked.wanted:
-        resample = False
-    while True:
-        left = max(LEAST, n) if resample else n
-        batches.append(_Proposals.draw(model, codec, left, asked, rng, resample))
-        log_w = np.concatenate([batch.log_w for batch in batches])
-        if not resample:
-            break
-        effective = _effective(log_w)
-        if effective >= 2 * n or len(log_w) >= AT_MOST * n + 8 * LEAST:
-            break
-    values = {
-        name: Values(*(np.concatenate(parts) for parts in zip(*column, strict=True)))
-        for name, column in _by_column(batches).items()
-    }
-    x = np.concatenate([batch.x for batch in batches])
-    if not resample:
-        return Rows(x, values, float(n), 1.0)
+    condition = _Condition(model, codec, asked)
+    if not resample or not condition.end:
+        proposals = condition.propose(n, len(codec), rng)
+        return condition.rows(proposals, float(n), 1.0, rng)
+    proposals = condition.weighed(1 if condition.exact else max(LEAST, n), rng)
+    effective = float(n) if condition.exact else _effective(proposals.log_w)
+    most = AT_MOST * n + 8 * LEAST
+    while effective < 2 * n and len(proposals.x) < most and not condition.exact:
+        have = len(proposals.x)
+        more = have if not effective else math.ceil(have * (2.2 * n / effective - 1.0))
+        more = min(max(more, LEAST), 3 * have, most - have)
+        proposals = proposals.and_(condition.weighed(more, rng))
+        effective = _effective(proposals.log_w)
+    log_w = proposals.log_w
     if not np.isfinite(log_w).any():
         raise DataError(
-            f"No row meets the conditions on {_names(asked)} together: of {len(log_w)} that were "
+            f"No row meets the conditions on {condition.names} together: of {len(log_w)} that were "
             "drawn for them, the model thinks all impossible."
         )
     if effective < n:
         warnings.warn(
-            f"The conditions on {_names(asked)} are rare together: {len(log_w)} proposals are "
+            f"The conditions on {condition.names} are rare together: {len(log_w)} proposals are "
             f"worth {effective:.0f} draws, fewer than the {n} rows that were asked for. Rows "
             "repeat, and they vary less than real ones would.",
             stacklevel=3,
         )
-    chosen = _systematic(log_w, n, rng)
     probability = float(np.exp(np.logaddexp.reduce(log_w) - np.log(len(log_w))))
-    kept = {name: Values(*(part[chosen] for part in column)) for name, column in values.items()}
-    return Rows(x[chosen], kept, effective, probability)
+    chosen = proposals.take(_systematic(log_w, n, rng))
+    return condition.rows(chosen, effective, probability, rng)
 
 
 class _Proposals(NamedTuple):
+    """Rows that may be chosen.
+
+    Args:
+        x: Levels `(n, parts)`, UNKNOWN where they are still to be drawn.
+        z: The latent, `(n, latent_dim)`.
+        wanted: Values of the columns of which some are wanted.
+        log_w: The logarithms of their weights, `(n,)`.
+    """
+
     x: np.ndarray
-    values: dict[str, Values]
+    z: np.ndarray
+    wanted: dict[str, Values]
     log_w: np.ndarray
 
-    @classmethod
-    def draw(
-        cls,
-        model: Any,
-        codec: TableCodec,
-        n: int,
-        asked: Asked,
-        rng: np.random.Generator,
-        weigh: bool,
-    ) -> _Proposals:
-        known = codec.encode(asked.known, 1)[0]
-        x = np.broadcast_to(known, (n, len(codec)))
-        seen = np.broadcast_to(known != UNKNOWN, x.shape)
-        order, wanted = None, None
-        if asked.wanted:
-            first = [
-                i for name in asked.wanted for i in range(*codec.slice(name).indices(len(x[0])))
-            ]
-            order = np.array([*first, *(i for i in range(len(codec)) if i not in first)])
-            wanted = _shares(model, codec, asked.wanted)
-        walked = walk(model, x, seen, rng, order, wanted)
+    def take(self, rows: np.ndarray) -> _Proposals:
+        wanted = {name: Values(*(part[rows] for part in of)) for name, of in self.wanted.items()}
+        return _Proposals(self.x[rows], self.z[rows], wanted, self.log_w[rows])
+
+    def and_(self, other: _Proposals) -> _Proposals:
+        x, z, log_w = (
+            np.concatenate(parts)
+            for parts in ((self.x, other.x), (self.z, other.z), (self.log_w, other.log_w))
+        )
+        wanted = {
+            name: Values(
+                *(np.concatenate(parts) for parts in zip(of, other.wanted[name], strict=True))
+            )
+            for name, of in self.wanted.items()
+        }
+        return _Proposals(x, z, wanted, log_w)
+
+
+class _Condition:
+    """What is asked, in levels.
+
+    Attributes:
+        known: Levels `(parts,)`, UNKNOWN where none is asked for.
+        order: Parts in the order of a proposal: those first of which some values are wanted.
+        end: Where the parts end that have to be weighed; 0 if nothing is asked.
+        exact: Whether all of these are known, so that there is nothing to weigh.
+    """
+
+    def __init__(self, model: Any, codec: TableCodec, asked: Asked):
+        self.model, self.codec, self.asked = model, codec, asked
+        self.known = codec.encode(asked.known, 1)[0]
+        parts = np.arange(len(codec))
+        slices = [codec.slice(name) for name in (*asked.known, *asked.wanted)]
+        self.end = max((part.stop for part in slices), default=0)
+        if (
+            self.end and model.latent_dim
+        ):  # all parts follow from z, which follows from what is known
+            self.end = len(codec)
+        first = [i for name in asked.wanted for i in parts[codec.slice(name)]]
+        self.order = np.array([*first, *(i for i in parts if i not in first)])
+        self.wanted = _shares(model, codec, asked.wanted) if asked.wanted else None
+        self.exact = not model.latent_dim and bool((self.known[: self.end] != UNKNOWN).all())
+
+    @property
+    def names(self) -> str:
+        return ", ".join([*self.asked.known, *self.asked.wanted])
+
+    def propose(self, n: int, end: int, rng: np.random.Generator) -> _Proposals:
+        """Draw the parts before `end`; the weights are those of a uniform choice, times q."""
+        x = np.broadcast_to(self.known, (n, len(self.known)))
+        seen = x != UNKNOWN
+        order = self.order[self.order < end]
+        walked = walk(self.model, x, seen, rng, order, self.wanted)
         levels = walked.x.astype(np.int64)
-        values = codec.decode(levels, rng, asked.wanted)
-        log_w = np.zeros(n)
-        if weigh:
-            joint = walk(model, levels, np.zeros_like(seen), z=walked.z)
-            log_w = joint.log_p.astype(float) - walked.log_p + walked.log_share
-            for name, column in asked.wanted.items():
-                there = column.holds(values[name].values) & ~values[name].missing
-                log_w = np.where(there, log_w, -np.inf)
-            log_w += codec.log_density(asked.known, known[None]).sum()
-        for name, value in asked.known.items():  # exactly as it was asked for
-            values[name] = Values(*(np.repeat(part, n) for part in value))
-        return cls(levels, values, log_w)
+        values = {}
+        for name, wanted in self.asked.wanted.items():
+            part = levels[:, self.codec.slice(name)]
+            coded = self.codec.columns[self.codec.place(name)]
+            values[name] = coded.decode(part, rng.random(part.shape), wanted)
+        return _Proposals(levels, walked.z, values, walked.log_share - walked.log_p)
 
+    def weighed(self, n: int, rng: np.random.Generator) -> _Proposals:
+        """Draw and weigh n proposals."""
+        drawn = self.propose(n, self.end, rng)
+        nothing = np.zeros(drawn.x.shape, bool)
+        joint = walk(self.model, drawn.x, nothing, order=np.arange(self.end), z=drawn.z)
+        log_w = joint.log_p.astype(float) + drawn.log_w
+        for name, wanted in self.asked.wanted.items():
+            there = wanted.holds(drawn.wanted[name].values) & ~drawn.wanted[name].missing
+            log_w = np.where(there, log_w, -np.inf)
+        log_w += self.codec.log_density(self.asked.known, self.known[None]).sum()
+        return drawn._replace(log_w=log_w)
 
-def _by_column(batches: list[_Proposals]) -> dict[str, list[Values]]:
-    return {name: [batch.values[name] for batch in batches] for name in batches[0].values}
+    def rows(
+        self,
+        drawn: _Proposals,
+        effective: float,
+        probability: float,
+        rng: np.random.Generator,
+    ) -> Rows:
+        """Draw the parts that are still unknown, and the values of all."""
+        x = drawn.x
+        if (x == UNKNOWN).any():
+            x = walk(self.model, x, x != UNKNOWN, rng).x.astype(np.int64)
+        values = self.codec.decode(x, rng) | drawn.wanted
+        for name, value in self.asked.known.items():  # exactly as it was asked for
+            values[name] = Values(*(np.repeat(part, len(x)) for part in value))
+        return Rows(x, values, effective, probability)
 
 
 def _shares(model: Any, codec: TableCodec, wanted: Mapping[str, Wanted]) -> np.ndarray:
@@ -215,10 +272,6 @@ def _systematic(log_w: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarr
     place = (rng.random() + np.arange(n)) / n
     chosen = np.searchsorted(np.cumsum(w) / w.sum(), place, side="right")
     return rng.permutation(np.minimum(chosen, len(w) - 1))
-
-
-def _names(asked: Asked) -> str:
-    return ", ".join([*asked.known, *asked.wanted])
 
 
 def frame_of(codec: TableCodec, rows: Rows) -> pd.DataFrame:

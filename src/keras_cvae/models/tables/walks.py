@@ -98,16 +98,17 @@ def walk(
         x: Levels `(n, columns)`, -1 where there is none.
         seen: Which are known from the start, booleans `(n, columns)`.
         rng: Of the draws. None: the levels of x are scored.
-        order: The columns in the order of the walk. None: as they are.
+        order: The columns that are walked through, in this order. None: all, as they are.
         wanted: Restricts the draws, as in `Columns.walk`.
         z: The latent `(n, latent_dim)`, if the model has one. None: drawn from p(z | what is seen).
         noise: What z is made of, standard normal `(n, latent_dim)`. None: drawn.
     """
     order = np.arange(x.shape[1]) if order is None else order
-    needed = np.isin(order, np.flatnonzero(~seen.all(axis=0)))
+    needed = order[np.isin(order, np.flatnonzero(~seen.all(axis=0)))]
+    rest = np.setdiff1d(np.arange(x.shape[1]), needed)  # one shape, whatever the number of steps
     shared = {
-        "order": np.concatenate([order[needed], order[~needed]]).astype("int32"),
-        "steps": np.int32(needed.sum()),
+        "order": np.concatenate([needed, rest]).astype("int32"),
+        "steps": np.int32(len(needed)),
     }
     if wanted is not None:
         shared["wanted"] = wanted
