@@ -8,13 +8,17 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 OPTIMIZED := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-backends test-all test-slow coverage lint format clean
+.PHONY: help quickstart demo test test-backends test-all test-slow coverage lint format clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 quickstart: $(VENV)/command  ## Train on small digits in under a minute and draw one.
 	$(BIN)/cvae quickstart
+
+demo: $(VENV)/command  ## A page to play with a model, from one that is trained on small digits.
+	test -d runs/demo || $(BIN)/cvae train digits --preset quickstart --out runs/demo
+	$(BIN)/cvae studio runs/demo -o demo.html --overwrite
 
 test: lint  ## Checks and tests on JAX.
 	$(PYTEST)

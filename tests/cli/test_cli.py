@@ -32,6 +32,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "plot",
+    "studio",
     "info",
     "presets",
 )

@@ -113,19 +113,6 @@ def test_many_rows_are_drawn_part_by_part(run, tmp_path, monkeypatch):
     assert not rows[:100].equals(rows[100:200].reset_index(drop=True))
 
 
-def test_a_large_file_is_learned_part_by_part(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_cvae.runs.tables.LARGE", 500)
-    path = tmp_path / "people.parquet"
-    _rows().drop(columns="id").to_parquet(path, row_group_size=100)
-    assert json.loads(run("info", path, "--json").out)["rows"] == 600
-    out = tmp_path / "large"
-    said = run("train", path, "--out", out, "--epochs", 2, "--batch-size", 128)
-    assert said.code == 0, said.err
-    assert "Learned 540 rows" in said.out
-    said = run("evaluate", out, "--json")
-    assert json.loads(said.out)["likelihood"]["rows"] == 60
-
-
 def test_gaps_are_filled(run, tmp_path):
     gaps = _rows(50, seed=1).drop(columns="id")
     gaps.loc[::2, "income"] = None

@@ -29,7 +29,6 @@ from keras_cvae.models.tables.walks import walk
 
 AT_MOST = 64  # proposals for each row, before it is said that they do not suffice
 LEAST = 512  # proposals at once
-CONTRADICTION = 1e-6  # probability below which it is said that conditions contradict each other
 
 
 class Asked(NamedTuple):
@@ -125,12 +124,6 @@ def draw(
             stacklevel=3,
         )
     probability = float(np.exp(np.logaddexp.reduce(log_w) - np.log(len(log_w))))
-    if probability < CONTRADICTION * math.exp(condition.log_density):
-        warnings.warn(
-            f"The conditions on {condition.names} seem to contradict each other: the model thinks "
-            f"that one row in {math.exp(condition.log_density) / probability:.1g} meets them.",
-            stacklevel=3,
-        )
     chosen = proposals.take(_systematic(log_w, n, rng))
     return condition.rows(chosen, effective, probability, rng)
 
@@ -175,14 +168,12 @@ class _Condition:
         known: Levels `(parts,)`, UNKNOWN where none is asked for.
         order: Parts in the order of a proposal: those first of which some values are wanted.
         end: Where the parts end that have to be weighed; 0 if nothing is asked.
-        log_density: Log p of the values that are asked for, given their levels.
         exact: Whether all of these are known, so that there is nothing to weigh.
     """
 
     def __init__(self, model: Any, codec: TableCodec, asked: Asked):
         self.model, self.codec, self.asked = model, codec, asked
         self.known = codec.encode(asked.known, 1)[0]
-        self.log_density = float(codec.log_density(asked.known, self.known[None]).sum())
         parts = np.arange(len(codec))
         slices = [codec.slice(name) for name in (*asked.known, *asked.wanted)]
         self.end = max((part.stop for part in slices), default=0)
@@ -222,7 +213,8 @@ class _Condition:
         for name, wanted in self.asked.wanted.items():
             there = wanted.holds(drawn.wanted[name].values) & ~drawn.wanted[name].missing
             log_w = np.where(there, log_w, -np.inf)
-        return drawn._replace(log_w=log_w + self.log_density)
+        log_w += self.codec.log_density(self.asked.known, self.known[None]).sum()
+        return drawn._replace(log_w=log_w)
 
     def rows(
         self,

@@ -21,7 +21,6 @@ from keras_cvae.conditions.columns import KnownColumns
 from keras_cvae.data.tables.codec import UNKNOWN, TableCodec
 from keras_cvae.data.tables.columns import Missing, Values
 from keras_cvae.data.tables.frames import to_pandas
-from keras_cvae.data.tables.parquet import ParquetRows
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.data.tables.stream import CodedRows, read_codec
 from keras_cvae.errors import DataError
@@ -144,7 +143,7 @@ class TableCVAE:
 
         Args:
             table: A DataFrame of pandas or polars, or a pyarrow table; or the path of a Parquet
-                file (or `ParquetRows`), which may be larger than memory.
+                file, which may be larger than memory.
             schema: What its columns are. None infers it; columns that are left out are named in a
                 warning.
             validation_data: Rows that are not learned, whose loss is reported after each epoch.
@@ -163,9 +162,7 @@ class TableCVAE:
         """
         rows: Any
         if isinstance(table, str | Path):
-            table = ParquetRows(table)
-        if isinstance(table, ParquetRows):
-            self._codec = read_codec(table, schema, self.missing)
+            self._codec, _ = read_codec(table, schema, self.missing)
             paired, seed = bool(self.latent_dim), self.seed or 0
             rows = CodedRows(table, self.codec, self.batch_size, MOST_STEPS, seed, paired)
             codes, steps = rows.sample(CALIBRATED), len(rows)
@@ -293,13 +290,7 @@ class TableCVAE:
         Warns:
             UserWarning: The proposals do not suffice, or a number lies outside of what was seen.
         """
-        conditions = dict(conditions or {})
-        if twice := conditions.keys() & more:
-            raise ValueError(
-                f"sample: column '{min(twice)}' was asked for twice. Expected one condition for "
-                "each; a set is {a, b}, a range (low, high)."
-            )
-        conditions |= more
+        conditions = dict(conditions or {}) | more
         rng = np.random.default_rng(seed)
         if known is None:
             n = errors.whole("n", 1 if n is None else n)

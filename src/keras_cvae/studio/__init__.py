@@ -1,0 +1,6 @@
+"""A model as a web page to play with."""
+
+from keras_cvae.studio.lowering import UnplayableError
+from keras_cvae.studio.writing import write_page
+
+__all__ = ["UnplayableError", "write_page"]
