@@ -1,7 +1,7 @@
 """One backend's share of test_across_backends, in a process of its own.
 
-`save FOLDER` trains and saves two models; `load FOLDER BACKEND...` loads those that the named
-backends saved and writes down what they answer.
+`save FOLDER` trains and saves two models and one of a table; `load FOLDER BACKEND...` loads those
+that the named backends saved and writes down what they answer.
 """
 
 import sys
@@ -10,6 +10,7 @@ from pathlib import Path
 import keras_cvae as cvae  # isort: skip  # chooses the backend
 import keras
 import numpy as np
+import pandas as pd
 
 N, SHAPE = 32, (5, 7, 1)
 
@@ -47,7 +48,17 @@ def every_kind():
 MODELS = {"classes": (classes, cvae.Conv((4, 3), 8)), "kinds": (every_kind, cvae.MLP((8,)))}
 
 
+def rows():
+    """A table: text, whole numbers with gaps, numbers."""
+    rng = np.random.default_rng(2)
+    kind, number = rng.choice(["a", "b"], N), rng.integers(0, 4, N)
+    number = pd.Series(number, dtype="Int64").where(rng.random(N) > 0.2)
+    return pd.DataFrame({"kind": kind, "number": number, "x": rng.normal(size=N)})
+
+
 def save(folder, x):
+    table = cvae.TableCVAE(hidden=8, layers=1, epochs=2, batch_size=16, seed=0)
+    table.fit(rows(), verbose=0).save(folder / f"table-{keras.backend.backend()}.cvae")
     for name, (make, backbone) in MODELS.items():
         condition, y, _, _ = make()
         model = cvae.ConditionalVAE(
@@ -60,6 +71,16 @@ def save(folder, x):
 
 def load(folder, x, z, backends):
     for backend in backends:
+        table = cvae.TableCVAE.load(folder / f"table-{backend}.cvae")
+        drawn, log_p = table.sample(N, kind="a", seed=0), table.log_prob(rows())
+        np.savez(
+            folder / f"table-{backend}-on-{keras.backend.backend()}.npz",
+            log_prob=log_p,
+            proba=table.predict_proba(rows(), "kind"),
+            x=drawn["x"],
+            number=drawn["number"].astype("float64"),
+            loss=-log_p.mean(),
+        )
         for name, (make, _) in MODELS.items():
             model = cvae.load(folder / f"{name}-{backend}.keras")
             _, y, asked, guided = make()

@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("model", ["classes", "kinds"])
+@pytest.mark.parametrize("model", ["classes", "kinds", "table"])
 @pytest.mark.parametrize("loaded", BACKENDS)
 @pytest.mark.parametrize("saved", BACKENDS)
 def test_a_model_gives_the_same_on_every_backend(folder, saved, loaded, model):

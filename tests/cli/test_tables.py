@@ -37,7 +37,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("default")
         patch.chdir(folder)
-        words = ["cvae", "train", "people.csv", "--out", "run", "--epochs", "40"]
+        words = ["cvae", "train", "people.csv", "--out", "run", "--epochs", "20"]
         patch.setattr(sys, "argv", [*words, "--batch-size", "128", "--learning-rate", "0.005"])
         with pytest.raises(SystemExit) as end:
             main.main()
@@ -64,7 +64,7 @@ def test_info_shows_the_schema_and_writes_it(run, tmp_path):
     assert json.loads(run("info", "people.csv", "--json").out)["rows"] == 600
     said = run("info", "run")
     assert "no latent: log p is exact" in said.out
-    assert json.loads(run("info", "run", "--json").out)["metrics"]["epochs"] == 40
+    assert json.loads(run("info", "run", "--json").out)["metrics"]["epochs"] == 20
 
 
 @pytest.mark.filterwarnings("default:Column 'id'")
@@ -111,6 +111,19 @@ def test_many_rows_are_drawn_part_by_part(run, tmp_path, monkeypatch):
     assert len(rows) == 250
     assert rows.equals(read(tmp_path / "b.csv"))
     assert not rows[:100].equals(rows[100:200].reset_index(drop=True))
+
+
+def test_a_large_file_is_learned_part_by_part(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_cvae.runs.tables.LARGE", 500)
+    path = tmp_path / "people.parquet"
+    _rows().drop(columns="id").to_parquet(path, row_group_size=100)
+    assert json.loads(run("info", path, "--json").out)["rows"] == 600
+    out = tmp_path / "large"
+    said = run("train", path, "--out", out, "--epochs", 2, "--batch-size", 128)
+    assert said.code == 0, said.err
+    assert "Learned 540 rows" in said.out
+    said = run("evaluate", out, "--json")
+    assert json.loads(said.out)["likelihood"]["rows"] == 60
 
 
 def test_gaps_are_filled(run, tmp_path):

@@ -21,10 +21,11 @@ from keras_cvae.data.tables.columns import (
     Ordered,
 )
 from keras_cvae.data.tables.files import WRITTEN, Writer, read
+from keras_cvae.data.tables.parquet import infer_schema
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.errors import nearest
 from keras_cvae.files import atomic, write_json
-from keras_cvae.runs.tables import TableConfig, TableRun, train
+from keras_cvae.runs.tables import TableConfig, TableRun, large, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,14 +86,17 @@ def info_table(source: str, output: Path | None, overwrite: bool, as_json: bool)
     """`cvae info FILE.csv`: the schema that is inferred."""
     if output is not None:
         check_output(output, (".toml",), overwrite)
-    table = read(source)
-    schema = Schema.infer(table)
+    file = large(source, TableConfig(validation=0))
+    table = read(source) if file is None else file.sample()
+    rows = len(table) if file is None else file.rows
+    schema = Schema.infer(table) if file is None else infer_schema(file)[0]
     if output is not None:
         with atomic(output) as path:
             path.write_text(schema.to_toml(), encoding="utf-8")
     if as_json:
-        print(json.dumps({"rows": len(table), **schema.model_dump(mode="json")}))
+        print(json.dumps({"rows": rows, **schema.model_dump(mode="json")}))
         return
+    out.print(f"{rows:,} rows, {counted(len(schema.columns), 'column')}")
     show_schema(schema, table)
     if output is not None:
         out.print(f"\nThe schema is {output}; edit it, and train with it:", soft_wrap=True)
@@ -120,8 +124,6 @@ def show_schema(schema: Schema, table: pd.DataFrame | None = None) -> None:
         if column.note and column.kind != "left out":
             about = f"{about} ({column.note})"
         shown.add_row(column.name, column.kind, about, missing, style=style)
-    if table is not None:
-        out.print(f"{len(table):,} rows, {counted(len(schema.columns), 'column')}")
     out.print(shown)
 
 
@@ -165,12 +167,16 @@ def generate_table(
         if n > SHOWN:
             err.print(f"{SHOWN} of {n} rows; -o FILE.csv writes all.")
         return
-    parts = range(0, n, PART)
+    parts, drawn = range(0, n, PART), []
     with Writer(output) as writer:
         for i, start in enumerate(progress_bar(parts, len(parts), "Drawing")):
             rows = min(PART, n - start)
-            writer.write(model.sample(rows, asked, seed=seed if n <= PART else _seed(seed, i)))
-    _say_written(output, writer.rows, as_json)
+            frame = model.sample(rows, asked, seed=seed if n <= PART else _seed(seed, i))
+            writer.write(frame)
+            drawn.append(frame.attrs)
+    about = {name: sum(each[name] for each in drawn) for name in drawn[0]}
+    about["probability"] /= len(drawn)
+    _say_written(output, writer.rows, as_json, about if asked else {})
 
 
 def _seed(seed: int, part: int) -> int:
@@ -336,11 +342,19 @@ def _check_table(path: Path, overwrite: bool) -> None:
     check_output(path, (*WRITTEN, ".gz"), overwrite)
 
 
-def _say_written(output: Path, rows: int, as_json: bool) -> None:
+def _say_written(
+    output: Path, rows: int, as_json: bool, about: dict[str, float] | None = None
+) -> None:
     if as_json:
-        print(json.dumps({"file": str(output), "rows": rows}))
-    else:
-        out.print(f"{counted(rows, 'row')}, written to {output}", soft_wrap=True)
+        print(json.dumps({"file": str(output), "rows": rows} | (about or {})))
+        return
+    out.print(f"{counted(rows, 'row')}, written to {output}", soft_wrap=True)
+    if about:
+        out.print(
+            f"One row in {1 / about['probability']:.3g} meets the conditions; the proposals are "
+            f"worth {about['effective_sample_size']:,.0f} draws.",
+            soft_wrap=True,
+        )
 
 
 def _print_rows(frame: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +79,18 @@ def rows_of(evaluation: TableEvaluation) -> Iterator[tuple[str, list[Line]]]:
             ),
         ],
     )
+    filled, inside = e.imputation, e.imputation.coverage
+    yield (
+        "Cells that were hidden and drawn",
+        [
+            Line("categories that are right", _share(filled.accuracy), "the most frequent draw"),
+            Line("CRPS of numbers", _number(filled.crps), "in standard deviations; 0 is the best"),
+            *(
+                Line(f"truth within the {float(level):.0%} interval", _share(share))
+                for level, share in inside.items()
+            ),
+        ],
+    )
     if e.utility:
         yield (
             f"Predicting {e.utility.target} of held-out rows",
@@ -88,6 +101,14 @@ def rows_of(evaluation: TableEvaluation) -> Iterator[tuple[str, list[Line]]]:
         )
     for one in e.conditional:
         yield f"Where {condition_text(one)}", list(_conditional(one))
+
+
+def _share(value: float) -> str:
+    return "" if math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
 
 
 def _detected(by: str, found: Any) -> Iterator[Line]:

@@ -24,8 +24,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 import keras_cvae
+from keras_cvae.data.kinds import PARQUET, suffix
 from keras_cvae.data.tables.columns import Missing
-from keras_cvae.data.tables.files import read
+from keras_cvae.data.tables.files import parquet_rows, read
+from keras_cvae.data.tables.parquet import ParquetRows, infer_schema
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.errors import DataError
 from keras_cvae.files import atomic, read_json, write_json
@@ -34,11 +36,16 @@ from keras_cvae.runs.run import RunError, alone, check_folder, default_folder, i
 if TYPE_CHECKING:
     from keras_cvae.models.tables import TableCVAE
 
+LARGE = 2_000_000  # rows of a Parquet file above which it is read part by part
+HELD = 20_000  # rows of such a file that are held out, at most
+SAMPLED = 50_000  # and those that stand for the ones that were learned
+
 
 class TableConfig(BaseModel):
     """How a table is learned: the arguments of `TableCVAE`, and which rows are held out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    latent_dim: int = Field(default=0, ge=0)
     hidden: int = Field(default=512, ge=1)
     layers: int = Field(default=3, ge=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -111,7 +118,12 @@ class TableRun:
         return TableCVAE.load(self.model_path)
 
     def rows(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Read the table again: the rows that were learned, and those that were held out."""
+        """Read the table again: the rows that were learned, and those that were held out.
+
+        Of a file that is larger than memory, some of those that were learned.
+        """
+        if (file := large(self.source, self.config)) is not None:
+            return file.sample(SAMPLED), file.held()
         return held_out(read(self.source), self.config)
 
     def metrics(self) -> dict[str, Any]:
@@ -121,6 +133,16 @@ class TableRun:
     def history(self) -> dict[str, list[float]]:
         """Metrics by name, one value an epoch."""
         return read_json(self.folder / "history.json")
+
+
+def large(source: str | Path, config: TableConfig) -> ParquetRows | None:
+    """The rows of a Parquet file that is not to be read at once; None for any other."""
+    if suffix(source) not in PARQUET or parquet_rows(source) <= LARGE:
+        return None
+    if not config.validation:
+        return ParquetRows(source)
+    rows = ParquetRows(source).rows
+    return ParquetRows(source, max(round(1 / config.validation), rows // HELD))
 
 
 def held_out(table: pd.DataFrame, config: TableConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -144,7 +166,7 @@ def train(
     """Train a `TableCVAE` on a file into a run folder.
 
     Args:
-        source: The file: CSV, Parquet or Arrow.
+        source: The file: CSV, Parquet or Arrow. A large Parquet file may be larger than memory.
         config: How it is learned.
         out: The run folder; by default `runs/<file>-run`.
         schema: A TOML file, as `cvae info` writes it. None infers the schema.
@@ -162,13 +184,7 @@ def train(
     config = config or TableConfig()
     folder = Path(out) if out is not None else default_folder(source)
     check_folder(folder, overwrite)
-    table = read(source)
-    read_schema = Schema.infer(table, config.missing) if schema is None else Schema.read(schema)
-    if schema is not None:
-        read_schema.checked().check(table)
-    learned, held = held_out(table, config)
-    if len(learned) < 2:
-        raise DataError(f"'{source}' has {len(table)} rows. Expected at least two to learn.")
+    learned, held, read_schema = _rows(source, config, schema)
     run = TableRun(folder, str(Path(source).expanduser().absolute()), config)
 
     import keras
@@ -200,9 +216,26 @@ def train(
         )
         last = {name: values[-1] for name, values in recorder.history.items()}
         done = {"epochs": len(recorder.history["loss"]), "seconds": time.monotonic() - started}
-        write_json(folder / "metrics.json", last | done | {"rows": len(learned)})
+        rows = learned.rows - len(held) if isinstance(learned, ParquetRows) else len(learned)
+        write_json(folder / "metrics.json", last | done | {"rows": rows})
         model.save(run.model_path)
     return run
+
+
+def _rows(
+    source: str | Path, config: TableConfig, schema: str | Path | None
+) -> tuple[pd.DataFrame | ParquetRows, pd.DataFrame, Schema]:
+    """The rows to learn, those that are held out, and the schema, which the table fits."""
+    given = None if schema is None else Schema.read(schema).checked()
+    if (file := large(source, config)) is not None:
+        return file, file.held(), given or infer_schema(file, config.missing)[0]
+    table = read(source)
+    if given is not None:
+        given.check(table)
+    learned, held = held_out(table, config)
+    if len(learned) < 2:
+        raise DataError(f"'{source}' has {len(table)} rows. Expected at least two to learn.")
+    return learned, held, given or Schema.infer(table, config.missing)
 
 
 class _Recorder:

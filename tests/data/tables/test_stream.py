@@ -4,15 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_cvae.data.tables import stream
+from keras_cvae.data.tables import parquet, stream
+from keras_cvae.data.tables.parquet import ParquetRows
+from keras_cvae.data.tables.schema import Schema
 from keras_cvae.data.tables.stream import CodedRows, read_codec
+from keras_cvae.errors import DataError
 
 pytest.importorskip("pyarrow")
 
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "SAMPLE", 200)
+    monkeypatch.setattr(parquet, "SAMPLE", 200)
     monkeypatch.setattr(stream, "BLOCK", 16)
     monkeypatch.setattr(stream, "BUFFER", 4)
     rng = np.random.default_rng(0)
@@ -30,8 +33,8 @@ def file(tmp_path, monkeypatch):
 
 def test_categories_of_the_whole_file_are_known(file):
     path, frame = file
-    codec, rows = read_codec(path)
-    assert rows == 1000
+    codec = read_codec(ParquetRows(path))
+    assert ParquetRows(path).rows == 1000
     assert codec.schema["name"].levels == ("a", "b", "rare")
     assert (codec.schema["row"].low, codec.schema["row"].high) == (0, 996)
     assert codec.schema["gap"].missing == "state"
@@ -42,8 +45,8 @@ def test_categories_of_the_whole_file_are_known(file):
 
 def test_every_epoch_has_the_rows_in_another_order(file):
     path, frame = file
-    codec, _ = read_codec(path)
-    rows = CodedRows(path, codec, 16, seed=1)
+    codec = read_codec(ParquetRows(path))
+    rows = CodedRows(ParquetRows(path), codec, 16, seed=1)
     assert len(rows) == 62
     epochs = []
     for _ in range(2):
@@ -68,3 +71,27 @@ def test_a_table_is_learned_from_its_file(file):
     drawn = table.sample(300, seed=0)
     assert drawn.columns.tolist() == ["row", "name", "gap"]
     assert drawn["gap"].isna().mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_rows_are_held_out_and_sampled_without_reading_all(file):
+    path, frame = file
+    rows = ParquetRows(path, every=10)
+    assert rows.held()["row"].tolist() == frame["row"][::10].tolist()
+    learned = pd.concat(list(rows.parts()))
+    assert len(learned) == 900
+    assert set(learned.index) & set(range(0, 1000, 10)) == set()
+    some = rows.sample(100)
+    assert 90 <= len(some) <= 120
+    assert set(some["row"]) <= set(learned["row"])
+    assert len(ParquetRows(path).held()) == 0
+    with pytest.raises(DataError, match="There is no file"):
+        ParquetRows(path.parent / "none.parquet")
+
+
+def test_a_schema_that_was_given_must_fit_the_file(file):
+    path, frame = file
+    schema = Schema.infer(frame[frame["name"] != "rare"])
+    with pytest.raises(DataError, match="'name' has no category 'rare'"):
+        read_codec(ParquetRows(path), schema)
+    codec = read_codec(ParquetRows(path), Schema.infer(frame))
+    assert codec.schema["name"].levels == ("a", "b", "rare")

@@ -181,10 +181,18 @@ def test_what_is_impossible_together_is_said(table):
         table.sample(5, x=(50, 60))
     with pytest.raises(DataError, match="'c' is not there"):
         table.sample(5, c=1)
+    with pytest.raises(ValueError, match="'a' was asked for twice"):
+        table.sample(5, {"a": "low"}, a="top")
     with pytest.raises(ValueError, match="n: received 0"):
         table.sample(0)
     with pytest.raises(ValueError, match=r"Call fit\(table\) first"):
         TableCVAE().sample(3)
+
+
+def test_conditions_that_contradict_each_other_are_said_to(table, monkeypatch):
+    monkeypatch.setattr("keras_cvae.models.tables.asking.CONTRADICTION", 0.1)
+    with pytest.warns(UserWarning, match="on a, b seem to contradict .* that one row in 2e"):
+        table.sample(5, a="low", b=True, seed=0)
 
 
 def test_summary_says_what_was_learned(table):

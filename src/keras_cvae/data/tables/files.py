@@ -209,6 +209,24 @@ class Writer:
         self._file.write_table(table)
 
 
+def parquet_rows(path: str | Path) -> int:
+    """How many rows a Parquet file has, by its last bytes.
+
+    Raises:
+        DataError: It is not there, or is damaged.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"There is no file '{path}'.")
+
+    def count(path: Path) -> int:
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(path).num_rows)
+
+    return int(_damaged(path, count))
+
+
 def batches(path: str | Path, rows: int = 2**18) -> Iterator[pd.DataFrame]:
     """Yield a Parquet file in parts of about so many rows, within the memory of one part.
 
@@ -217,6 +235,8 @@ def batches(path: str | Path, rows: int = 2**18) -> Iterator[pd.DataFrame]:
     """
     import pyarrow.parquet as pq
 
-    file = _damaged(Path(path), pq.ParquetFile)
-    for batch in file.iter_batches(batch_size=rows):
+    path = Path(path).expanduser()
+    file = _damaged(path, pq.ParquetFile)
+    parts = file.iter_batches(batch_size=rows)
+    while (batch := _damaged(path, lambda _: next(parts, None))) is not None:
         yield batch.to_pandas()

@@ -10,80 +10,40 @@ import math
 import tempfile
 import weakref
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
 from keras_cvae.data.tables.codec import TableCodec
-from keras_cvae.data.tables.columns import Category, LeftOut, Missing, Number
-from keras_cvae.data.tables.files import batches
+from keras_cvae.data.tables.columns import Category, Missing
+from keras_cvae.data.tables.parquet import ParquetRows, infer_schema
 from keras_cvae.data.tables.schema import Schema
 
-SAMPLE = 300_000  # rows from which the schema and the bins are inferred
 BLOCK = 4_096  # rows that stay together on the disk
 BUFFER = 64  # blocks that are mixed with each other
 
 
 def read_codec(
-    path: str | Path, schema: Schema | None = None, missing: Missing = "state"
-) -> tuple[TableCodec, int]:
+    file: ParquetRows, schema: Schema | None = None, missing: Missing = "state"
+) -> TableCodec:
     """Infer the schema and the codings of a Parquet file, reading it twice, part by part.
 
     Categories are those of the whole file; numbers are cut into bins by a sample of evenly spread
     rows.
 
-    Returns:
-        The codec, and how many rows there are.
-
     Raises:
-        DataError: A file that is damaged, or of which nothing can be learned.
+        DataError: A file of which nothing can be learned, or that does not fit the schema.
     """
-    sizes = [len(part) for part in batches(path)]
-    every = max(1, sum(sizes) // SAMPLE)
-    sample = pd.concat([part.iloc[::every] for part in batches(path)], ignore_index=True)
-    inferred = Schema.infer(sample, missing) if schema is None else schema.checked()
-    counts: dict[str, Counter] = {
-        column.name: Counter() for column in inferred.learned if isinstance(column, Category)
-    }
-    empty: Counter = Counter()
-    ends: dict[str, list[float]] = {}
-    for part in batches(path):
-        for column in inferred.learned:
-            present = part[column.name].dropna()
-            empty[column.name] += len(part) - len(present)
-            if isinstance(column, Category):
-                counts[column.name].update(present.value_counts().to_dict())
-            elif isinstance(column, Number) and len(present):
-                low, high = ends.get(column.name, [math.inf, -math.inf])
-                ends[column.name] = [min(low, present.min()), max(high, present.max())]
-    whole = Schema(
-        columns=tuple(
-            _completed(column, counts, empty, ends, missing, fixed=schema is not None)
-            for column in inferred
-        )
-    )
-    return TableCodec.fit(_with_all(sample, whole, counts), whole), sum(sizes)
-
-
-def _completed(
-    column: Any, counts: dict, empty: Counter, ends: dict, missing: Missing, fixed: bool
-) -> Any:
-    """A column with all values that the whole file has."""
-    if fixed or isinstance(column, LeftOut):
-        return column
-    more: dict[str, Any] = {}
-    if column.missing == "never" and empty[column.name]:
-        more["missing"] = missing
-    if isinstance(column, Category):
-        new = [level for level in counts[column.name] if level not in column.levels]
-        more["levels"] = (*column.levels, *sorted(new, key=str))
-    if isinstance(column, Number) and column.name in ends:
-        low, high = (np.asarray(end).item() for end in ends[column.name])
-        more |= {"low": min(low, column.low), "high": max(high, column.high)}
-    return column.model_copy(update=more)
+    sample = file.sample()
+    if schema is None:
+        schema, counts = infer_schema(file, missing, sample)
+    else:
+        schema.checked()
+        for part in file.parts():
+            schema.check(part)
+        counts = {c.name: Counter(c.levels) for c in schema.learned if isinstance(c, Category)}
+    return TableCodec.fit(_with_all(sample, schema, counts), schema)
 
 
 def _with_all(sample: pd.DataFrame, schema: Schema, counts: dict[str, Counter]) -> pd.DataFrame:
@@ -112,7 +72,7 @@ class CodedRows(keras.utils.PyDataset):
     """The rows of a Parquet file as levels, batch by batch, in an order that each epoch mixes anew.
 
     Args:
-        path: The file.
+        file: The file.
         codec: The table's.
         batch_size: Rows per batch.
         steps: Batches per epoch. None: the whole file.
@@ -122,7 +82,7 @@ class CodedRows(keras.utils.PyDataset):
 
     def __init__(
         self,
-        path: str | Path,
+        file: ParquetRows,
         codec: TableCodec,
         batch_size: int,
         steps: int | None = None,
@@ -136,7 +96,7 @@ class CodedRows(keras.utils.PyDataset):
         self.file = tempfile.NamedTemporaryFile(suffix=".codes")  # noqa: SIM115
         self._finalizer = weakref.finalize(self, self.file.close)
         self.rows = 0
-        for part in batches(path):
+        for part in file.parts():
             codes = codec.encode(codec.read(part, warn=False), len(part))
             self.file.write(codes.astype("<i2").tobytes())
             self.rows += len(part)

@@ -21,6 +21,7 @@ from keras_cvae.evaluation.tables.fidelity import (
     shapes,
     trends,
 )
+from keras_cvae.evaluation.tables.imputing import Imputation, imputation
 from keras_cvae.evaluation.tables.plain import Figures, meets
 from keras_cvae.evaluation.tables.privacy import Privacy, privacy
 from keras_cvae.evaluation.tables.utility import Utility, utility
@@ -81,6 +82,7 @@ class TableEvaluation(Figures):
         logistic: Whether a logistic regression does.
         privacy: Distances to the closest record.
         impossible: Pairs of values that the data never have.
+        imputation: A fifth of the cells of held-out rows, hidden and imputed.
         utility: Predicting the target, if one is asked for.
         conditional: For each condition that was asked for.
         seconds: How long it took.
@@ -94,6 +96,7 @@ class TableEvaluation(Figures):
     logistic: Detection
     privacy: Privacy
     impossible: Impossible
+    imputation: Imputation
     utility: Utility | None
     conditional: list[Conditional]
     seconds: float
@@ -134,6 +137,7 @@ def evaluate_table(
         logistic=detection(train, synthetic, by="logistic", schema=schema, seed=seed),
         privacy=privacy(train, holdout, synthetic, schema, seed=seed),
         impossible=impossible(pd.concat([train, holdout]), synthetic, schema),
+        imputation=imputed(model, holdout, seed),
         utility=target and utility(train, synthetic, holdout, target, schema),  # type: ignore[arg-type]
         conditional=[
             conditional(model, pd.concat([train, holdout]), synthetic, asked, seed)
@@ -150,6 +154,24 @@ def likelihood(model: Any, train: pd.DataFrame, holdout: pd.DataFrame, seed: int
     error = float(np.std(log_p, ddof=1) / math.sqrt(len(log_p))) if len(log_p) > 1 else math.nan
     learned = float(model.log_prob(some).mean())
     return Likelihood(float(log_p.mean()), error, learned, len(log_p))
+
+
+def imputed(
+    model: Any, holdout: pd.DataFrame, seed: int = 0, share: float = 0.2, draws: int = 20
+) -> Imputation:
+    """Hide some cells of held-out rows, draw them, and compare with what was there.
+
+    Args:
+        model: A `TableCVAE`.
+        holdout: Rows that it did not learn; at most 500 of them are taken.
+        seed: Of what is hidden, and of the draws.
+        share: Of the cells.
+        draws: How many for each cell; 20 are enough for intervals of 80 %.
+    """
+    truth = holdout.sample(min(500, len(holdout)), random_state=seed)
+    hidden = np.random.default_rng(seed).random(truth.shape) < share
+    gaps = truth.astype(object).mask(hidden)
+    return imputation(truth, model.impute(gaps, draws, seed=seed), hidden, model.schema)
 
 
 def conditional(

@@ -29,6 +29,9 @@ from keras_cvae.models.tables.walks import walk
 
 AT_MOST = 64  # proposals for each row, before it is said that they do not suffice
 LEAST = 512  # proposals at once
+FEW = 8  # proposals at least for each row with gaps
+AT_ONCE = 50_000  # of them, for all rows together
+CONTRADICTION = 1e-6  # probability below which it is said that conditions contradict each other
 
 
 class Asked(NamedTuple):
@@ -124,6 +127,12 @@ def draw(
             stacklevel=3,
         )
     probability = float(np.exp(np.logaddexp.reduce(log_w) - np.log(len(log_w))))
+    if probability < CONTRADICTION * math.exp(condition.log_density):
+        warnings.warn(
+            f"The conditions on {condition.names} seem to contradict each other: the model thinks "
+            f"that one row in {math.exp(condition.log_density) / probability:.1g} meets them.",
+            stacklevel=3,
+        )
     chosen = proposals.take(_systematic(log_w, n, rng))
     return condition.rows(chosen, effective, probability, rng)
 
@@ -168,12 +177,14 @@ class _Condition:
         known: Levels `(parts,)`, UNKNOWN where none is asked for.
         order: Parts in the order of a proposal: those first of which some values are wanted.
         end: Where the parts end that have to be weighed; 0 if nothing is asked.
+        log_density: Log p of the values that are asked for, given their levels.
         exact: Whether all of these are known, so that there is nothing to weigh.
     """
 
     def __init__(self, model: Any, codec: TableCodec, asked: Asked):
         self.model, self.codec, self.asked = model, codec, asked
         self.known = codec.encode(asked.known, 1)[0]
+        self.log_density = float(codec.log_density(asked.known, self.known[None]).sum())
         parts = np.arange(len(codec))
         slices = [codec.slice(name) for name in (*asked.known, *asked.wanted)]
         self.end = max((part.stop for part in slices), default=0)
@@ -213,8 +224,7 @@ class _Condition:
         for name, wanted in self.asked.wanted.items():
             there = wanted.holds(drawn.wanted[name].values) & ~drawn.wanted[name].missing
             log_w = np.where(there, log_w, -np.inf)
-        log_w += self.codec.log_density(self.asked.known, self.known[None]).sum()
-        return drawn._replace(log_w=log_w)
+        return drawn._replace(log_w=log_w + self.log_density)
 
     def rows(
         self,
@@ -248,6 +258,56 @@ def _shares(model: Any, codec: TableCodec, wanted: Mapping[str, Wanted]) -> np.n
         for i, part in zip(parts, found, strict=True):
             shares[i] = np.broadcast_to(np.atleast_2d(part), shares[i].shape)
     return model.likelihood.table(shares)
+
+
+def fill(
+    model: Any,
+    codec: TableCodec,
+    x: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+    resample: bool = True,
+    empty: bool = True,
+) -> np.ndarray:
+    """Fill the gaps of rows, each n times, `(n, rows, parts)`.
+
+    Args:
+        model: A `ConditionalVAE` with the `Columns` likelihood.
+        codec: The table's.
+        x: Levels `(rows, parts)`, UNKNOWN in the gaps.
+        n: How many times.
+        rng: Of the draws.
+        resample: Whether the draws follow p(gaps | rest) of the joint: of twice as many proposals,
+            `FEW` at least, n are chosen by the ratio of the two densities.
+        empty: Whether gaps may be filled with empty cells.
+    """
+    wanted = None if empty else not_empty(model, codec)
+    proposals = max(FEW, 2 * n) if resample else n
+    some = max(1, AT_ONCE // proposals)
+    parts = [
+        _filled(model, x[start : start + some], n, proposals, rng, wanted)
+        for start in range(0, len(x), some)
+    ]
+    return np.concatenate(parts, axis=1) if parts else np.zeros((n, 0, len(codec)), np.int64)
+
+
+def _filled(
+    model: Any,
+    x: np.ndarray,
+    n: int,
+    proposals: int,
+    rng: np.random.Generator,
+    wanted: np.ndarray | None,
+) -> np.ndarray:
+    given = x.repeat(proposals, axis=0)
+    walked = walk(model, given, given != UNKNOWN, rng, wanted=wanted)
+    levels = walked.x.astype(np.int64)
+    if proposals > n:
+        joint = walk(model, levels, np.zeros(given.shape, bool), z=walked.z)
+        log_w = (joint.log_p.astype(float) - walked.log_p + walked.log_share).reshape(len(x), -1)
+        chosen = np.stack([_systematic(each, n, rng) for each in log_w])
+        levels = levels[chosen + np.arange(len(x))[:, None] * proposals]
+    return levels.reshape(len(x), n, -1).swapaxes(0, 1)
 
 
 def not_empty(model: Any, codec: TableCodec) -> np.ndarray:

@@ -21,6 +21,7 @@ from keras_cvae.conditions.columns import KnownColumns
 from keras_cvae.data.tables.codec import UNKNOWN, TableCodec
 from keras_cvae.data.tables.columns import Missing, Values
 from keras_cvae.data.tables.frames import to_pandas
+from keras_cvae.data.tables.parquet import ParquetRows
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.data.tables.stream import CodedRows, read_codec
 from keras_cvae.errors import DataError
@@ -143,7 +144,7 @@ class TableCVAE:
 
         Args:
             table: A DataFrame of pandas or polars, or a pyarrow table; or the path of a Parquet
-                file, which may be larger than memory.
+                file (or `ParquetRows`), which may be larger than memory.
             schema: What its columns are. None infers it; columns that are left out are named in a
                 warning.
             validation_data: Rows that are not learned, whose loss is reported after each epoch.
@@ -162,7 +163,9 @@ class TableCVAE:
         """
         rows: Any
         if isinstance(table, str | Path):
-            self._codec, _ = read_codec(table, schema, self.missing)
+            table = ParquetRows(table)
+        if isinstance(table, ParquetRows):
+            self._codec = read_codec(table, schema, self.missing)
             paired, seed = bool(self.latent_dim), self.seed or 0
             rows = CodedRows(table, self.codec, self.batch_size, MOST_STEPS, seed, paired)
             codes, steps = rows.sample(CALIBRATED), len(rows)
@@ -275,7 +278,8 @@ class TableCVAE:
             n: How many rows. With `known`, how many for each of its rows; 1 by default.
             conditions: Column -> a value; None for an empty cell; a set or list of values; or a
                 range (low, high), both included, either of which may be None.
-            known: A table with gaps: its cells are kept, what is missing or not there is drawn.
+            known: A table with gaps: its cells are kept, what is missing or not there is drawn,
+                each row from several proposals in the same way.
             resample: False takes the proposals as they come: faster, and often nearly as good.
             seed: Gives the same rows again.
             **more: Conditions by keyword, such as `income=">50K"`.
@@ -290,7 +294,13 @@ class TableCVAE:
         Warns:
             UserWarning: The proposals do not suffice, or a number lies outside of what was seen.
         """
-        conditions = dict(conditions or {}) | more
+        conditions = dict(conditions or {})
+        if twice := conditions.keys() & more:
+            raise ValueError(
+                f"sample: column '{min(twice)}' was asked for twice. Expected one condition for "
+                "each; a set is {a, b}, a range (low, high)."
+            )
+        conditions |= more
         rng = np.random.default_rng(seed)
         if known is None:
             n = errors.whole("n", 1 if n is None else n)
@@ -305,34 +315,42 @@ class TableCVAE:
             )
         frame = to_pandas(known)
         times = errors.whole("n", 1 if n is None else n)
-        return self._filled(frame.loc[frame.index.repeat(times)], rng, empty=True)
+        tables = self._filled(frame, times, rng, resample, empty=True)
+        together = np.arange(times * len(frame)).reshape(times, -1).T  # all draws of a row
+        return pd.concat(tables).iloc[together.ravel()]
 
-    def impute(self, table: Any, n: int = 1, *, seed: int | None = None) -> Any:
+    def impute(
+        self, table: Any, n: int = 1, *, resample: bool = True, seed: int | None = None
+    ) -> Any:
         """Fill in what is missing, given the rest of each row; never with an empty cell.
 
         Args:
             table: Rows with empty cells.
             n: How many tables to draw: with several, their spread says how sure the model is.
+            resample: As in `sample`.
             seed: Gives the same result again.
 
         Returns:
             A DataFrame with the index of the table; for n > 1 a list of them.
         """
         frame, rng = to_pandas(table), np.random.default_rng(seed)
-        tables = [self._filled(frame, rng, empty=False) for _ in range(errors.whole("n", n))]
+        tables = self._filled(frame, errors.whole("n", n), rng, resample, empty=False)
         return tables[0] if n == 1 else tables
 
-    def _filled(self, frame: pd.DataFrame, rng: np.random.Generator, empty: bool) -> pd.DataFrame:
-        codec = self.codec
+    def _filled(
+        self, frame: pd.DataFrame, n: int, rng: np.random.Generator, resample: bool, empty: bool
+    ) -> list[pd.DataFrame]:
+        codec, tables = self.codec, []
         read = codec.read(frame, all_columns=False)
         x = codec.encode(read, len(frame), gaps=True)
-        wanted = None if empty else asking.not_empty(self.model, codec)
-        walked = walk(self.model, x, x != UNKNOWN, rng, wanted=wanted)
-        values = codec.decode(walked.x.astype(np.int64), rng)
-        for name, (given, missing) in read.items():  # cells that are there stay as they are
-            drawn = values[name]
-            values[name] = Values(np.where(missing, drawn.values, given), missing & drawn.missing)
-        return codec.write(values).set_axis(frame.index)
+        for levels in asking.fill(self.model, codec, x, n, rng, resample, empty):
+            values = codec.decode(levels, rng)
+            for name, (given, missing) in read.items():  # cells that are there stay as they are
+                drawn = values[name]
+                kept = np.where(missing, drawn.values, given)
+                values[name] = Values(kept, missing & drawn.missing)
+            tables.append(codec.write(values).set_axis(frame.index))
+        return tables
 
     def log_prob(
         self, table: Any, given: Sequence[str] = (), *, num_samples: int = 100, seed: int = 0
