@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "ConditionalVAE": "models.cvae",
     "load": "models.io",
+    "Card": "models.card",
     "SemiSupervisedCVAE": "models.semisupervised",
     "Bernoulli": "probability.likelihoods",
     "CausalBernoulli": "probability.likelihoods",

@@ -351,6 +351,26 @@ def compiled(function: Callable) -> Callable:
     return call
 
 
+def repeated(steps: int, body: Callable[[Any, Any], Any], state: Any) -> Any:
+    """Run a body so many times: `state = body(i, state)` for i from 0; return the last state.
+
+    That is `ops.fori_loop`, in the form that can be exported too: on JAX the scan that it becomes
+    there anyhow, whose weights ONNX takes for constants.
+    """
+    import keras
+    from keras import ops
+
+    if keras.backend.backend() == "jax" and isinstance(steps, int):
+
+        def once(carry: tuple[Any, Any], _: Any) -> tuple[tuple[Any, Any], None]:
+            i, state = carry
+            return (i + 1, body(i, state)), None
+
+        start = (ops.convert_to_tensor(0, "int32"), state)
+        return ops.scan(once, start, length=steps)[0][1]
+    return ops.fori_loop(0, steps, body, state)
+
+
 def within_fit(evaluate: dict[str, Any]) -> bool:
     """Whether these keyword arguments of `Model.evaluate` are those of a validation in `fit`."""
     return bool(evaluate.get("_use_cached_eval_dataset"))

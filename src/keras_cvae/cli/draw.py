@@ -14,7 +14,7 @@ from keras_cvae.cli.shared import (
     check_output,
     counted,
     images_only,
-    open_run,
+    open_model,
     progress_bar,
     read_conditions,
     show,
@@ -74,7 +74,7 @@ def generate(
         check_output(output, (".png", ".npz", ""), overwrite)
     elif as_json:
         raise UsageError("--json says which files were written. Expected -o FILE with it.")
-    model = open_run(run).model()
+    model = open_model(run)
     if output is None or output.suffix.lower() != ".npz":
         images_only(model, "Use -o FILE.npz to save it.")
 
@@ -123,7 +123,7 @@ def restyle(
 
     if output is not None:
         check_output(output, (".png",), overwrite)
-    model = open_run(run).model()
+    model = open_model(run)
     images_only(model, "Restyling needs pictures.")
     if not model.condition.width:
         raise UsageError("This run has no condition, so there is nothing to restyle to.")
@@ -195,7 +195,7 @@ def complete(
         check_output(output, (".png", ".npz"), overwrite)
     elif as_json:
         raise UsageError("--json says which file was written. Expected -o FILE with it.")
-    model = open_run(run).model()
+    model = open_model(run)
     if not model.condition.knows_part:
         raise UsageError(
             "This run draws what its condition asks for; it completes nothing. Train one that does "

@@ -9,9 +9,27 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from keras_cvae import trained
 from keras_cvae.runs.config import RunConfig
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+def starting(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """Complete what was typed with the names that start with it."""
+
+    def complete(start: str) -> list[str]:
+        return [name for name in names if name.startswith(start)]
+
+    return complete
+
+
+RunFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="A run folder, a .keras file, or a model that comes trained: see `cvae presets`.",
+        autocompletion=starting(trained.names()),
+    ),
+]
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
@@ -87,12 +105,3 @@ def typed(settings: dict[str, Any]) -> dict[str, Any]:
         if name in typed:
             typed[name] = tuple(part.strip() for part in str(typed[name]).split(","))
     return typed
-
-
-def starting(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """Complete what was typed with the names that start with it."""
-
-    def complete(start: str) -> list[str]:
-        return [name for name in names if name.startswith(start)]
-
-    return complete

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from keras_cvae import trained
 from keras_cvae.cli.app import UsageError, app, out
 from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature
@@ -15,6 +16,7 @@ from keras_cvae.cli.shared import in_words, open_run, progress_bar
 from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.data.kinds import is_table
 from keras_cvae.figures.kinds import Kind
+from keras_cvae.models.card import Card, located, read_card
 from keras_cvae.runs.config import presets
 from keras_cvae.runs.run import is_table_run
 
@@ -72,7 +74,7 @@ def plot(
 
 @app.command()
 def info(
-    what: Annotated[str, typer.Argument(metavar="RUN|DATA", help="A run folder, or data.")],
+    what: Annotated[str, typer.Argument(metavar="RUN|DATA", help="A run, a model, or data.")],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="Of a table: write its schema, a .toml to be edited."),
@@ -80,7 +82,7 @@ def info(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run or a data set holds."""
+    """Say what a run, a shared model or a data set holds."""
     if is_table_run(what):
         from keras_cvae.cli.tables import about_run
 
@@ -95,6 +97,8 @@ def info(
         raise UsageError("-o writes the schema of a table. Expected a .csv, .parquet or .feather.")
     if (Path(what) / "run.json").is_file():
         about = _about_run(open_run(Path(what)))
+    elif card := _card(what):
+        about = card.model_dump(exclude={"settings", "evaluation"}, exclude_defaults=True)
     else:
         from keras_cvae.data.sources import load
 
@@ -106,6 +110,12 @@ def info(
     for name, value in about.items():
         table.add_row(name.replace("_", " "), in_words(value))
     out.print(table)
+
+
+def _card(what: str) -> Card | None:
+    """The card of a model that comes trained, or of a shared one; None for anything else."""
+    shared = what.endswith(".keras") or (Path(what) / "model.keras").is_file()
+    return read_card(located(what)) if trained.path(what) or shared else None
 
 
 def _about_run(run: Any) -> dict[str, Any]:
@@ -135,12 +145,23 @@ def _about_condition(condition: Any) -> Any:
 
 @app.command("presets")
 def list_presets(as_json: AsJson = False) -> None:
-    """List the presets with what to expect of each."""
+    """List the presets with what to expect of each, and the models that come trained."""
     known = presets().values()
+    paths = {name: located(name) for name in trained.names()}
+    cards = {name: card for name, path in paths.items() if (card := read_card(path))}
     if as_json:
-        print(json.dumps([preset.model_dump() for preset in known]))
+        listed = [preset.model_dump() for preset in known]
+        come = [card.model_dump(mode="json") for card in cards.values()]
+        print(json.dumps({"presets": listed, "trained": come}))
         return
     for preset in known:
         out.print(Text.assemble((preset.name, "bold"), f"  {preset.summary}"))
         out.print(f"    {preset.command}", style="cyan")
         out.print(f"    {preset.score}; {preset.time} on {preset.hardware}\n", style="dim")
+    out.print("These come trained: they draw without a run, data or a network.\n")
+    for name, card in cards.items():
+        size = paths[name].stat().st_size / 1e6
+        scores = "; ".join(f"{measure} {value}" for measure, value in card.scores.items())
+        out.print(Text.assemble((name, "bold"), f"  {card.summary}"))
+        out.print(f"    {card.example}", style="cyan")
+        out.print(f"    {scores}; {size:.1f} MB, {card.licence}\n", style="dim")

@@ -142,7 +142,7 @@ def _evaluated(
         progress=progress_bar,
     )
     folder = run.folder / "evaluation"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", evaluation.to_dict())
     if page:
         report_html(evaluation, pictures(model, split, evaluation, seed), folder / "report.html")

@@ -10,6 +10,7 @@ from typing import Any
 from rich.progress import track
 from rich.text import Text
 
+from keras_cvae import trained
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.conditions import read, written
@@ -22,6 +23,18 @@ def open_run(folder: Path) -> Run:
     run = Run.open(folder)
     import_light_keras()
     return run
+
+
+def open_model(what: Path) -> Any:
+    """Load the model of a run, one in a file, or one that comes trained."""
+    if trained.path(str(what)) or (what.suffix == ".keras" and what.is_file()):
+        import_light_keras()
+        from keras_cvae.models.io import load
+
+        return load(str(what))
+    if not (what / "run.json").is_file() and (what / "model.keras").is_file():
+        return open_model(what / "model.keras")
+    return open_run(what).model()
 
 
 def progress_bar(items: Iterable, total: int | None = None, description: str = "") -> Iterator:

@@ -16,8 +16,13 @@ from keras_cvae.trees import repeat, take
 SHOWN_POINTS = 5000
 
 
-def shown_conditions(model: ConditionalVAE, data: Data, most: int = 10) -> list[tuple[Any, str]]:
-    """Conditions that stand for all of them, with their names: classes, or quantiles of numbers."""
+def shown_conditions(
+    model: ConditionalVAE, data: Data | None, most: int = 10
+) -> list[tuple[Any, str]]:
+    """Conditions that stand for all of them, with their names: classes, or quantiles of numbers.
+
+    Classes need no data.
+    """
     spec = model.condition.spec
     classes = spec.classes
     if classes:
@@ -28,6 +33,8 @@ def shown_conditions(model: ConditionalVAE, data: Data, most: int = 10) -> list[
         return [(names[i], names[i]) for i in spread]
     if not model.condition.width:
         return [(None, "")]
+    if data is None:
+        raise ValueError(f"Which of {spec.summary()} to show is taken from data. Received none.")
     y = spec.prepare(data.train.y)
     if isinstance(y, dict):  # examples of which all is known
         words = [spec.words(take(y, i)) for i in range(min(len(data.train), 500))]
@@ -40,7 +47,12 @@ def shown_conditions(model: ConditionalVAE, data: Data, most: int = 10) -> list[
 
 
 def samples(
-    model: ConditionalVAE, data: Data, *, n: int = 12, temperature: float = 1.0, seed: int = 0
+    model: ConditionalVAE,
+    data: Data | None,
+    *,
+    n: int = 12,
+    temperature: float = 1.0,
+    seed: int = 0,
 ) -> Figure:
     """Draw `n` pictures for each of `shown_conditions`, one row each; 100 of none."""
     shown = shown_conditions(model, data)
@@ -54,7 +66,7 @@ def samples(
     return sheets.image_grid(rows, row_labels=[name for _, name in shown], caption=caption)
 
 
-def defaults(model: ConditionalVAE, data: Data) -> Figure:
+def defaults(model: ConditionalVAE, data: Data | None) -> Figure:
     """Draw the mean of x at the prior's mean, for each of `shown_conditions`."""
     shown = shown_conditions(model, data)
     images = brightness(
@@ -180,7 +192,9 @@ def _active(model: ConditionalVAE, condition: Any) -> tuple[int, int]:
     return first, second
 
 
-def transition(model: ConditionalVAE, data: Data, steps: int = 8) -> tuple[np.ndarray, Figure]:
+def transition(
+    model: ConditionalVAE, data: Data | None, steps: int = 8
+) -> tuple[np.ndarray, Figure]:
     """Morph through all conditions at the prior's mean: frames, and a strip of them."""
     shown = shown_conditions(model, data)
     if shown[0][0] is None:

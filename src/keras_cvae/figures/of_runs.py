@@ -60,9 +60,9 @@ def draw(
         raise ValueError(
             f"Unknown picture '{kind}'. Known are {listed((*KINDS, 'all'))}.{nearest(kind, KINDS)}"
         )
-    model, data = model or run.model(), data or run.data()
+    model = model or run.model()
     folder = Path(out) if out is not None else run.folder / "pictures"
-    drawable = _drawable(model)
+    drawable = tuple(k for k in _drawable(model) if k != "history" or run.history())
     kinds = drawable if kind == "all" else (kind,)
     only = None
     if condition is not None:
@@ -74,6 +74,8 @@ def draw(
             f"{type(model.condition).__name__}. Expected one of {listed(drawable)}."
         )
 
+    if data is None and any(_needs_data(one, model, only is not None) for one in kinds):
+        data = run.data()
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for one in progress(kinds, total=len(kinds), description="Drawing"):
@@ -100,10 +102,19 @@ def _drawable(model: ConditionalVAE) -> tuple[str, ...]:
     return kinds
 
 
+def _needs_data(kind: str, model: ConditionalVAE, told: bool) -> bool:
+    """Whether a picture shows data, or conditions that only data tell."""
+    if kind in ("latent", "reconstructions", "completions"):
+        return True
+    told = told and kind == "manifold"
+    free = bool(model.condition.spec.classes) or not model.condition.width
+    return kind != "history" and not free and not told
+
+
 def _figures(
     kind: str,
     model: ConditionalVAE,
-    data: Data,
+    data: Any,
     run: Run,
     only: tuple[Any, str] | None,
     grid: str,

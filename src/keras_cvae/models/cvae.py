@@ -8,6 +8,8 @@ elbo(x | y) = E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z | y) )
 """
 
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,7 +21,9 @@ from keras_cvae.conditions import composed
 from keras_cvae.conditions.memory import Memory
 from keras_cvae.fused.program import Fused
 from keras_cvae.inference.drawing import reconstructions
+from keras_cvae.models import sharing
 from keras_cvae.models.assembly import assemble
+from keras_cvae.models.card import Card
 from keras_cvae.models.inputs import checked_groups, checked_shape
 from keras_cvae.models.noise import Noise
 from keras_cvae.models.serialization import seeded, serialize
@@ -60,6 +64,7 @@ class ConditionalVAE(Training, Verbs):
         encoder: q(z | x, y), a Keras model from `{"x", "condition"}` to `{"mean", "log_var"}`.
         decoder: p(x | z, y), a Keras model from `{"z", "condition"}` to the mean of x.
         prior: p(z | y), a Keras model from `{"noise", "condition"}` to `{"z", "mean", "log_var"}`.
+        card: What the file that it was loaded from says of it, if it has a card.
 
     Raises:
         ValueError: An argument that does not fit, named with what was expected.
@@ -72,6 +77,7 @@ class ConditionalVAE(Training, Verbs):
     """
 
     prediction = staticmethod(reconstructions)
+    card: Card | None = None
 
     @closing_scopes
     def __init__(
@@ -236,6 +242,26 @@ class ConditionalVAE(Training, Verbs):
         """As in Keras; with `sample_weight` the epoch's loss is the weighted mean too."""
         logs = super().get_metrics_result()
         return logs | {"loss": logs.pop("weighted_loss")}
+
+    def save_to(self, path: str | PathLike[str], card: Card | dict[str, Any] | None = None) -> Card:
+        """Write the model as others are to get it: float16 weights, no optimizer, and a card.
+
+        What training does not move (scalings, what it has seen) stays exact. `keras_cvae.load`
+        reads the file, or the folder, and has the card as `model.card`.
+
+        Args:
+            path: A file that ends in `.keras`; or a folder, which gets `model.keras` and the card
+                once more as `README.md`.
+            card: What is to be said of the model. What it knows itself is filled in.
+
+        Returns:
+            The card with everything filled in, the hash too.
+
+        Raises:
+            ValueError: A card with fields that there are none of, or a file in the folder's place.
+            FileNotFoundError: There is no folder to write to.
+        """
+        return sharing.write(self, Path(path), card)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

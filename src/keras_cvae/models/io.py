@@ -10,6 +10,7 @@ import keras
 
 from keras_cvae.backend import closing_scopes, forget_variables
 from keras_cvae.models import baseline, semisupervised  # noqa: F401  whose classes files name
+from keras_cvae.models.card import located, read_card
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.serialization import seeded
 from keras_cvae.models.trust import UntrustedError, check_file, check_weights
@@ -33,23 +34,24 @@ DAMAGE = (
 
 @closing_scopes
 def load(path: str | os.PathLike[str], *, trusted: bool = False) -> ConditionalVAE:
-    """Load a model that was saved as `.keras`, on any backend.
+    """Load a trained model, on any backend: one that comes along, a file, or what is in a folder.
 
     Nothing is built before everything that the file names is known to be part of a model: classes
     of this package, Keras' layers and what belongs to them, activations.
 
     Args:
-        path: The file.
+        path: The name of a model that comes trained, such as "mnist-dense" (it wins over a file of
+            that name; `cvae presets` lists them); a `.keras` file; or a folder with a
+            `model.keras`, of a run or as `save_to` writes it.
         trusted: Whether the file comes from yourself: then it may name your own registered classes
             too. Python code is not unpickled in any case.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, holds no `ConditionalVAE`, or names what it must not.
+        ValueError: The file is damaged, holds no `ConditionalVAE`, names what it must not, or is
+            not the one that its card was written for.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no model at '{path}'.")
+    path = located(path)
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise ValueError(
             f"'{path}' is not a saved model, or was cut short. Expected a .keras file written by "
@@ -64,11 +66,13 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> ConditionalV
         except DAMAGE as error:
             raise _damaged(path, error) from error
     try:
+        card = read_card(path)
         model = keras.saving.load_model(path)
     except DAMAGE as error:
         raise _damaged(path, error) from error
     if not isinstance(model, ConditionalVAE):
         raise ValueError(f"'{path}' holds a {type(model).__name__}. Expected a ConditionalVAE.")
+    model.card = card
     return model
 
 

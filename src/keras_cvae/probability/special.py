@@ -7,6 +7,7 @@ of two log-gammas at 1e6 is off by a nat. The functions here are the small diffe
 
 from keras import ops
 
+from keras_cvae.backend import repeated
 from keras_cvae.probability.normal import standard_quantile
 from keras_cvae.tensors import Tensor
 
@@ -68,7 +69,7 @@ def poisson_quantile(uniforms: Tensor, rate: Tensor) -> Tensor:
         term = term * small / (ops.cast(i, "float32") + 1.0)
         return count, term, below + term
 
-    added, _, _ = ops.fori_loop(0, 40, add, (ops.zeros_like(term), term, term))
+    added, _, _ = repeated(40, add, (ops.zeros_like(term), term, term))
     large = ops.where(few, 12.0, rate)
     w, root = standard_quantile(uniforms), ops.sqrt(large)
     w2 = ops.square(w)

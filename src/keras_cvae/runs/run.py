@@ -7,6 +7,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 import keras_cvae
+from keras_cvae import trained
 from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import NAMED
+from keras_cvae.errors import listed, nearest
 from keras_cvae.files import leftovers, read_json, write_json
+from keras_cvae.models.card import located, read_card
 from keras_cvae.runs.config import RunConfig, validated
 
 if TYPE_CHECKING:
@@ -38,24 +42,31 @@ class Run:
         folder: Its path.
         source: The data: a name, or an absolute path.
         config: What was computed.
+        shared: The model's file, of one that came without its run; then the folder need not exist.
     """
 
     folder: Path
     source: str
     config: RunConfig
+    shared: Path | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
-        """Read a run folder.
+        """Read a run folder; or the card of a model that comes trained, or that was shared.
 
         Raises:
             RunError: There is none, or it is damaged.
         """
+        if trained.path(str(folder)):
+            return cls._of_card(located(str(folder)))
         folder = Path(folder)
         if not (folder / "run.json").is_file():
+            if folder.suffix == ".keras" or (folder / "model.keras").is_file():
+                return cls._of_card(located(folder))
             what = "is not a run folder" if folder.exists() else "does not exist"
             raise RunError(
-                f"'{folder}' {what}. Expected a folder that `cvae train` or `cvae quickstart` made."
+                f"'{folder}' {what}. Expected a folder that `cvae train` or `cvae quickstart` made"
+                f"{_or_trained()}.{nearest(folder, trained.names())}"
             )
         try:
             about = read_json(folder / "run.json")
@@ -71,10 +82,22 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"'{folder / 'run.json'}' is damaged: {error}") from error
 
+    @classmethod
+    def _of_card(cls, path: Path) -> "Run":
+        """A model with a card as a run: what is made of it goes to `runs/NAME-trained`."""
+        card = read_card(path) if zipfile.is_zipfile(path) else None
+        if card is None or not card.source:
+            raise RunError(
+                f"'{path}' does not say which data and settings it was trained with. Expected a "
+                "run folder, or a model whose card has `source` and `settings`."
+            )
+        folder = Path("runs") / f"{card.name}-trained"
+        return cls(folder, card.source, validated(card.settings), path)
+
     @property
     def model_path(self) -> Path:
         """The trained model."""
-        return self.folder / "model.keras"
+        return self.shared or self.folder / "model.keras"
 
     @property
     def checkpoint(self) -> Path:
@@ -132,6 +155,11 @@ def is_table_run(folder: str | Path) -> bool:
         return path.is_file() and "table" in read_json(path)
     except ValueError:
         return False
+
+
+def _or_trained() -> str:
+    names = trained.names()
+    return f", or one of {listed(names)}" if names else ""
 
 
 def default_folder(data: str | Path | Data, config: RunConfig | str | None = None) -> Path:

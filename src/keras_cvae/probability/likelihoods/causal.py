@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_cvae.backend import accelerated
+from keras_cvae.backend import accelerated, repeated
 from keras_cvae.probability.distributions import Distribution, more_known
 from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, log_bernoulli
@@ -211,7 +211,7 @@ class CausalPixels(Distribution):
             sign = ops.where(at(certain), at(given), sign)
             return ops.slice_update(canvas, (0, row + reach, column + reach), sign[..., None])
 
-        canvas = ops.fori_loop(0, height * width, fill, canvas)
+        canvas = repeated(height * width, fill, canvas)
         x = 0.5 * (canvas[:, reach:, reach : reach + width] + 1.0)
         return ops.where(known, self.values, ops.reshape(x, (*lead, height, width, 1)))
 

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import errors
+from keras_cvae.backend import repeated
 from keras_cvae.probability.distributions import Distribution, more_known
 from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
 from keras_cvae.tensors import Tensor
@@ -329,7 +330,7 @@ class Columns(Likelihood):
 
         embedded = self.embed(x, seen)
         start = (x, embedded, embedded, zero, zero)
-        x, _, _, log_p, log_share = ops.fori_loop(0, steps, step, start)
+        x, _, _, log_p, log_share = repeated(steps, step, start)
         return Walk(x, log_p, log_share)
 
 
