@@ -81,13 +81,13 @@ RECIPES = {
     "mnist-complete": Recipe(
         summary="Handwritten digits of which any part is known: draws the rest, many ways.",
         example="cvae complete mnist-complete IMAGE --known left -n 10",
-        preset="fast",
+        preset="dense",
         settings={
             "task": "complete",
             "units": (256, 256),
-            "latent_dim": 24,
-            "groups": 3,
-            "epochs": 16,
+            "latent_dim": 32,
+            "groups": 2,
+            "epochs": 40,
         },
         shown=("−log p(x | y)", "the same, z drawn from p(z | y)"),
         limit=2000,

@@ -182,7 +182,7 @@ def test_completion_knows_the_presets(tmp_path):
 def test_presets(cvae):
     said = cvae("presets")
     assert all(preset.command in said.out for preset in presets().values())
-    listed = json.loads(cvae("presets", "--json").out)
+    listed = json.loads(cvae("presets", "--json").out)["presets"]
     assert [preset["name"] for preset in listed] == list(presets())
 
 
@@ -637,3 +637,21 @@ def test_completing_refuses_what_cannot_be_done(cvae, completing, digit, words, 
     said = cvae(*(completing if word == "RUN" else word for word in words))
     assert said.code == 1
     assert message in said.err
+
+
+def test_what_comes_trained_needs_no_run(cvae, monkeypatch):
+    def load(*args, **kwargs):
+        pytest.fail("Data were loaded.")
+
+    monkeypatch.setattr("keras_cvae.data.sources.load", load)
+    monkeypatch.setattr("keras_cvae.runs.build.load", load)
+    said = cvae("generate", "mnist-dense", "-c", "2", "-n", "3", "-o", "twos.npz")
+    assert (said.code, np.load("twos.npz")["x"].shape) == (0, (3, 28, 28, 1)), said.err
+    said = cvae("plot", "mnist-dense", "manifold", "-c", "2", "--json")
+    assert said.code == 0, said.err
+    assert Path(json.loads(said.out)[0]).is_relative_to("runs/mnist-dense-trained")
+    about = json.loads(cvae("info", "mnist-dense", "--json").out)
+    assert about["data_licence"] == "CC BY-SA 3.0"
+    come = json.loads(cvae("presets", "--json").out)["trained"]
+    assert "mnist-dense" in [card["name"] for card in come]
+    assert about["example"] in cvae("presets").out
