@@ -1,4 +1,4 @@
-"""One browser for all tests of a process."""
+"""One browser for the tests of a module: Playwright keeps an event loop that others would meet."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 LOCAL = ("file:", "data:", "blob:")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     """A real Chromium; skipped where there is none."""
     playwright = pytest.importorskip("playwright.sync_api")

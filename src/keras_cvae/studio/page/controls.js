@@ -115,7 +115,8 @@ const KINDS = {
     const { mean, scale, dim } = condition.about;
     const all = mean.map((middle, i) =>
       slider({
-        label: dim > 1 ? `${name} ${i + 1}` : name || t("condition"),
+        label: dim > 1 ? String(i + 1) : name ? "" : t("condition"),
+        name: dim > 1 ? `${name} ${i + 1}` : name || t("condition"),
         min: middle - 3 * scale[i],
         max: middle + 3 * scale[i],
         value: middle,
@@ -165,7 +166,7 @@ const KINDS = {
   exposure(condition, { get, set, name }) {
     const { typical } = condition.about, middle = Math.log10(typical);
     const one = slider({
-      label: name || t("condition"), min: middle - 1, max: middle + 1, value: middle,
+      label: name ? "" : t("condition"), name: name || t("condition"), min: middle - 1, max: middle + 1, value: middle,
       show: (v) => (10 ** v).toPrecision(3),
       oninput: (v) => set([Number((10 ** v).toPrecision(4))]),
     });

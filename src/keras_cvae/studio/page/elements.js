@@ -25,11 +25,13 @@ export function svg(tag, attributes = {}, ...children) {
 }
 
 /** A number on a line; `set(value)` shows another one. */
-export function slider({ label, hint = "", min, max, step = "any", value, show, oninput }) {
-  const input = el("input", { type: "range", min: String(min), max: String(max), step: String(step) });
+export function slider({ label, hint = "", name = null, min, max, step = "any", value, show, oninput }) {
+  const input = el("input", {
+    type: "range", min: String(min), max: String(max), step: String(step), "aria-label": name,
+  });
   const output = el("b");
   const write = (v) => {
-    const text = show ? show(v) : v.toFixed(2);
+    const text = (show ? show(v) : v.toFixed(2)).replace("-", "−");
     output.textContent = text;
     input.setAttribute("aria-valuetext", text);
     input.style.setProperty("--at", `${(100 * (clamp(v, min, max) - min)) / (max - min)}%`);

@@ -17,13 +17,17 @@ export function rasterise(strokes, [height, width], pen, centred) {
   if (!points.length) return new Float32Array(height * width);
   let place = (x, y) => [(x / PAD) * width, (y / PAD) * height];
   if (centred) {
-    const xs = points.filter((_, i) => i % 2 === 0), ys = points.filter((_, i) => i % 2 === 1);
+    const xs = points.filter((_, i) => i % 2 === 0).map((x) => (x / PAD) * width);
+    const ys = points.filter((_, i) => i % 2 === 1).map((y) => (y / PAD) * height);
     const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-    const longest = Math.max(right - left, bottom - top, 1);
+    const longest = Math.max(right - left, bottom - top, 1e-3);
     const box = (size < 16 ? 1 : 20 / 28) * size;
-    const scale = Math.min((box - thick) / longest, (3 * size) / PAD);
+    const scale = Math.min((box - thick) / longest, 3);
     const middle = [(left + right) / 2, (top + bottom) / 2];
-    place = (x, y) => [(x - middle[0]) * scale + width / 2, (y - middle[1]) * scale + height / 2];
+    place = (x, y) => [
+      ((x / PAD) * width - middle[0]) * scale + width / 2,
+      ((y / PAD) * height - middle[1]) * scale + height / 2,
+    ];
     const [dx, dy] = mass(draw(strokes, height, width, thick, place), height, width);
     const before = place;
     place = (x, y) => {

@@ -10,7 +10,7 @@ import { completeView } from "./view_complete.js";
 import { dialView, throwDice } from "./view_dial.js";
 import { handView } from "./view_hand.js";
 import { landView } from "./view_land.js";
-import { LANGUAGES, speak, spoken, t } from "./words.js";
+import { LANGUAGES, speak, speakPlainly, spoken, t } from "./words.js";
 
 /** Where a browser may keep what was chosen; some forbid it to files. */
 const memory = {
@@ -40,6 +40,9 @@ async function start() {
   text.remove();
   const model = new Model(about, weights), painter = new Painter(model);
   const studio = new Studio(model, painter);
+  speakPlainly(!model.digits);
+  const [aspect, root] = [painter.aspect, document.documentElement];
+  root.style.setProperty("--aspect", String(aspect));
   studio.read(location.hash.slice(1));
   window.studio = studio;
   show(studio, new Usual(model));

@@ -28,6 +28,14 @@ export class Model {
     return Boolean(this.condition.optional && this.condition.missing);
   }
 
+  /** Whether its classes are the ten digits, as pictures, so that they are somebody's writing. */
+  get digits() {
+    const { labels = [] } = this.about.condition;
+    const named = labels.length === 10 && labels.every((label, k) => label === String(k));
+    const { x_shape: shape } = this.about;
+    return shape.length === 3 && (named || this.condition.kind === "known_part");
+  }
+
   /** Features of conditions, rows one after the other; null without a condition. */
   features(conditions) {
     const rows = conditions.map((one) => this.condition.features(one));

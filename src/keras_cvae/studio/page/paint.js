@@ -13,6 +13,7 @@ export class Painter {
     this.channels = shape[shape.length - 1];
     this.range = model.likelihood.range;
     if (!this.range && this.kind === "picture") this.range = [0, 1];
+    this.aspect = this.kind === "picture" ? shape[1] / shape[0] : this.kind === "signal" ? 1.6 : 1;
     this.spread = likelihood.kind === "gaussian" ? likelihood : null;
   }
 

@@ -4,9 +4,9 @@ import { button, dragging, el, slider, tiles } from "./elements.js";
 import { PAD, rasterise } from "./ink.js";
 import { joined } from "./model.js";
 import { clamp, normals } from "./numbers.js";
-import { t } from "./words.js";
+import { said, t } from "./words.js";
 import { settingControls } from "./view_dial.js";
-import { rows } from "./view_hand.js";
+import { padSize, rows } from "./view_hand.js";
 
 const WAYS = 10;
 
@@ -17,8 +17,9 @@ export function completeView(studio) {
   let tool = fixed ? "ink" : "rub", radius = 0.13;
   let base = null, baseKey = "";
 
+  const [wide, high] = padSize(painter);
   const pad = el("canvas.pad", {
-    width: 512, height: 512, tabIndex: 0, role: "application", "aria-label": t("completePad"),
+    width: wide, height: high, tabIndex: 0, role: "application", "aria-label": t("completePad"),
   });
   const words = el("p.words", { "aria-live": "polite" });
   const grid = tiles({ count: WAYS, painter, label: t("completions"), onclick: take });
@@ -106,8 +107,8 @@ export function completeView(studio) {
     }
     const flag = tool === "rub" ? 1 : 0, now = Uint8Array.from(hole());
     for (let place = 0; place < size; place++) {
-      const dy = (Math.floor(place / width) + 0.5) / height - y;
-      const dx = ((place % width) + 0.5) / width - x;
+      const dy = (((Math.floor(place / width) + 0.5) / height - y) * high) / 512;
+      const dx = ((((place % width) + 0.5) / width - x) * wide) / 512;
       if (dx * dx + dy * dy < radius * radius) now.fill(flag, place * channels, (place + 1) * channels);
     }
     return studio.change({ hole: now });
@@ -134,8 +135,8 @@ export function completeView(studio) {
     const style = getComputedStyle(document.documentElement);
     painter.paint(small, x);
     context.imageSmoothingEnabled = false;
-    context.drawImage(small, 0, 0, 512, 512);
-    const [h, w] = [512 / height, 512 / width];
+    context.drawImage(small, 0, 0, wide, high);
+    const [h, w] = [high / height, wide / width];
     for (let place = 0; place < size; place++) {
       if (!unknown[place * channels]) continue;
       const [y, u] = [Math.floor(place / width) * h, (place % width) * w];
@@ -146,7 +147,7 @@ export function completeView(studio) {
       context.strokeStyle = style.getPropertyValue("--accent");
       context.lineWidth = 4;
       context.beginPath();
-      context.arc(cursor.x * 512, cursor.y * 512, tool === "ink" ? 12 : radius * 512, 0, 7);
+      context.arc(cursor.x * wide, cursor.y * high, tool === "ink" ? 12 : radius * 512, 0, 7);
       context.stroke();
     }
   }
@@ -174,7 +175,7 @@ export function completeView(studio) {
     const logP = model.logProb(exact, { ...one, values: exact }, 48, state.seed);
     if (logP) {
       words.textContent = `${t("knownShare", Math.round(100 * (1 - spread)))} ${t(
-        "logPCompletion", logP[0].toFixed(1), Math.max(logP[1], 0.05).toFixed(1))}`;
+        "logPCompletion", said(logP[0]), said(Math.max(logP[1], 0.05)))}`;
     }
   }
 

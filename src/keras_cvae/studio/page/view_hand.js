@@ -4,7 +4,7 @@ import { button, choice, dragging, el, slider, tiles, toggle } from "./elements.
 import { opened, PAD, rasterise } from "./ink.js";
 import { repeated } from "./model.js";
 import { normals, softmax } from "./numbers.js";
-import { t } from "./words.js";
+import { said, t } from "./words.js";
 
 const MOST = 24; // conditions that are shown side by side
 const LIKE = 10; // pictures like yours, where there are none to compare
@@ -15,10 +15,11 @@ export function handView(studio, usual) {
   const pens = channels === 1;
   let lift = () => {};
 
+  const [wide, high] = padSize(painter);
   const pad = el("canvas.pad", {
-    width: 512, height: 512, tabIndex: 0, role: "application", "aria-label": t("pad"),
+    width: wide, height: high, tabIndex: 0, role: "application", "aria-label": t("pad"),
   });
-  const hint = el("p.hint", {}, pens ? t(isDigits(model) ? "drawDigit" : "drawHere") : t("noDraw"));
+  const hint = el("p.hint", {}, pens ? t(model.digits ? "drawDigit" : "drawHere") : t("noDraw"));
   const seen = el("canvas.seen", { "aria-label": t("sees"), role: "img" });
   const words = el("p.words", { "aria-live": "polite" });
   const file = el("input", { type: "file", accept: "image/*", hidden: true });
@@ -137,27 +138,27 @@ export function handView(studio, usual) {
 
   function paintPad() {
     const context = pad.getContext("2d"), style = getComputedStyle(document.documentElement);
-    context.clearRect(0, 0, 512, 512);
+    context.clearRect(0, 0, wide, high);
     if (state.picture) {
       const small = el("canvas");
       painter.paint(small, x());
-      context.drawImage(small, 0, 0, 512, 512);
+      context.drawImage(small, 0, 0, wide, high);
     }
     context.strokeStyle = context.fillStyle = style.getPropertyValue("--ink");
     Object.assign(context, { lineWidth: state.pen * 15, lineCap: "round", lineJoin: "round" });
     for (const stroke of state.strokes) {
       context.beginPath();
       for (let i = 0; i < stroke.length; i += 2) {
-        context[i ? "lineTo" : "moveTo"]((stroke[i] * 512) / PAD, (stroke[i + 1] * 512) / PAD);
+        context[i ? "lineTo" : "moveTo"]((stroke[i] * wide) / PAD, (stroke[i + 1] * high) / PAD);
       }
-      if (stroke.length === 2) context.lineTo((stroke[0] * 512) / PAD + 0.1, (stroke[1] * 512) / PAD);
+      if (stroke.length === 2) context.lineTo((stroke[0] * wide) / PAD + 0.1, (stroke[1] * high) / PAD);
       context.stroke();
     }
     if (cursor.shown) {
       context.strokeStyle = style.getPropertyValue("--accent");
       context.lineWidth = cursor.down ? 8 : 3;
       context.beginPath();
-      context.arc((cursor.x * 512) / PAD, (cursor.y * 512) / PAD, 18, 0, 7);
+      context.arc((cursor.x * wide) / PAD, (cursor.y * high) / PAD, 18, 0, 7);
       context.stroke();
     }
     hint.hidden = Boolean(state.picture || state.strokes.length);
@@ -237,27 +238,27 @@ export function handView(studio, usual) {
     const { binary } = model.likelihood;
     const exact = binary ? picture.map((v) => +(v > 0.5)) : picture;
     const found = model.infer(exact, [y]), kl = found.kl[0];
-    const said = [];
-    if (last.shares) said.push(reads(sweep));
-    else if (sweep) said.push(t("readsGiven", sweep[last.reading][0]));
+    const lines = [];
+    if (last.shares) lines.push(reads(sweep));
+    else if (sweep) lines.push(t("readsGiven", sweep[last.reading][0]));
     if (usual.known) {
       const [low, high] = usual.range("kl");
       const kind = kl > high ? "styleRare" : kl < low ? "stylePlain" : "styleUsual";
-      said.push(`${t("style", kl.toFixed(1))} ${t(kind, (kl > high ? high : low).toFixed(0))}`);
+      lines.push(`${t("style", said(kl))} ${t(kind, said(kl > high ? high : low, 0))}`);
     }
     const logP = model.logProb(exact, y, 48, state.seed);
-    if (!logP) said.push(t("noLogP"));
+    if (!logP) lines.push(t("noLogP"));
     else {
       const given = model.condition.words(y), [value, error] = logP;
-      let text = t("logP", given ? ` | ${given}` : "", value.toFixed(1), Math.max(error, 0.05).toFixed(1));
+      let text = t("logP", given ? ` | ${given}` : "", said(value), said(Math.max(error, 0.05)));
       if (binary) text += t("binarised");
       if (usual.known) {
         const [low, high] = usual.range("logP");
         text += t(value < low ? "logPLow" : value > high ? "logPHigh" : "logPUsual");
       }
-      said.push(text);
+      lines.push(text);
     }
-    words.textContent = said.join(" ");
+    words.textContent = lines.join(" ");
     usual.find(() => studio.state.view === "hand" && update());
   }
   lift = () => studio.change({});
@@ -283,8 +284,7 @@ export function rows(flat, size) {
   return Array.from({ length: flat.length / size }, (_, r) => flat.subarray(r * size, (r + 1) * size));
 }
 
-function isDigits(model) {
-  const { labels } = model.about.condition;
-  return Boolean(labels) && labels.length === 10 && labels.every((label, k) => label === String(k));
+/** Width and height of a pad's canvas, as the pictures are. */
+export function padSize({ aspect }) {
+  return aspect > 1 ? [512, Math.round(512 / aspect)] : [Math.round(512 * aspect), 512];
 }
-

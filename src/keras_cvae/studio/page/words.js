@@ -35,6 +35,13 @@ const WORDS = {
     never: "never in training",
     others: "The same, in other hands",
     one: "Draws",
+    othersPlain: "The same condition, other draws",
+    distancePlain: (percent) => `further from the average than ${percent} % of draws`,
+    handPlain: "Your picture",
+    yoursPlain: "Yours, in every class",
+    averagePlain: "Averages. Draw, and these become like yours.",
+    styleUsualPlain: "nothing unusual.",
+    styleRarePlain: (high) => `unusual; nine in ten of the model's own stay below ${high}.`,
     pad: "Drawing pad. With the keyboard: arrows move the pen, Space puts it down or lifts it, U undoes, Delete clears.",
     drawHere: "Draw here",
     drawDigit: "Write a digit here",
@@ -77,10 +84,10 @@ const WORDS = {
     keep: "Bring back",
     ink: "Draw",
     brush: "Brush",
-    from: "Start from",
+    from: "Start from:",
     another: "Another picture",
     blank: "A blank sheet",
-    unknownPart: "Rub out",
+    unknownPart: "Unknown:",
     top: "top half",
     bottom: "bottom half",
     left: "left half",
@@ -147,6 +154,13 @@ const WORDS = {
     never: "训练中从未出现",
     others: "同一类别，换一只手来写",
     one: "抽样",
+    othersPlain: "同样的条件，另外的抽样",
+    distancePlain: (percent) => `离平均比 ${percent} % 的抽样更远`,
+    handPlain: "你的画",
+    yoursPlain: "你的画，换成每一类",
+    averagePlain: "平均的样子。动笔画，它们就会与你的画相似。",
+    styleUsualPlain: "很常见。",
+    styleRarePlain: (high) => `少见；模型自己的画有九成低于 ${high}。`,
     pad: "手写板。键盘：方向键移动画笔，空格落笔或提笔，U 撤销，Delete 清空。",
     drawHere: "在此作画",
     drawDigit: "在此写一个数字",
@@ -189,10 +203,10 @@ const WORDS = {
     keep: "恢复",
     ink: "画",
     brush: "笔刷",
-    from: "起始图片",
+    from: "起始图片：",
     another: "换一张",
     blank: "白纸",
-    unknownPart: "擦除",
+    unknownPart: "未知：",
     top: "上半",
     bottom: "下半",
     left: "左半",
@@ -239,8 +253,21 @@ export function spoken() {
   return language;
 }
 
+let plain = false;
+
+/** Whether the model's pictures are not of handwriting, so that no word may say so. */
+export function speakPlainly(on) {
+  plain = on;
+}
+
 /** What a name says, in the language that is spoken. */
 export function t(name, ...values) {
-  const words = WORDS[language][name] ?? WORDS.en[name] ?? name;
+  const key = plain && `${name}Plain` in WORDS.en ? `${name}Plain` : name;
+  const words = WORDS[language][key] ?? WORDS.en[key] ?? key;
   return typeof words === "function" ? words(...values) : words;
+}
+
+/** A number in words, with so many decimals and a real minus. */
+export function said(value, decimals = 1) {
+  return value.toFixed(decimals).replace("-", "−");
 }
