@@ -16,9 +16,8 @@ help:  ## Show the targets.
 quickstart: $(VENV)/command  ## Train on small digits in under a minute and draw one.
 	$(BIN)/cvae quickstart
 
-demo: $(VENV)/command  ## A page to play with a model, from one that is trained on small digits.
-	test -d runs/demo || $(BIN)/cvae train digits --preset quickstart --out runs/demo
-	$(BIN)/cvae studio runs/demo -o demo.html --overwrite
+demo: $(VENV)/command  ## A page to play with, demo.html, of a model that comes trained.
+	$(BIN)/cvae studio mnist-dense -o demo.html --overwrite
 
 test: lint  ## Checks and tests on JAX.
 	$(PYTEST)

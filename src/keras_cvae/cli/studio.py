@@ -5,9 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
+from keras_cvae import trained
+from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import app, err, out
 from keras_cvae.cli.flags import Overwrite, RunFolder
-from keras_cvae.cli.shared import check_output, open_run
+from keras_cvae.cli.shared import check_output, open_model
+from keras_cvae.models.card import Card
+from keras_cvae.runs.run import Run, is_table_run
+from keras_cvae.runs.tables import TableRun
 
 
 @app.command()
@@ -15,31 +20,63 @@ def studio(
     run: RunFolder,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="An .html file. Default: RUN/studio.html, made anew."),
+        typer.Option(
+            "-o",
+            "--out",
+            help="An .html file. Default: RUN/studio.html, made anew, or NAME.html.",
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a page to play with a model: one file, that opens from the disk, without a network."""
-    path = output or run / "studio.html"
-    if output is not None:
-        check_output(output, (".html", ".htm"), overwrite)
-    opened = open_run(run)
+    inside = run.is_dir()
+    path = output or (run / "studio.html" if inside else Path(f"{run.stem}.html"))
+    if output is not None or not inside:
+        check_output(path, (".html", ".htm"), overwrite)
+    with err.status("Loading"):
+        name, model, card = _loaded(run)
 
     from keras_cvae.studio import write_page
 
-    with err.status("Reading the model"):
-        write_page(opened.model(), path, name=run.resolve().name, card=_card(opened))
+    with err.status("Writing"):
+        write_page(model, path, name=name, card=card)
     size = path.stat().st_size / 1e6
     out.print(f"{path} ({size:.1f} MB): open it in a browser.", soft_wrap=True)
 
 
-def _card(run: Any) -> dict[str, Any]:
-    """What there is to say of a run."""
-    metrics, evaluation = run.metrics(), run.evaluation()
-    card: dict[str, Any] = {
-        "data": Path(run.source).name,
-        "trained": f"{metrics['epochs']} epochs, {metrics['seconds']:.0f} s",
-        "validation loss": f"{metrics['val_loss']:.2f} nats",
+def _loaded(run: Path) -> tuple[str, Any, dict[str, Any]]:
+    """What a page is called, its model, and what there is to say of it."""
+    name = run.stem if trained.path(str(run)) else run.resolve().stem
+    if is_table_run(run):
+        table = TableRun.open(run)
+        import_light_keras()
+        return name, table.model(), _of_run(table)
+    model = open_model(run)
+    if (card := getattr(model, "card", None)) is not None:
+        return card.name or name, model, _of_card(card)
+    return name, model, _of_run(Run.open(run)) if (run / "run.json").is_file() else {}
+
+
+def _of_card(card: Card) -> dict[str, Any]:
+    facts = {
+        "summary": card.summary,
+        "data": card.data,
+        "licence of the data": card.data_licence,
+        "licence": card.licence,
+        "limits": card.limits,
     }
-    nats = evaluation.get("conditional", {}).get("nats") if evaluation else None
+    return {name: text for name, text in (facts | card.scores).items() if text}
+
+
+def _of_run(run: Run | TableRun) -> dict[str, Any]:
+    metrics = run.metrics()
+    card = {"data": Path(run.source).name}
+    if "epochs" in metrics and "seconds" in metrics:
+        card["trained"] = f"{metrics['epochs']} epochs, {metrics['seconds']:.0f} s"
+    if "rows" in metrics:
+        card["rows"] = f"{metrics['rows']:,}"
+    if "val_loss" in metrics:
+        card["validation loss"] = f"{metrics['val_loss']:.2f} nats"
+    evaluation = run.evaluation() if isinstance(run, Run) else {}
+    nats = evaluation.get("conditional", {}).get("nats")
     return card | ({"-log p(x|y)": f"{nats:.1f} nats"} if isinstance(nats, float) else {})

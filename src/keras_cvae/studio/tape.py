@@ -15,6 +15,7 @@ import scipy.special
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0),
     "gelu": lambda x: 0.5 * x * (1 + scipy.special.erf(x / math.sqrt(2))),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     "silu": lambda x: x * scipy.special.expit(x),
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
     "tanh": np.tanh,
@@ -154,6 +155,10 @@ class Tape:
         weights = self._weights(mean, scale)
         return self._step("standardise", value.shape, value, *weights, value.shape[-1])
 
+    def normalise(self, value: Value) -> Value:
+        """value / sqrt(mean(value^2) + 1e-6), over the last axis."""
+        return self._step("normalise", value.shape, value, value.shape[-1])
+
     def soften(self, value: Value, limit: float) -> Value:
         """limit tanh(value / limit)."""
         return self._step("soften", value.shape, value, limit)
@@ -270,6 +275,9 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "unfold": _unfold,
     "standardise": lambda _, weight, x, mean, scale, width: (
         (x.reshape(-1, width) - weight(mean)) / weight(scale)
+    ),
+    "normalise": lambda _, __, x, width: (
+        x / np.sqrt(np.square(x).reshape(-1, width).mean(axis=1, keepdims=True) + 1e-6)
     ),
     "soften": lambda _, __, x, limit: limit * np.tanh(x / limit),
 }

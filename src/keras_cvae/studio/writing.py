@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,26 @@ import numpy as np
 
 import keras_cvae
 from keras_cvae.files import atomic
+from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.studio import describing
 from keras_cvae.studio.lowering import UnplayableError, tapes
 from keras_cvae.studio.packing import STEPS, Packed, pack
 from keras_cvae.studio.tape import Arrays
 from keras_cvae.studio.walking import differences, directions
 
-CLOSE = 1 / 255  # a difference that no screen shows
+CLOSE = 0.01  # the greatest difference that is taken, of grey levels or probabilities
 FIRST = "main.js"
 
 
 def write_page(
     model: Any, path: str | os.PathLike[str], *, name: str = "A model", card: Any = None
 ) -> Path:
-    """Write a page on which a model is played with.
+    """Write a page on which a model, or a table's, is played with.
 
     It needs nothing but itself: the weights are in it, and the networks are computed in JavaScript.
 
     Args:
-        model: A `ConditionalVAE`.
+        model: A `ConditionalVAE`, or a `TableCVAE`.
         path: Ends in .html; an existing file is replaced.
         name: What the page is called.
         card: What is to be said of the model, a mapping from names to text or numbers.
@@ -45,7 +47,8 @@ def write_page(
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"path must end in .html. Received: {str(path)!r}")
-    page = rendered(*described(model), name, dict(card or {}))
+    found = described(model) if isinstance(model, ConditionalVAE) else _table(model)
+    page = rendered(*found, name, dict(card or {}))
     with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
@@ -54,7 +57,7 @@ def write_page(
 def described(model: Any) -> tuple[dict[str, Any], Packed]:
     """What a page has to know of a model, and its weights.
 
-    The weights are rounded; if a screen could show the difference, four times as finely.
+    The weights are rounded; if that makes too much of a difference, four times as finely.
 
     Raises:
         UnplayableError: A model that a page cannot play.
@@ -75,14 +78,30 @@ def described(model: Any) -> tuple[dict[str, Any], Packed]:
         "tapes": {name: tape.to_json() for name, tape in played.items()},
         "directions": {"place": place, "shares": np.round(shares, 4).tolist()},
     }
+    return _packed(about, arrays, lambda rounded: differences(model, played, rounded))
+
+
+def _packed(
+    about: dict[str, Any],
+    arrays: Arrays,
+    apart: Callable[[list[np.ndarray]], dict[str, float]],
+) -> tuple[dict[str, Any], Packed]:
     for steps in (STEPS, 4 * STEPS):
         packed = pack(arrays.arrays, steps)
-        apart = differences(model, played, packed.arrays)
-        if max(apart.values()) < CLOSE:
+        found = apart(packed.arrays)
+        if max(found.values()) < CLOSE:
             break
     about |= {"sizes": packed.sizes, "steps": packed.steps, "bytes": packed.length}
-    about["difference"] = {what: float(f"{value:.2g}") for what, value in apart.items()}
+    about["difference"] = {what: float(f"{value:.2g}") for what, value in found.items()}
     return about, packed
+
+
+def _table(model: Any) -> tuple[dict[str, Any], Packed]:
+    from keras_cvae.studio.tables import described_table, table_differences  # which need pandas
+
+    arrays = Arrays()
+    about, tape = described_table(model, arrays)
+    return _packed(about, arrays, lambda rounded: table_differences(model, tape, rounded))
 
 
 def _check_x(shape: tuple[int, ...]) -> None:

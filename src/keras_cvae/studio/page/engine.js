@@ -4,9 +4,12 @@ import { erf, sigmoid, softplus } from "./numbers.js";
 
 const GELU = table((x) => 0.5 * x * (1 + erf(x / Math.SQRT2)), 9);
 
+const ROOT = Math.sqrt(2 / Math.PI);
+
 const ACTIVATIONS = {
   relu: (x) => (x > 0 ? x : 0),
   gelu: (x) => (x >= 9 ? x : x <= -9 ? 0 : GELU(x)),
+  gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(ROOT * (x + 0.044715 * x * x * x))),
   silu: (x) => x * sigmoid(x),
   elu: (x) => (x > 0 ? x : Math.expm1(x)),
   tanh: Math.tanh,
@@ -162,6 +165,16 @@ const STEPS = {
   standardise(out, registers, weights, rows, value, mean, scale, width) {
     const x = registers[value], m = weights[mean], s = weights[scale];
     for (let i = 0; i < out.length; i++) out[i] = (x[i] - m[i % width]) / s[i % width];
+  },
+
+  normalise(out, registers, weights, rows, value, width) {
+    const x = registers[value];
+    for (let from = 0; from < out.length; from += width) {
+      let sum = 0;
+      for (let i = from; i < from + width; i++) sum += x[i] * x[i];
+      const scale = 1 / Math.sqrt(sum / width + 1e-6);
+      for (let i = from; i < from + width; i++) out[i] = x[i] * scale;
+    }
   },
 
   soften(out, registers, weights, rows, value, limit) {

@@ -5,11 +5,13 @@ import { Model } from "./model.js";
 import { unpack } from "./numbers.js";
 import { looks, Painter } from "./paint.js";
 import { Studio } from "./studio.js";
+import { TableModel } from "./table.js";
 import { Usual } from "./usual.js";
 import { completeView } from "./view_complete.js";
 import { dialView, throwDice } from "./view_dial.js";
 import { handView } from "./view_hand.js";
 import { landView } from "./view_land.js";
+import { tableView } from "./view_table.js";
 import { LANGUAGES, speak, speakPlainly, spoken, t } from "./words.js";
 
 /** Where a browser may keep what was chosen; some forbid it to files. */
@@ -38,19 +40,20 @@ async function start() {
   if (typeof DecompressionStream === "undefined") throw new Error(t("oldBrowser"));
   const weights = await unpack(text.textContent, about.bytes, about.sizes, about.steps);
   text.remove();
-  const model = new Model(about, weights), painter = new Painter(model);
+  const model = about.table ? new TableModel(about, weights) : new Model(about, weights);
+  const painter = about.table ? null : new Painter(model);
   const studio = new Studio(model, painter);
   speakPlainly(!model.digits);
-  const [aspect, root] = [painter.aspect, document.documentElement];
-  root.style.setProperty("--aspect", String(aspect));
+  document.documentElement.style.setProperty("--aspect", String(painter?.aspect || 1));
   studio.read(location.hash.slice(1));
   window.studio = studio;
-  show(studio, new Usual(model));
+  show(studio, painter && new Usual(model));
 }
 
 /** The views that suit a model, the most inviting one first. */
 function views(studio, usual) {
   const { model, painter } = studio;
+  if (!painter) return [["table", () => tableView(studio)]];
   const picture = painter.kind === "picture", found = [];
   if (model.condition.kind === "known_part") {
     if (picture) found.push(["complete", () => completeView(studio)]);
@@ -100,7 +103,7 @@ function show(studio, usual) {
   });
   const header = el("header", {},
     el("h1", {}, about.name),
-    el("div.tools", {}, link, png, card, language, model.about.x_shape.length === 3 ? [tone, grain] : [], theme));
+    el("div.tools", {}, link, png, card, language, studio.painter?.kind === "picture" ? [tone, grain] : [], theme));
   document.body.prepend(header, tabs, stage);
 
   /** Everything again, in the language that is spoken. */
@@ -163,7 +166,7 @@ function show(studio, usual) {
   addEventListener("keydown", (event) => {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName);
     if (typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    const act = { r: () => throwDice(studio), l: () => link.click(), s: () => png.click() }[event.key.toLowerCase()];
+    const act = { r: () => studio.painter && throwDice(studio), l: () => link.click(), s: () => png.click() }[event.key.toLowerCase()];
     if (act) act();
     else if (names[Number(event.key) - 1]) studio.change({ view: names[Number(event.key) - 1] });
   });
@@ -175,19 +178,20 @@ function show(studio, usual) {
 /** What the model is. */
 function dialog({ model }) {
   const { about } = model, { card, likelihood } = about;
-  const facts = {
+  const facts = about.table ? { ...card, [t("columns")]: about.table.length } : {
     ...card,
     [t("x_shape")]: about.x_shape.join(" × "),
     [t("latent")]: about.groups.length > 1 ? `${model.dim} = ${about.groups.join(" + ")}` : model.dim,
     [t("likelihood")]: likelihood.kind,
-    [t("weights")]: about.sizes.reduce((sum, n) => sum + n, 0).toLocaleString("en"),
   };
+  facts[t("weights")] = about.sizes.reduce((sum, n) => sum + n, 0).toLocaleString("en");
   const rows = Object.entries(facts).map(([name, value]) =>
     el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, String(value))));
   const box = el("dialog", { "aria-label": t("about") },
     el("h2", {}, about.name),
     el("table", {}, el("tbody", {}, rows)),
-    el("p", {}, t("aboutText"), " ", t("precision", about.difference.picture)),
+    el("p", {}, t("aboutText"), " ", 
+      about.table ? t("precisionTable", about.difference.probability) : t("precision", about.difference.picture)),
     el("p.quiet", {}, t("keyboard")),
     el("p.quiet", {}, `${t("madeWith")} keras-cvae ${about.version}`),
     el("form", { method: "dialog" }, el("button", {}, t("close"))));

@@ -1,0 +1,231 @@
+// A table: any columns are fixed, and the distributions of the others follow.
+
+import { button, choice, copy, el } from "./elements.js";
+import { said, t } from "./words.js";
+
+const BARS = 8, BINS = 36, AT_ONCE = 8;
+
+export function tableView(studio) {
+  const { model, state } = studio;
+  const words = el("p.words", { "aria-live": "polite" });
+  const start = () => new Array(model.parts.length).fill(-1);
+
+  // What is fixed stands in the state as text: part.level_part.level_...
+  const fixed = () => {
+    const known = start();
+    for (const one of state.table.split("_").filter(Boolean)) {
+      const [i, level] = one.split(".").map(Number);
+      if (model.parts[i] && level >= 0 && level < model.parts[i].size) known[i] = level;
+    }
+    return known;
+  };
+  const fix = (column, levels) => {
+    const known = fixed();
+    column.about.parts.forEach((part, k) => (known[part.place] = levels ? levels[k] : -1));
+    rows = [];
+    studio.change({
+      table: known.map((level, i) => [i, level]).filter(([, level]) => level >= 0)
+        .map((one) => one.join(".")).join("_"),
+    });
+  };
+
+  const none = start();
+  const usual = model.logits([none]).slice();
+  const cards = model.shown.map((column) => card(column, (i) => model.law(i, usual, 0, none), fix));
+
+  let rows = [], drawing = 0;
+  const body = el("tbody"), count = choice({
+    label: "", options: ["20", "100", "500"], oninput: (k) => (wanted = [20, 100, 500][k]),
+  });
+  let wanted = 20;
+  const table = el("div.rows", {}, el("table", {},
+    el("thead", {}, el("tr", {}, model.shown.map((column) => el("th", {}, column.name)))), body));
+  table.hidden = true;
+
+  function drawRows() {
+    const known = fixed(), seed = state.seed;
+    rows = [];
+    body.replaceChildren();
+    table.hidden = false;
+    clearTimeout(drawing);
+    const more = () => {
+      const some = model.draw(known, Math.min(AT_ONCE, wanted - rows.length), seed + rows.length);
+      for (const levels of some) {
+        const u = ((rows.length * 0.618034) % 1) * 0.98 + 0.01;
+        const texts = model.shown.map((column) =>
+          column.text(column.about.parts.map((part) => levels[part.place]), u));
+        rows.push(texts);
+        body.append(el("tr", {}, texts.map((text) => el("td", {}, text))));
+      }
+      if (rows.length < wanted) drawing = setTimeout(more, 0);
+    };
+    more();
+    studio.state.seed = seed + 1;
+  }
+  const csv = () => {
+    const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    const all = [model.shown.map((column) => column.name), ...rows];
+    return `${all.map((row) => row.map(quoted).join(",")).join("\n")}\n`;
+  };
+
+  function update() {
+    const known = fixed(), logits = model.logits([known]);
+    for (const one of cards) one.update(known, (i) => model.law(i, logits, 0, known));
+    const some = known.some((level) => level >= 0);
+    words.textContent = t("fixColumns");
+    if (some) {
+      const logP = model.logProb(known), one = Math.exp(-logP);
+      const often = one < 1e7 ? Math.round(one).toLocaleString("en") : one.toExponential(1);
+      words.textContent = t("together", often, said(logP));
+    }
+    if (!rows.length) table.hidden = true;
+  }
+
+  const root = el("section.table", {}, words,
+    el("div.cards", {}, cards.map((one) => one.root)),
+    el("div.row", {}, button(t("rows"), drawRows), count.root,
+      button(t("copyCsv"), () => {
+        if (!rows.length) drawRows();
+        copy(csv(), t("csvCopied"));
+      }),
+      button(t("freeAll"), () => {
+        rows = [];
+        studio.change({ table: "" });
+      })),
+    table);
+  return { root, update, name: "table", sheet: () => sheet(cards) };
+}
+
+/** One column: its distribution, and how it is fixed. */
+function card(column, usual, fix) {
+  const free = button("×", () => fix(column, null), { class: "free", "aria-label": t("free") });
+  const head = el("h3", {}, el("span", {}, column.name), free);
+  const inner = column.numeric || column.dated
+    ? histogram(column, usual, fix)
+    : bars(column, usual, fix);
+  const root = el("article.card", {}, head, inner.root);
+  return {
+    root,
+    update: (known, law) => {
+      const on = known[column.first] >= 0;
+      root.classList.toggle("fixed", on);
+      free.hidden = !on;
+      inner.update(law(column.first), on ? column.about.parts.map((part) => known[part.place]) : null);
+    },
+    canvas: inner.canvas,
+  };
+}
+
+const percent = (share) => (share >= 0.0995 ? `${Math.round(100 * share)} %` : `${(100 * share).toFixed(1)} %`);
+
+/** Categories, the most frequent first; those beyond are in a list. */
+function bars(column, usual, fix) {
+  const { parts, labels, missing } = column.about, law = usual(column.first);
+  const pairs = parts.length > 1;
+  const label = (k) =>
+    column.empty(k) ? "∅" : pairs ? `${labels[column.value[k * column.base]]} …` : labels[k];
+  const order = law.map((_, k) => k).sort((a, b) => law[b] - law[a]);
+  const shown = labels.length === 2 || order.length <= BARS ? [...order].sort((a, b) => a - b) : order.slice(0, BARS);
+  const made = shown.map((k) => {
+    const bar = el("i"), before = el("u"), number = el("span.share");
+    before.style.width = `${100 * law[k]}%`;
+    const root = el("button.bar", { type: "button", title: label(k), onclick: () => !pairs && fix(column, [k]) },
+      before, bar, el("span", {}, label(k)), number);
+    root.disabled = pairs;
+    return { k, bar, number, root };
+  });
+  const every = pairs ? column.value.map((value, place) => [labels[value], [Math.floor(place / column.base), place % column.base]])
+    : order.map((k) => [label(k), [k]]);
+  const list = order.length > shown.length || pairs
+    ? choice({ label: "", options: ["…", ...every.map(([text]) => text)],
+        oninput: (k) => fix(column, k ? every[k - 1][1] : null) })
+    : null;
+  if (list) list.select.setAttribute("aria-label", column.name);
+  return {
+    root: el("div", {}, made.map((one) => one.root), list ? list.root : null),
+    update: (now, levels) => {
+      for (const { k, bar, number, root } of made) {
+        bar.style.width = `${100 * now[k]}%`;
+        number.textContent = percent(now[k]);
+        root.setAttribute("aria-pressed", String(Boolean(levels) && levels[0] === k));
+      }
+      if (list) {
+        const at = levels ? every.findIndex(([, one]) => one.every((v, i) => v === levels[i])) : -1;
+        list.set(at + 1);
+      }
+    },
+    missing,
+  };
+}
+
+/** Numbers and dates; a click fixes the value there. */
+function histogram(column, usual, fix) {
+  const intervals = column.numeric ? column.intervals : column.week;
+  const law = usual(column.first), range = intervals.range(law);
+  const whole = intervals.whole && range[1] - range[0] < 2 * BINS;
+  const count = whole ? range[1] - range[0] + 1 : BINS;
+  const span = whole ? [range[0], range[1] + 1] : range;
+  const before = intervals.bins(law, span, count);
+  const canvas = el("canvas", { width: 480, height: 150 });
+  const name = (value) => (column.numeric ? column.number(value) : new Date(value * 7 * 864e5).toISOString().slice(0, 10));
+  const ends = el("div.axis", {}, el("span", {}, name(range[0])), el("span"), el("span", {}, name(range[1])));
+  const input = el("input", {
+    type: "range", min: "0", max: String(intervals.size - 1), step: "1", "aria-label": column.name,
+    value: String(Math.floor(intervals.size / 2)),
+  });
+  input.addEventListener("input", () => column.numeric && fix(column, [Number(input.value)]));
+  input.hidden = !column.numeric;
+  canvas.addEventListener("click", (event) => {
+    const box = canvas.getBoundingClientRect();
+    const value = span[0] + ((event.clientX - box.left) / box.width) * (span[1] - span[0]);
+    if (column.numeric) fix(column, [intervals.holding(whole ? Math.floor(value) : value)]);
+  });
+  return {
+    canvas,
+    root: el("div.histogram", {}, canvas, ends, input),
+    update: (now, levels) => {
+      const context = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
+      const bins = intervals.bins(now, span, count), most = Math.max(...before, ...bins, 1e-9);
+      const step = canvas.width / count;
+      context.clearRect(0, 0, canvas.width, canvas.height);
+      const draw = (values, colour, inset) => {
+        context.fillStyle = colour;
+        values.forEach((value, k) => {
+          const height = (value / most) * (canvas.height - 4);
+          context.fillRect(k * step + inset, canvas.height - height, step - 2 * inset, height);
+        });
+      };
+      draw(before, style.getPropertyValue("--rule"), 0.5);
+      draw(bins, style.getPropertyValue(levels ? "--accent" : "--ink"), step * 0.16);
+      const [, middle] = ends.children;
+      if (!levels) {
+        const at = now.reduce((best, share, k) => best + share * k, 0);
+        middle.textContent = "";
+        if (document.activeElement !== input) input.value = String(Math.round(at));
+      } else if (column.empty(levels[0])) middle.textContent = "∅";
+      else {
+        const [low, high] = [intervals.value(levels[0], 0), intervals.value(levels[0], 1)];
+        middle.textContent = name(low) === name(high) ? name(low) : `${name(low)} – ${name(high)}`;
+        input.value = String(levels[0]);
+      }
+      const missing = column.about.missing ? now[now.length - 1] : 0;
+      ends.title = missing > 0.0005 ? `∅ ${percent(missing)}` : "";
+    },
+  };
+}
+
+/** The histograms as one picture. */
+function sheet(cards) {
+  const all = cards.filter((one) => one.canvas), style = getComputedStyle(document.documentElement);
+  const canvas = el("canvas", { width: 520, height: 210 * Math.max(all.length, 1) });
+  const context = canvas.getContext("2d");
+  context.fillStyle = style.getPropertyValue("--paper");
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.font = "18px system-ui, sans-serif";
+  all.forEach((one, k) => {
+    context.fillStyle = style.getPropertyValue("--ink");
+    context.fillText(one.root.querySelector("h3 span").textContent, 20, 210 * k + 28);
+    context.drawImage(one.canvas, 20, 210 * k + 40);
+  });
+  return canvas;
+}
