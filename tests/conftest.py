@@ -1,6 +1,7 @@
 """What all tests share: the backend, seeds, small data and small models."""
 
 import functools
+import gc
 import os
 import signal
 from pathlib import Path
@@ -21,6 +22,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 QUICKLY = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
 if QUICKLY:
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+
+# Programs and graphs are many and stay: to look through all of them takes a tenth of the time.
+gc.set_threshold(100_000, 50, 100)
 
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

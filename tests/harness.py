@@ -352,9 +352,8 @@ class Harness:
         if "name" in metafunc.fixturenames:
             metafunc.parametrize("name", REGISTRIES[part].classes)
         if "case" in metafunc.fixturenames:
-            once = "precision" in metafunc.function.__name__ or keras.backend.backend() != "jax"
             cases = [
-                pytest.param(case, id=f"{name}-{i}", marks=[pytest.mark.nightly] * bool(once and i))
+                pytest.param(case, id=f"{name}-{i}", marks=[pytest.mark.nightly] * bool(i))
                 for name, found in CASES[part].items()
                 for i, case in enumerate(found)
             ]

@@ -31,6 +31,8 @@ from keras_cvae.evaluation import bound, calibration, judge, likelihood, likenes
 from keras_cvae.evaluation.evaluate import Evaluation, evaluate
 from keras_cvae.report import page, pictures, rows
 
+pytestmark = pytest.mark.optimized  # convolutions learn here
+
 
 @pytest.fixture(scope="module")
 def digits():

@@ -104,7 +104,7 @@ def test_batches_train_to_the_same_bits(monkeypatch):
 
 @needs_jax
 @pytest.mark.optimized
-@pytest.mark.parametrize("steps", [2, 128])
+@pytest.mark.parametrize("steps", [2, pytest.param(128, marks=pytest.mark.nightly)])
 def test_an_accelerator_trains_to_the_same_bits(monkeypatch, steps):
     """There a call has as many steps as it was compiled for."""
     monkeypatch.setattr(program, "accelerated", lambda: True)

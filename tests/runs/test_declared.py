@@ -1,10 +1,7 @@
 """Named conditions of a run: from `--condition age:continuous` to draws of what was asked."""
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +47,21 @@ def arrays(rng):
 def path(arrays, tmp_path):
     np.savez(tmp_path / "named.npz", **arrays)
     return tmp_path / "named.npz"
+
+
+@pytest.fixture
+def cvae(tmp_path, monkeypatch, capsys):
+    """Type a command in an empty folder, within this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["cvae", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main.main()
+        return end.value.code or 0, *capsys.readouterr()
+
+    return call
 
 
 def built(path, *specs, **settings):
@@ -144,15 +156,7 @@ def test_lengths_are_checked(rng):
         from_arrays(rng.random((5, 3)), {"age": np.arange(4)})
 
 
-def test_from_the_command_line(path, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def cvae(*words):
-        monkeypatch.setattr(sys, "argv", ["cvae", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main.main()
-        return end.value.code or 0, *capsys.readouterr()
-
+def test_from_the_command_line(path, tmp_path, cvae):
     flags = [word for spec in SPECS for word in ("--condition", spec)]
     flags += ["--label-dropout", 0.3, "--latent-dim", 2, "--units", 8, "--epochs", 1]
     code, said, wrong = cvae("train", path, "--out", "run", *flags, "--batch-size", 32)
@@ -187,22 +191,7 @@ def test_from_the_command_line(path, tmp_path, monkeypatch, capsys):
     assert code == 0, wrong
 
 
-def test_runs_with_named_or_numeric_conditions_are_judged_and_compared(arrays, tmp_path):
-    """As typed, each in a process of its own."""
-
-    def cvae(*words):
-        said = subprocess.run(
-            [Path(sys.executable).with_name("cvae"), *map(str, words)],
-            cwd=tmp_path,
-            env=os.environ | {"COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert said.returncode == 0, said.stderr
-        return said.stdout
-
+def test_runs_with_named_or_numeric_conditions_are_judged_and_compared(arrays, tmp_path, cvae):
     np.savez(tmp_path / "named.npz", **arrays)
     numbers = np.nan_to_num(arrays["age"], nan=40)
     np.savez(tmp_path / "numbers.npz", x=arrays["x"], y=numbers)
@@ -210,12 +199,12 @@ def test_runs_with_named_or_numeric_conditions_are_judged_and_compared(arrays, t
     few = ["--condition", "kind:categorical", "--condition", "hour:periodic:24"]
     cvae("train", "named.npz", "--out", "named", *few, *small)
     cvae("train", "numbers.npz", "--out", "numbers", "--likelihood", "gaussian", *small)
-    said = cvae("evaluate", "named", "--samples", 4)
+    _, said, _ = cvae("evaluate", "named", "--samples", 4)
     for words in ("on-label accuracy", "Fréchet", "Left out: −log p(x) and p(y | x) sum over"):
         assert words in said
     metrics = Run.open(tmp_path / "named").evaluation()
     assert metrics["samples"]["label"] == "kind"
-    said = cvae("compare", "named", "numbers", "-o", "grid.png", "--samples", 4)
+    _, said, _ = cvae("compare", "named", "numbers", "-o", "grid.png", "--samples", 4)
     assert "in components of x" in said
     assert "numbers: Left out" in said
     assert (tmp_path / "grid.png").stat().st_size

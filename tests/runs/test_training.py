@@ -111,11 +111,15 @@ def test_same_seed_same_run_and_another_seed_another(whole, tmp_path):
 @pytest.mark.parametrize(
     ("source", "changes"),
     [
-        ("digits", {}),
-        ("digits", {"binarize": "dynamic", "shift": 1, "num_samples": 2, "cycles": 2}),
-        ("folder", {"batch_size": 16, "shift": 2}),
+        pytest.param("digits", {}, id="plain"),
+        pytest.param(
+            "digits",
+            {"binarize": "dynamic", "shift": 1, "num_samples": 2, "cycles": 2},
+            id="dynamic",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param("folder", {"batch_size": 16, "shift": 2}, id="streamed"),
     ],
-    ids=["plain", "dynamic", "streamed"],
 )
 def test_killed_and_resumed_is_as_if_it_had_not_been(source, changes, whole, folder, tmp_path):
     source = folder if source == "folder" else source
