@@ -298,7 +298,7 @@ def test_evaluate_then_compare(cvae, tmp_path, rng):
     y = np.arange(600) % 3
     x = (rng.random((600, 12)) < 0.05 + 0.9 * (np.arange(12) % 3 == y[:, None])).astype("uint8")
     np.savez("bits.npz", x=x, y=y)
-    small = ("--units", 16, "--latent-dim", 2, "--epochs", 30, "--learning-rate", 0.01)
+    small = ("--units", 32, "--latent-dim", 2, "--epochs", 60, "--batch-size", 32)
     assert cvae("train", "bits.npz", "--out", "a", *small).code == 0
     said = cvae("evaluate", "a", "--limit", 60, "--samples", 20, "--report")
     assert said.code == 0
@@ -316,11 +316,9 @@ def test_evaluate_then_compare(cvae, tmp_path, rng):
     assert "http" not in page.replace("http-equiv", "")
 
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    said = cvae("compare", "a", "b", "-o", "both.png")
+    said = cvae("compare", "a", "b")
     assert said.code == 0
     assert f"{-metrics['elbo']['elbo']:.2f}" in said.out
-    with Image.open(tmp_path / "both.png") as picture:
-        assert picture.width > picture.height
     assert json.loads(cvae("compare", "a", "b", "--json").out)["b"] == metrics
     (tmp_path / "b" / "evaluation" / "metrics.json").write_text('{"elbo": 1}')
     assert "Evaluate the run again" in cvae("compare", "a", "b").err

@@ -56,7 +56,7 @@ def test_all_walks_meet_the_same_distributions(backbone, groups, x, rng):
     np.testing.assert_allclose(numpy(again), numpy(parameters)[1], rtol=1e-3, atol=1e-4)
 
 
-@KINDS
+@pytest.mark.parametrize(("backbone", "groups"), [DENSE, FACTORED], ids=["dense", "factored"])
 def test_the_ratio_averages_to_minus_the_kl(backbone, groups, x, rng):
     model = build(backbone, groups)
     features = model.condition.features(np.array([0, 1, 2, 0]))

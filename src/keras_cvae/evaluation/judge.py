@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_cvae.data.batches import Batches, NextEpoch
-from keras_cvae.data.containers import Split
+from keras_cvae.data.containers import Split, as_floats
 from keras_cvae.inference.importance import Progress
 from keras_cvae.networks.conv import ConvEncoder
 from keras_cvae.networks.mlp import DenseBody
@@ -58,7 +58,7 @@ class Judge:
         """Train on x `(n, *x_shape)`, uint8 0..255 or floats, and classes y `(n,)`."""
         batches = Batches(Split(x, y), self.batch_size, shuffle=True, seed=self.seed)
         if len(self.x_shape) == 1:
-            self.scaling.adapt(np.asarray(x, "float32"))
+            self.scaling.adapt(as_floats(x))
         epochs = self.epochs or int(np.clip(math.ceil(200_000 / len(x)), 4, 20))
         steps = epochs * len(batches)
         warm = min(200, steps // 4)
