@@ -20,6 +20,7 @@ _EXPORTS = {
     "ConditionalVAE": "models.cvae",
     "load": "models.io",
     "Card": "models.card",
+    "export": "exports",
     "SemiSupervisedCVAE": "models.semisupervised",
     "Bernoulli": "probability.likelihoods",
     "CausalBernoulli": "probability.likelihoods",

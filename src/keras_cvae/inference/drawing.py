@@ -80,6 +80,20 @@ def styles(model: Any, inputs: dict[str, Any]) -> Any:
     return model.hierarchy.prior.noise(features(model, inputs), inputs["z"])
 
 
+def restyled(model: Any, inputs: dict[str, Any]) -> Any:
+    """The mean of x in its own style under another condition, `(batch, *x_shape)`.
+
+    Args:
+        model: A `ConditionalVAE`.
+        inputs: Examples `x`, their `condition`, and `to`, the condition they are to have; without a
+            condition x alone.
+    """
+    given = {name: inputs[name] for name in ("condition",) if name in inputs}
+    z = posterior_means(model, {"x": inputs["x"]} | given)
+    other = {"condition": inputs["to"]} if "to" in inputs else {}
+    return means(model, {"noise": styles(model, {"z": z} | given)} | other)
+
+
 def uniforms(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Draw from U(0, 1) in float32, never 0 nor 1: the same numbers whatever the backend."""
     return np.maximum(rng.random(shape, "float32"), np.float32(2.0**-25))

@@ -7,7 +7,7 @@ weights had at one moment, so it may run in any thread, beside a training, and b
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,6 +20,21 @@ from keras_cvae.trees import count, take
 Step = Callable[[Any, dict[str, Any]], Any]
 
 EXAMPLES = 64  # examples that share one compiled call; part of what defines the noise of a seed
+
+
+class Work(NamedTuple):
+    """A step with what it is to be given; rows of several with the same step and shared inputs can
+    be computed together.
+
+    Args:
+        step: The step.
+        inputs: Arrays, or dictionaries of them, with a row for each row of the answer.
+        shared: Inputs that are the same for all rows.
+    """
+
+    step: Step
+    inputs: dict[str, Any]
+    shared: dict[str, Any]
 
 
 class Programs:
@@ -94,6 +109,10 @@ class Snapshot:
                 yield as_numpy(waiting, size)
             waiting = outputs
         yield as_numpy(waiting, n - size * ((n - 1) // size))
+
+    def answer(self, work: Work, at_most: int) -> Any:
+        """What a piece of work comes to, as NumPy arrays."""
+        return self.whole(work.step, work.inputs, at_most, **work.shared)
 
     def whole(self, step: Step, inputs: dict[str, Any], at_most: int, **shared: Any) -> Any:
         """What `rows` yields, side by side."""

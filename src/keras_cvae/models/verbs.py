@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_cvae import errors, trees
 from keras_cvae.inference import drawing, importance, results, steps
-from keras_cvae.inference.steps import Snapshot, Step
+from keras_cvae.inference.steps import Snapshot, Step, Work
 from keras_cvae.models.inputs import Inputs, is_array
 from keras_cvae.models.state import Model
 
@@ -61,13 +61,19 @@ class Verbs(Inputs, Model):
         batch_size: int | None = None,
     ) -> np.ndarray:
         """z `(n, latent_dim)` for each x: the mean of q(z | x, y), or with `sample` a draw."""
+        work = self.to_encode(x, condition, sample=sample, seed=seed)
+        return self._answer(work.step, work.inputs, batch_size)
+
+    def to_encode(
+        self, x: Any, condition: Any = None, *, sample: bool = False, seed: int | None = None
+    ) -> Work:
+        """Check what `encode` is asked for; return the step that answers it, not yet run."""
         x = self._x(x)
         inputs = self._inputs(x=x, condition=self._conditions(condition, len(x)))
-        step = drawing.posterior_means
-        if sample:
-            noise = _generator(seed).standard_normal((len(x), self.latent_dim), "float32")
-            inputs, step = inputs | {"noise": noise}, drawing.posterior_draws
-        return self._answer(step, inputs, batch_size)
+        if not sample:
+            return Work(drawing.posterior_means, inputs, {})
+        noise = _generator(seed).standard_normal((len(x), self.latent_dim), "float32")
+        return Work(drawing.posterior_draws, inputs | {"noise": noise}, {})
 
     def decode(self, z: Any, condition: Any = None, *, batch_size: int | None = None) -> np.ndarray:
         """The mean of p(x | z, y), `(n, *x_shape)`, for z `(n, latent_dim)`.
@@ -129,25 +135,46 @@ class Verbs(Inputs, Model):
         Returns:
             `(n, *x_shape)` for one condition, `(conditions * n, *x_shape)` for several, in order.
         """
+        work = self.to_generate(condition, n, temperature, seed, output=output, guidance=guidance)
+        at_once, weights = self._at_once(batch_size), Snapshot(self)
+        if n > 1 and self.condition.has_encoder:  # once for all draws of a condition
+            given = dict(work.inputs)
+            y = trees.take(given["condition"], slice(None, None, n))
+            once = weights.whole(steps.features, {"condition": y}, at_once)
+            if not (self.condition.knows_part or self.condition.scales):
+                del given["condition"]
+            given["features"] = np.repeat(once, n, axis=0)
+            work = work._replace(inputs=given)
+        drawn: np.ndarray = weights.answer(work, at_once)
+        return drawn
+
+    def to_generate(
+        self,
+        condition: Any = None,
+        n: int = 1,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        *,
+        output: str = "mean",
+        guidance: float = 1.0,
+    ) -> Work:
+        """Check what `generate` is asked for; return the step that answers it, not yet run.
+
+        A server computes several at once.
+        """
         if output not in ("mean", "sample"):
             raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
         guidance = errors.number("guidance", guidance)
-        y, at_once = self._known(condition)[0], self._at_once(batch_size)
-        noise, weights = self._noise(y, n, temperature, seed), Snapshot(self)
-        if n > 1 and self.condition.has_encoder:  # once for all draws of a condition
-            once = weights.whole(steps.features, {"condition": y}, at_once)
-            inputs = {"noise": noise, "features": np.repeat(once, n, axis=0)}
-            if self.condition.knows_part or self.condition.scales:
-                inputs["condition"] = trees.repeat(y, n)
-        else:
-            inputs = self._inputs(noise=noise, condition=trees.repeat(y, n))
+        y = self._known(condition)[0]
+        inputs = self._inputs(
+            noise=self._noise(y, n, temperature, seed), condition=trees.repeat(y, n)
+        )
         shared = self._guidance(guidance)
         if output == "mean":
-            return weights.whole(drawing.means, inputs, at_once, **shared)
+            return Work(drawing.means, inputs, shared)
         rng = np.random.default_rng(None if seed is None else [seed, 1])
-        shape = self.likelihood.uniforms_shape(self.x_shape)
-        inputs["uniforms"] = drawing.uniforms(rng, (len(noise), *shape))
-        return weights.whole(drawing.samples, inputs, at_once, **shared)
+        shape = (len(inputs["noise"]), *self.likelihood.uniforms_shape(self.x_shape))
+        return Work(drawing.samples, inputs | {"uniforms": drawing.uniforms(rng, shape)}, shared)
 
     def complete(
         self, x: Any, mask: Any = None, n: int = 1, seed: int | None = None, **options: Any
@@ -169,14 +196,16 @@ class Verbs(Inputs, Model):
         Raises:
             ValueError: The model's condition is no `KnownPart`, or a mask that does not fit.
         """
+        return self.generate(self.holes(x, mask), n, seed=seed, **options)
+
+    def holes(self, x: Any, mask: Any = None) -> Any:
+        """x with NaN where a mask says that it is unknown, as `complete` takes both."""
         if not self.condition.knows_part:
             raise ValueError(
                 f"This model's condition is {type(self.condition).__name__}, so it cannot complete "
                 "x. Expected one built with condition=KnownPart(x_shape)."
             )
-        if mask is not None:
-            x = self.condition.spec.holes(x, mask)
-        return self.generate(x, n, seed=seed, **options)
+        return x if mask is None else self.condition.spec.holes(x, mask)
 
     def _noise(self, y: Any, n: int, temperature: float, seed: int | None) -> np.ndarray:
         """What p(z | y) makes z of, n times for each canonical condition, if there are any."""
@@ -228,11 +257,17 @@ class Verbs(Inputs, Model):
         Returns:
             Array `(n, *x_shape)`.
         """
-        x, weights, at_once = self._x(x), Snapshot(self), self._at_once(batch_size)
+        drawn: np.ndarray = Snapshot(self).answer(
+            self.to_restyle(x, condition, to), self._at_once(batch_size)
+        )
+        return drawn
+
+    def to_restyle(self, x: Any, condition: Any, to: Any) -> Work:
+        """Check what `restyle` is asked for; return the step that answers it, not yet run."""
+        x = self._x(x)
         y, other = self._conditions(condition, len(x)), self._conditions(to, len(x))
-        z = weights.whole(drawing.posterior_means, self._inputs(x=x, condition=y), at_once)
-        style = weights.whole(drawing.styles, self._inputs(z=z, condition=y), at_once)
-        return weights.whole(drawing.means, self._inputs(noise=style, condition=other), at_once)
+        both = {} if y is None else {"condition": y, "to": other}
+        return Work(drawing.restyled, {"x": x} | both, {})
 
     def interpolate(
         self,
