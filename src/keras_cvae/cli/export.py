@@ -48,7 +48,7 @@ def export(
     if is_table_run(run):
         raise UsageError(
             f"'{run}' is a run on a table, whose rows are drawn column by column and decoded "
-            "by its schema; there is no form for that in ONNX or TensorFlow. Ask it with cvae serve."
+            "by its schema; there is no form for that in ONNX or TensorFlow."
         )
     model = open_model(run)
 

@@ -1,6 +1,7 @@
 """What leaves the house: the steps of a model as graphs with named inputs and outputs."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatch
@@ -237,15 +238,17 @@ def in_float32(model: Any) -> Any:
     """The model itself, or, of one that computes in another precision, the same in float32.
 
     Raises:
-        ExportError: A network of one's own, or a condition's, has its precision for itself.
+        ExportError: Some layer keeps its precision, whatever its configuration says.
     """
-    if model.dtype_policy.name == "float32" and _is_float32(model):
+    policy = model.dtype_policy.name
+    if policy == "float32" and _is_float32(model):
         return model
-    again = type(model).from_config(model.get_config() | {"precision": "float32"})
+    config = json.dumps(keras.saving.serialize_keras_object(model.get_config()))
+    again = type(model).from_config(json.loads(config.replace(f'"{policy}"', '"float32"')))
     if not _is_float32(again):
         raise ExportError(
-            f"This model computes in {model.dtype_policy.name}, and has layers that it was given "
-            "in that precision. Expected a model in float32."
+            f"This model computes in {policy}, and not all of it can be had in float32. Expected a "
+            "model in float32."
         )
     optimizer = getattr(model, "optimizer", None)
     others = {id(one) for one in getattr(optimizer, "variables", ())}

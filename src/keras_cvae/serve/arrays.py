@@ -190,7 +190,8 @@ def _examples(model: Any, format: str) -> dict[str, Any]:
     """A body for each kind of request."""
     shown, blank = _shown(model), np.zeros(model.x_shape).tolist()
     drawing = {"n": 4, "seed": 0, "format": format}
-    given = {"x": blank} if shown is None else {"x": blank, "condition": shown}
+    known = blank if model.condition.knows_part else shown
+    given = {"x": blank} if known is None else {"x": blank, "condition": known}
     return {
         "Generate": {"condition": shown} | drawing,
         "Complete": {"x": blank} | ({"mask": "left"} if _any_part(model) else {}) | drawing,

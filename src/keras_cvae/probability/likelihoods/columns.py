@@ -472,7 +472,8 @@ class KnownColumns(Distribution):
         return ops.logical_and(free, ops.logical_or(some, place < until)), weight
 
     def mean(self) -> Tensor:
-        return self._walk(lambda i, law: ops.cast(ops.argmax(law, axis=-1), "float32"))
+        # top_k: argmax of Keras looks at the sign of zeros, for which ONNX has no operation.
+        return self._walk(lambda i, law: ops.cast(ops.top_k(law, 1)[1][:, 0], "float32"))
 
     def sample(self, uniforms: Tensor) -> Tensor:
         uniforms = ops.reshape(uniforms, (-1, len(self.net.sizes)))

@@ -219,7 +219,7 @@ def _moved(made: Path, path: Path, format: str) -> tuple[Path, ...]:
 
 # In another process, on another backend: what it is given, and what it answers.
 
-WORK = "import sys; from keras_cvae.exports.export import work; work(*sys.argv[1:])"
+WORK = "import sys; from keras_cvae.exports.exporting import work; work(*sys.argv[1:])"
 
 
 def _elsewhere(
@@ -236,7 +236,7 @@ def _elsewhere(
     for name, (inputs, expected) in checks.items():
         arrays = {f"input {key}": value for key, value in inputs.items()}
         arrays |= {f"output {i}": value for i, value in enumerate(expected)}
-        np.savez(task / f"{name}.npz", **arrays)
+        np.savez(task / f"{name}.npz", **arrays)  # type: ignore[arg-type]
     words = [sys.executable, "-c", WORK, str(folder), format]
     done = subprocess.run(
         words,
