@@ -33,6 +33,8 @@ COMMANDS = (
     "compare",
     "plot",
     "studio",
+    "export",
+    "serve",
     "info",
     "presets",
 )

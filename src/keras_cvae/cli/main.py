@@ -7,7 +7,15 @@ import warnings
 from rich.text import Text
 
 from keras_cvae.backend import choose_backend, prepare_command
-from keras_cvae.cli import draw, export, look, measure, studio, train  # noqa: F401  all register
+from keras_cvae.cli import (  # noqa: F401  each registers its commands
+    draw,
+    export,
+    look,
+    measure,
+    serve,
+    studio,
+    train,
+)
 from keras_cvae.cli.app import UsageError, app, err
 from keras_cvae.cli.shared import warn
 

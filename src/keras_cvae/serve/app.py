@@ -1,9 +1,10 @@
 """The application: a model behind HTTP, with bounds."""
 
 import contextlib
+import functools
 import html
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -28,7 +29,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    model: Any, *, limits: Limits | None = None, page: str | None = None, name: str = "model"
+    model: Any,
+    *,
+    limits: Limits | None = None,
+    page: Callable[[], str | None] | None = None,
+    name: str = "model",
 ) -> FastAPI:
     """Make the application that answers for a model.
 
@@ -38,7 +43,7 @@ def create_app(
     Args:
         model: A `ConditionalVAE`, or a `TableCVAE`. Its weights are taken now.
         limits: What a request may ask for.
-        page: HTML to show at `/`; None: a short one.
+        page: Makes the HTML to show at `/`, once it is asked for; None: a short one.
         name: What the model is called.
     """
     limits, metrics, table = limits or Limits(), Metrics(), not hasattr(model, "x_shape")
@@ -80,11 +85,13 @@ def create_app(
     def measured() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    shown = page or _page(name, facts, app)
-
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def start() -> str:
-        return shown
+        return shown()
+
+    @functools.cache
+    def shown() -> str:
+        return (page() if page else None) or _page(name, facts, app)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Any, error: RequestValidationError) -> JSONResponse:

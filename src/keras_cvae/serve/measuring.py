@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+from fastapi import HTTPException
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from keras_cvae.serve.limits import Limits
@@ -40,10 +41,6 @@ class Metrics:
         self.seconds.labels(path).observe(seconds)
 
 
-class TooLargeError(Exception):
-    """A body that goes on after the bound."""
-
-
 class Bounded:
     """Refuses bodies that are too large before they are read, and counts what is answered.
 
@@ -55,6 +52,7 @@ class Bounded:
 
     def __init__(self, app: Any, limits: Limits, metrics: Metrics):
         self.app, self.limits, self.metrics = app, limits, metrics
+        self._said = f"The body has more than {limits.body} bytes, which a request may have."
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -73,7 +71,7 @@ class Bounded:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self.limits.body:
-                raise TooLargeError
+                raise HTTPException(413, self._said)  # which FastAPI lets through as it reads
             return message
 
         try:
@@ -81,16 +79,13 @@ class Bounded:
                 await self._refuse(sending)
             else:
                 await self.app(scope, receiving, sending)
-        except TooLargeError:
-            await self._refuse(sending)
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "other")
             self.metrics.answered(path, status, time.perf_counter() - started)
 
     async def _refuse(self, send: Any) -> None:
-        detail = f"The body has more than {self.limits.body} bytes, which a request may have."
-        body = json.dumps({"detail": detail}).encode()
+        body = json.dumps({"detail": self._said}).encode()
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),

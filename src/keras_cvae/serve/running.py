@@ -1,10 +1,14 @@
 """Run the server."""
 
 import importlib.util
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from keras_cvae.errors import listed
 from keras_cvae.serve.limits import Limits
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 
@@ -20,13 +24,25 @@ def check_installed() -> None:
         raise ImportError(f"Serving takes {listed(missing)}: pip install 'keras-cvae[serve]'")
 
 
+def create_app(model: Any, **options: Any) -> "FastAPI":
+    """Make the application for a server of one's own; see `keras_cvae.serve.app.create_app`.
+
+    Raises:
+        ImportError: The packages that serving takes are not installed.
+    """
+    check_installed()
+    from keras_cvae.serve import app
+
+    return app.create_app(model, **options)
+
+
 def serve(
     model: Any,
     host: str = "127.0.0.1",
     port: int = 8000,
     *,
     limits: Limits | None = None,
-    page: str | None = None,
+    page: Callable[[], str | None] | None = None,
     name: str = "model",
 ) -> None:
     """Serve a model until SIGTERM or Ctrl-C; what is under way then is finished first.
@@ -36,7 +52,7 @@ def serve(
         host: Where to listen; by default on this machine alone.
         port: Where to listen; 0 takes a free one.
         limits: What a request may ask for.
-        page: HTML to show at `/`; None: a short one.
+        page: Makes the HTML to show at `/`, once it is asked for; None: a short one.
         name: What the model is called.
 
     Raises:
@@ -44,8 +60,6 @@ def serve(
     """
     check_installed()
     import uvicorn
-
-    from keras_cvae.serve.app import create_app
 
     limits = limits or Limits()
     app = create_app(model, limits=limits, page=page, name=name)

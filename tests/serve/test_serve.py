@@ -1,0 +1,290 @@
+"""The server, as its clients meet it: the library's answers, in its words, within bounds."""
+
+import base64
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_cvae import MLP, ConditionalVAE, KnownPart
+from keras_cvae.inference import drawing
+from keras_cvae.serve import Limits, create_app
+from keras_cvae.serve.batching import Batcher
+from keras_cvae.serve.limits import BusyError
+
+pytest.importorskip("fastapi")
+from fastapi.testclient import TestClient
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def small(**arguments):
+    own = {"x_shape": (4, 4, 1), "condition": ["cat", "dog"], "latent_dim": 2, "seed": 0}
+    return ConditionalVAE(**{"backbone": MLP((8,))} | own | arguments)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small(prior="conditional")
+
+
+@pytest.fixture(scope="module")
+def client(model):
+    with TestClient(create_app(model, limits=Limits(draws=32, rows=4, body=20_000))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def x(model):
+    return model.generate("cat", 3, seed=1)
+
+
+def post(client, path, **body):
+    answer = client.post(f"/v1/{path}", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refused(client, path, status=422, **body):
+    answer = client.post(f"/v1/{path}", json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()["detail"]
+
+
+def test_draws_are_those_of_the_model(client, model):
+    drawn = post(client, "generate", condition="dog", n=3, seed=5, temperature=0.5)
+    assert drawn["shape"] == [3, 4, 4, 1]
+    np.testing.assert_allclose(drawn["x"], model.generate("dog", 3, 0.5, seed=5), **CLOSE)
+    mixed = post(client, "generate", condition={"cat": 0.5, "dog": 0.5}, seed=5, output="sample")
+    expected = model.generate({"cat": 0.5, "dog": 0.5}, seed=5, output="sample")
+    np.testing.assert_array_equal(mixed["x"], expected)
+
+
+def test_other_forms_of_an_answer(client, model):
+    expected = model.generate("dog", 2, seed=5)
+    packed = post(client, "generate", condition="dog", n=2, seed=5, format="base64")
+    x = np.frombuffer(base64.b64decode(packed["x"]), "<f4").reshape(packed["shape"])
+    np.testing.assert_allclose(x, expected, **CLOSE)
+    pictures = post(client, "generate", condition="dog", n=2, seed=5, format="png")["x"]
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(pictures[1]))))
+    np.testing.assert_allclose(image, 255 * expected[1, ..., 0], atol=0.51)
+
+
+def test_read_and_restyled(client, model, x):
+    given = {"x": x.tolist(), "condition": "cat"}
+    np.testing.assert_allclose(
+        post(client, "encode", **given)["z"], model.encode(x, "cat"), **CLOSE
+    )
+    one = post(client, "encode", x=x[0].tolist(), condition="cat", sample=True, seed=3)["z"]
+    np.testing.assert_allclose(one, model.encode(x[:1], "cat", sample=True, seed=3), **CLOSE)
+    again = post(client, "restyle", **given, to="dog")["x"]
+    np.testing.assert_allclose(again, model.restyle(x, "cat", "dog"), **CLOSE)
+
+
+def test_likelihoods(client, model, x):
+    x = (x > 0.5).astype("float32")
+    said = post(client, "log_prob", x=x.tolist(), condition="cat", num_samples=20, seed=2)
+    found = model.log_prob(x, "cat", 20, 2)
+    np.testing.assert_allclose(said["log_prob"], found.log_prob, **CLOSE)
+    np.testing.assert_allclose(said["standard_error"], found.standard_error, **CLOSE)
+
+
+def test_completions():
+    model = small(condition=KnownPart((4, 4, 1)))
+    x = np.zeros((4, 4, 1), "float32")
+    holes = x.tolist()
+    holes[0][0][0] = None
+    with TestClient(create_app(model)) as client:
+        drawn = post(client, "complete", x=holes, n=2, seed=1)["x"]
+        gaps = np.where(np.arange(16).reshape(4, 4, 1) == 0, np.nan, x)
+        np.testing.assert_allclose(drawn, model.complete(gaps, n=2, seed=1), **CLOSE)
+        drawn = post(client, "complete", x=x.tolist(), mask="left", seed=1)["x"]
+        np.testing.assert_allclose(drawn, model.complete(x, "left", seed=1), **CLOSE)
+        assert "Did you mean" in refused(client, "complete", x=x.tolist(), mask="lefft")
+        assert client.post("/v1/generate", json={}).status_code == 404
+        assert client.get("/v1/model").json()["completes"]
+
+
+def test_what_the_model_is(client, model):
+    about = client.get("/v1/model").json()
+    assert about["classes"] == ["cat", "dog"]
+    assert about["x_shape"] == [4, 4, 1]
+    assert about["limits"]["draws"] == 32
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert "/v1/generate" in client.get("/").text
+    api = client.get("/openapi.json").json()
+    schemas = api["components"]["schemas"]
+    assert schemas["Generate"]["properties"]["n"]["maximum"] == 32
+    for name in ("Generate", "Encode", "Restyle", "LogProb"):
+        path = {"LogProb": "log_prob"}.get(name, name.lower())
+        assert client.post(f"/v1/{path}", json=schemas[name]["examples"][0]).status_code == 200
+
+
+def test_what_is_counted(client):
+    post(client, "generate", condition="cat", n=4)
+    counted = client.get("/metrics").text
+    assert 'cvae_requests_total{path="/v1/generate",status="200"}' in counted
+    assert "cvae_step_rows_bucket" in counted
+
+
+def test_refusals_are_in_the_words_of_the_library(client, model, x):
+    with pytest.raises(ValueError, match="Did you mean") as library:
+        model.generate("dgo")
+    assert refused(client, "generate", condition="dgo") == str(library.value)
+    with pytest.raises(ValueError, match="sum") as library:
+        model.generate({"cat": 0.5, "dog": 0.9})
+    assert refused(client, "generate", condition={"cat": 0.5, "dog": 0.9}) == str(library.value)
+    assert "dropout" in refused(client, "generate", condition="cat", guidance=2)
+    wrong = refused(client, "encode", x=[[1, 2]], condition="cat")
+    assert wrong == "x has the shape (1, 2). Expected (4, 4, 1) for one example, or (n, 4, 4, 1)."
+    assert "equal lengths" in refused(client, "encode", x=[[1, 2], [3]], condition="cat")
+    assert "NaN" in refused(client, "encode", x=_holes(x), condition="cat")
+    assert refused(client, "generate", n="many") == (
+        'n: received "many", expected a valid integer, unable to parse string as an integer.'
+    )
+    assert refused(client, "generate", tempperature=1) == "Unknown field 'tempperature'."
+    assert refused(client, "encode", condition="cat") == "x is missing."
+    broken = client.post("/v1/generate", content=b"{", headers={"content-type": "application/json"})
+    assert (broken.status_code, broken.json()["detail"][:20]) == (422, "The body is no JSON:")
+
+
+def _holes(x):
+    x = x.tolist()
+    x[0][0][0] = None
+    return x
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        [],
+        {},
+        True,
+        1e300,
+        -1,
+        [[[]]],
+        {"cat": None},
+        {"a": {"b": []}},
+        [None],
+        "\u2603",
+        [0] * 99,
+    ],
+)
+def test_whatever_stands_for_a_condition_is_no_accident(client, condition):
+    answer = client.post("/v1/generate", json={"condition": condition})
+    assert answer.status_code in (200, 422)
+
+
+def test_what_is_over_a_bound_is_refused_with_the_bound(client, x):
+    assert "32" in refused(client, "generate", condition="cat", n=33)
+    assert "at most 32" in refused(client, "generate", condition=["cat"] * 11, n=3)
+    assert "at most 4" in refused(client, "encode", x=np.zeros((5, 4, 4, 1)).tolist())
+    assert "20000 bytes" in refused(client, "encode", 413, x=[0.0] * 20_000)
+    parts = (b"[0.0," * 1000 for _ in range(10))  # without a length
+    endless = client.post("/v1/encode", content=parts)
+    assert endless.status_code == 413
+
+
+def test_time_is_bounded(model, monkeypatch):
+    monkeypatch.setattr(ConditionalVAE, "log_prob", lambda *args, **kwargs: time.sleep(1))
+    app = create_app(model, limits=Limits(seconds=0.05, queue=1))
+    with TestClient(app) as client:
+        body = {"x": np.zeros((4, 4, 1)).tolist(), "condition": "cat"}
+        assert "more than 0.05 seconds" in refused(client, "log_prob", 503, **body)
+
+
+def test_requests_that_come_together_are_computed_together(model):
+    seen, gate = [], threading.Event()
+    batcher = Batcher(model, 64, 1000, lambda requests, rows: seen.append((requests, rows)))
+    answer = batcher.weights.answer
+    batcher.weights.answer = lambda work, at_most: (gate.wait(), answer(work, at_most))[1]
+    works = [model.to_generate("cat" if i % 2 else "dog", 2, seed=i) for i in range(20)]
+    futures = [batcher.submit(work) for work in works]
+    other = batcher.submit(model.to_generate("cat", seed=0, output="sample"))
+    gate.set()
+    for i, future in enumerate(futures):
+        expected = model.generate("cat" if i % 2 else "dog", 2, seed=i)
+        np.testing.assert_allclose(future.result(10), expected, **CLOSE)
+    assert other.result(10).shape == (1, 4, 4, 1)
+    batcher.close()
+    assert len(seen) <= 3
+    assert sum(requests for requests, _ in seen) == 21
+    with pytest.raises(BusyError, match="closing"):
+        batcher.submit(works[0])
+
+
+def test_no_more_waits_than_may(model):
+    gate = threading.Event()
+    batcher = Batcher(model, 8, 10)
+    batcher.weights.answer = lambda work, at_most: (gate.wait(), work.inputs["noise"])[1]
+    work = model.to_generate("cat", 5)
+    batcher.submit(work)  # is computed; the others wait
+    while batcher._rows:
+        time.sleep(0.001)
+    batcher.submit(work)
+    batcher.submit(work)
+    with pytest.raises(BusyError, match="more than 10"):
+        batcher.submit(work)
+    gate.set()
+    batcher.close()
+
+
+def test_a_step_that_fails_fails_for_those_who_asked(model):
+    def broken(model, inputs):
+        raise ArithmeticError("no memory")
+
+    batcher = Batcher(model, 8, 10)
+    future = batcher.submit(model.to_generate("cat")._replace(step=broken))
+    with pytest.raises(ArithmeticError, match="no memory"):
+        future.result()
+    assert len(batcher.submit(model.to_generate("cat")).result(10)) == 1
+    batcher.close()
+
+
+def test_many_threads(model):
+    with TestClient(create_app(model)) as client, ThreadPoolExecutor(8) as threads:
+        seeds = range(24)
+        drawn = list(
+            threads.map(lambda s: post(client, "generate", condition="cat", seed=s), seeds)
+        )
+    for seed, one in zip(seeds, drawn, strict=True):
+        np.testing.assert_allclose(one["x"], model.generate("cat", seed=seed), **CLOSE)
+
+
+def test_restyle_is_one_step(model):
+    assert model.to_restyle(np.zeros((1, 4, 4, 1)), "cat", "dog").step is drawing.restyled
+
+
+@pytest.mark.slow
+def test_what_is_under_way_is_finished_after_sigterm(tmp_path):
+    small(prior="conditional").save_to(tmp_path / "small.keras")
+    words = [sys.executable, "-m", "keras_cvae_command", "serve", "small.keras", "--port", "0"]
+    server = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        line = next(line for line in server.stderr if "running on" in line)
+        address = line.split("http://")[1].split()[0]
+        assert address.startswith("127.0.0.1:")
+        body = {"x": np.zeros((256, 4, 4, 1)).tolist(), "condition": "cat", "num_samples": 1000}
+        request = urllib.request.Request(
+            f"http://{address}/v1/log_prob",
+            json.dumps(body).encode(),
+            {"content-type": "application/json"},
+        )
+        with ThreadPoolExecutor() as threads:
+            answer = threads.submit(urllib.request.urlopen, request)
+            time.sleep(0.5)
+            os.kill(server.pid, signal.SIGTERM)
+            assert len(json.load(answer.result(60))["log_prob"]) == 256
+        assert server.wait(30) in (0, -signal.SIGTERM)
+    finally:
+        server.kill()
