@@ -1,6 +1,7 @@
 """Small models of many kinds, for the tests of pages."""
 
 import numpy as np
+import pytest
 
 from keras_cvae import MLP, ConditionalVAE, Conv, Residual, TopDown, conditions
 from keras_cvae.conditions import Continuous, Joint, KnownPart, Optional, Periodic, Tags
@@ -89,3 +90,8 @@ def made(name):
     for weight in model.memory.met:
         weight.assign(np.ones(weight.shape))
     return model
+
+
+def parametrized(by_day):
+    """Names of all models; those not among the ones of the day are left to the night."""
+    return [pytest.param(n, marks=() if n in by_day else pytest.mark.nightly) for n in MODELS]

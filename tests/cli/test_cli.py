@@ -567,6 +567,23 @@ def test_dense_draws_what_is_asked_for(cvae, mnist_path, mnist):
     assert (read == asked).mean() >= 0.95
 
 
+# A page to play with.
+
+
+def test_studio_writes_a_page(cvae, run):
+    said = cvae("studio", run)
+    page = run / "studio.html"
+    assert str(page) in said.out
+    assert f"<title>{run.name}</title>" in page.read_text()
+    assert '"data":"digits"' in page.read_text()
+    page.write_text("old")
+    assert cvae("studio", run).code == 0  # its own page is made anew
+    assert page.stat().st_size > 10_000
+    Path("mine.html").touch()
+    assert "exists already" in cvae("studio", run, "-o", "mine.html").err
+    assert "Expected .html" in cvae("studio", run, "-o", "mine.png").err
+
+
 # Completing pictures.
 
 

@@ -13,7 +13,7 @@ from keras_cvae.inference import drawing
 from keras_cvae.inference.steps import Snapshot
 from keras_cvae.studio import writing
 from keras_cvae.studio.walking import some_conditions
-from pages import MODELS, made
+from pages import made, parametrized
 
 THREE = [(90, 70), (130, 50), (165, 75), (160, 110), (120, 128), (165, 150), (160, 190), (90, 195)]
 SEVEN = [(80, 60), (170, 60), (120, 200)]
@@ -92,15 +92,10 @@ def canonical(y, row, condition):
     return np.atleast_1d(y[row]).tolist()
 
 
-NIGHTLY = {"alone", "convolutions", "direct", "half", "levels", "plane", "signal", "top-down"}
+DAY = ("digits", "colour", "causal", "complete", "maps", "counts")
 
 
-def with_nightly(names):
-    """The names, of which those that add little are left to the night."""
-    return [pytest.param(n, marks=pytest.mark.nightly if n in NIGHTLY else ()) for n in names]
-
-
-@pytest.mark.parametrize("name", with_nightly(MODELS))
+@pytest.mark.parametrize("name", parametrized(DAY))
 def test_the_page_computes_what_keras_does(name, pages, opened):
     path, model = pages(name)
     page, n, rng = opened(path), 5, np.random.default_rng(7)
@@ -171,7 +166,7 @@ def test_a_link_brings_the_same_picture_again(pages, opened):
     until(page, "location.hash.includes('y=5*0.7')")
     there = opened(page.url)
     assert shown(there, ".dial canvas") == shown(page, ".dial canvas")
-    assert there.get_attribute(".dial", "aria-valuetext") == "5 70 % + 6 30 %"
+    assert there.get_attribute(".dial", "aria-valuetext") == "70 % 5 + 30 % 6"
     there.click("#tab-hand")
     page.click("#tab-hand")
     settle(page), settle(there)
@@ -300,7 +295,7 @@ def test_pictures_are_opened_and_saved(pages, opened, tmp_path):
         assert saved.size[0] > 200
 
 
-@pytest.mark.parametrize("name", [*with_nightly(["alone", "direct"]), "maps", "counts", "signal"])
+@pytest.mark.parametrize("name", ["maps", "counts", "signal", "direct"])
 def test_other_models_get_a_page_that_suits_them(name, pages, opened):
     path, model = pages(name)
     page = opened(path)

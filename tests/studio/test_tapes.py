@@ -9,10 +9,12 @@ from keras_cvae.studio.lowering import UnplayableError, tapes
 from keras_cvae.studio.packing import pack
 from keras_cvae.studio.tape import Arrays
 from keras_cvae.studio.walking import differences, directions
-from pages import MODELS, made
+from pages import made, parametrized
+
+DAY = ("digits", "colour", "complete", "convolutions", "maps", "signal", "counts", "direct")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", parametrized(DAY))
 def test_tapes_are_the_networks(name):
     model, arrays = made(name), Arrays()
     played = tapes(model, arrays)

@@ -47,11 +47,16 @@ def write_page(
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"path must end in .html. Received: {str(path)!r}")
-    found = described(model) if isinstance(model, ConditionalVAE) else _table(model)
-    page = rendered(*found, name, dict(card or {}))
+    text = page_text(model, name=name, card=card)
     with atomic(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def page_text(model: Any, *, name: str = "A model", card: Any = None) -> str:
+    """The page that `write_page` writes, as text: for a server, say."""
+    found = described(model) if isinstance(model, ConditionalVAE) else _table(model)
+    return rendered(*found, name, dict(card or {}))
 
 
 def described(model: Any) -> tuple[dict[str, Any], Packed]:

@@ -4,6 +4,7 @@
 // angles a list of them; of several conditions a value for each name; null where it is unknown.
 
 import { clamp } from "./numbers.js";
+import { t } from "./words.js";
 
 /** The condition that `about` describes. */
 export function condition(about, weights) {
@@ -20,6 +21,8 @@ function weighed(about, weights, shares) {
   return out;
 }
 
+const named = ({ labels, seen }, k) =>
+  seen && !seen[k] ? `${labels[k]} (${t("never")})` : labels[k];
 const percent = (share) => `${Math.round(100 * share)} %`;
 const short = (value) => String(Number(value.toPrecision(4)));
 const written = (value) => String(Number(value.toPrecision(7)));
@@ -44,7 +47,7 @@ const KINDS = {
     words: (value) =>
       Object.entries(value)
         .sort((one, other) => other[1] - one[1])
-        .map(([k, share]) => about.labels[k] + (share > 0.995 ? "" : ` ${percent(share)}`))
+        .map(([k, share]) => (share > 0.995 ? "" : `${percent(share)} `) + named(about, k))
         .join(" + "),
     write: (value) =>
       Object.entries(value).map(([k, share]) => `${k}*${written(share)}`).join("+"),

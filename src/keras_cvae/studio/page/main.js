@@ -12,7 +12,7 @@ import { dialView, throwDice } from "./view_dial.js";
 import { handView } from "./view_hand.js";
 import { landView } from "./view_land.js";
 import { tableView } from "./view_table.js";
-import { LANGUAGES, speak, speakPlainly, spoken, t } from "./words.js";
+import { fact, LANGUAGES, speak, speakPlainly, spoken, t } from "./words.js";
 
 /** Where a browser may keep what was chosen; some forbid it to files. */
 const memory = {
@@ -178,8 +178,9 @@ function show(studio, usual) {
 /** What the model is. */
 function dialog({ model }) {
   const { about } = model, { card, likelihood } = about;
-  const facts = about.table ? { ...card, [t("columns")]: about.table.length } : {
-    ...card,
+  const named = Object.fromEntries(Object.entries(card).map(([name, value]) => [fact(name), value]));
+  const facts = about.table ? { ...named, [t("columns")]: about.table.length } : {
+    ...named,
     [t("x_shape")]: about.x_shape.join(" × "),
     [t("latent")]: about.groups.length > 1 ? `${model.dim} = ${about.groups.join(" + ")}` : model.dim,
     [t("likelihood")]: likelihood.kind,
@@ -188,7 +189,7 @@ function dialog({ model }) {
   const rows = Object.entries(facts).map(([name, value]) =>
     el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, String(value))));
   const box = el("dialog", { "aria-label": t("about") },
-    el("h2", {}, about.name),
+    el("h2", { tabIndex: -1, autofocus: "" }, about.name),
     el("table", {}, el("tbody", {}, rows)),
     el("p", {}, t("aboutText"), " ", 
       about.table ? t("precisionTable", about.difference.probability) : t("precision", about.difference.picture)),

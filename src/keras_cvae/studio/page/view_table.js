@@ -69,8 +69,19 @@ export function tableView(studio) {
   };
 
   function update() {
-    const known = fixed(), logits = model.logits([known]);
-    for (const one of cards) one.update(known, (i) => model.law(i, logits, 0, known));
+    const known = fixed();
+    // What is fixed shows how it would be if it alone were free.
+    const freed = cards.filter(({ column }) => known[column.first] >= 0).map(({ column }) => {
+      const left = [...known];
+      for (const part of column.about.parts) left[part.place] = -1;
+      return left;
+    });
+    const all = [known, ...freed], logits = model.logits(all);
+    let next = 0;
+    for (const one of cards) {
+      const r = known[one.column.first] >= 0 ? ++next : 0;
+      one.update(known, (i) => model.law(i, logits, r, all[r]));
+    }
     const some = known.some((level) => level >= 0);
     words.textContent = t("fixColumns");
     if (some) {
@@ -106,6 +117,7 @@ function card(column, usual, fix) {
   const root = el("article.card", {}, head, inner.root);
   return {
     root,
+    column,
     update: (known, law) => {
       const on = known[column.first] >= 0;
       root.classList.toggle("fixed", on);
@@ -208,6 +220,7 @@ function histogram(column, usual, fix) {
         middle.textContent = name(low) === name(high) ? name(low) : `${name(low)} – ${name(high)}`;
         input.value = String(levels[0]);
       }
+      input.style.setProperty("--at", `${(100 * input.value) / Math.max(intervals.size - 1, 1)}%`);
       const missing = column.about.missing ? now[now.length - 1] : 0;
       ends.title = missing > 0.0005 ? `∅ ${percent(missing)}` : "";
     },

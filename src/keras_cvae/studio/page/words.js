@@ -114,7 +114,7 @@ const WORDS = {
     copyCsv: "Copy as CSV",
     csvCopied: "Rows copied.",
     free: "free",
-    fixColumns: "Click a value to fix it: the distributions of all other columns follow.",
+    fixColumns: "Click a value to fix it: the distributions of all other columns follow. Pale is what they are without.",
     together: (often, nats) => `These values come together in one of ${often} rows (log p = ${nats} nats).`,
     freeAll: "Free all",
     precisionTable: (p) => `The weights are rounded; probabilities differ from Keras' by at most ${p}.`,
@@ -236,7 +236,7 @@ const WORDS = {
     copyCsv: "复制为 CSV",
     csvCopied: "已复制各行。",
     free: "不限",
-    fixColumns: "点击一个值将其固定：其余各列的分布随之变化。",
+    fixColumns: "点击一个值将其固定：其余各列的分布随之变化。浅色为不加条件时的分布。",
     together: (often, nats) => `这些值同时出现的概率约为 ${often} 行中一行（log p = ${nats} 奈特）。`,
     freeAll: "全部放开",
     precisionTable: (p) => `权重经过取整；概率与 Keras 的结果最多相差 ${p}。`,
@@ -246,6 +246,16 @@ const WORDS = {
     likelihood: "似然",
     weights: "权重数",
     condition: "条件",
+    "card summary": "简介",
+    "card data": "数据",
+    "card licence of the data": "数据许可",
+    "card licence": "许可",
+    "card limits": "局限",
+    "card trained": "训练",
+    "card rows": "行数",
+    "card validation loss": "验证损失",
+    "card on-label accuracy": "与标签相符",
+    "card train on samples, test on real": "用样本训练、用真实数据测试",
   },
 };
 
@@ -271,6 +281,11 @@ export function t(name, ...values) {
   const key = plain && `${name}Plain` in WORDS.en ? `${name}Plain` : name;
   const words = WORDS[language][key] ?? WORDS.en[key] ?? key;
   return typeof words === "function" ? words(...values) : words;
+}
+
+/** The name of a fact on the card; those that the page does not know stay as they are. */
+export function fact(name) {
+  return WORDS[language][`card ${name}`] ?? name;
 }
 
 /** A number in words, with so many decimals and a real minus. */
