@@ -197,6 +197,7 @@ class TableCVAE:
         )
         if not self.latent_dim:
             calibrate(model, codec, codes)
+        model.compile("sgd")  # what Adam remembers would be three quarters of a file
         return self
 
     def _nothing_known(self, codes: np.ndarray) -> tuple[np.ndarray, ...]:
