@@ -10,7 +10,9 @@ import pytest
 
 from keras_cvae.cli import main
 from keras_cvae.data.tables.files import read
+from keras_cvae.data.tables.schema import Schema
 from keras_cvae.evaluation.tables import meets
+from keras_cvae.runs.tables import TableConfig, held_out
 
 
 def _rows(n=600, seed=0):
@@ -124,6 +126,16 @@ def test_a_large_file_is_learned_part_by_part(run, tmp_path, monkeypatch):
     assert "Learned 540 rows" in said.out
     said = run("evaluate", out, "--json")
     assert json.loads(said.out)["likelihood"]["rows"] == 60
+
+
+def test_a_category_that_occurs_once_is_learned():
+    table = pd.DataFrame({"a": ["x", "y"] * 50, "b": ["once", *["often"] * 99]})
+    for seed in range(20):
+        config = TableConfig(validation=0.5, seed=seed)
+        learned, held = held_out(table, config, Schema.infer(table))
+        assert (learned["b"] == "once").sum() == 1
+        assert len(learned) + len(held) == 100
+        assert len(held) >= 49
 
 
 def test_gaps_are_filled(run, tmp_path):

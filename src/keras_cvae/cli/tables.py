@@ -251,10 +251,12 @@ def evaluate_table_run(
         return
     shown = Table(box=None, padding=(0, 2), show_header=False)
     shown.add_column(no_wrap=True)
+    notes = out.width >= 100  # else they would be columns of single words
     for group, rows in rows_of(evaluation):
         shown.add_row(Text(group, "bold"))
         for label, value, about in rows:
-            shown.add_row(f"  {label}", Text(value, justify="right"), Text(about, "dim"))
+            note = [Text(about, "dim")] if notes else []
+            shown.add_row(f"  {label}", Text(value, justify="right"), *note)
     out.print(shown)
     if report:
         out.print(f"The page is {page}", soft_wrap=True)

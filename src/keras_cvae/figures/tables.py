@@ -47,8 +47,11 @@ def marginals(
         axes.set_yticks([])
         axes.tick_params(labelsize=5.5)
         axes.spines["left"].set_visible(False)
-    handles: list[Any] = figure.axes[0].get_legend_handles_labels()[0] if figure.axes else []
-    figure.legend(handles, ["real", "synthetic"], loc="outside upper right", ncols=2)
+    if figure.axes:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        known = dict(zip(labels, handles, strict=True))
+        names = ["real", "synthetic"]
+        figure.legend([known[name] for name in names], names, loc="outside upper right", ncols=2)
     return figure
 
 

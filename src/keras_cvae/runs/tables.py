@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import keras_cvae
 from keras_cvae.data.kinds import PARQUET, suffix
-from keras_cvae.data.tables.columns import Missing
+from keras_cvae.data.tables.columns import Category, Missing
 from keras_cvae.data.tables.files import parquet_rows, read
 from keras_cvae.data.tables.parquet import ParquetRows, infer_schema
 from keras_cvae.data.tables.schema import Schema
@@ -124,7 +124,7 @@ class TableRun:
         """
         if (file := large(self.source, self.config)) is not None:
             return file.sample(SAMPLED), file.held()
-        return held_out(read(self.source), self.config)
+        return held_out(read(self.source), self.config, Schema.read(self.folder / "schema.toml"))
 
     def metrics(self) -> dict[str, Any]:
         """What the last epoch measured."""
@@ -145,12 +145,22 @@ def large(source: str | Path, config: TableConfig) -> ParquetRows | None:
     return ParquetRows(source, max(round(1 / config.validation), rows // HELD))
 
 
-def held_out(table: pd.DataFrame, config: TableConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split a table into rows to learn and rows to hold out; the seed chooses them."""
+def held_out(
+    table: pd.DataFrame, config: TableConfig, schema: Schema
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split a table into rows to learn and rows to hold out; the seed chooses them.
+
+    A row with a category that no other row has is learned: of what it never saw, a model can only
+    say that it cannot be.
+    """
     rows = np.random.default_rng(config.seed).permutation(len(table))
-    held = round(config.validation * len(table))
-    learned, kept = (np.sort(some) for some in (rows[held:], rows[:held]))
-    return table.iloc[learned].reset_index(drop=True), table.iloc[kept].reset_index(drop=True)
+    held = np.zeros(len(table), bool)
+    held[rows[: round(config.validation * len(table))]] = True
+    for column in schema.learned:
+        if isinstance(column, Category):
+            values = table[column.name]
+            held &= (values.isna() | values.isin(values[~held].unique())).to_numpy(bool)
+    return table[~held].reset_index(drop=True), table[held].reset_index(drop=True)
 
 
 def train(
@@ -223,19 +233,20 @@ def train(
 
 
 def _rows(
-    source: str | Path, config: TableConfig, schema: str | Path | None
+    source: str | Path, config: TableConfig, path: str | Path | None
 ) -> tuple[pd.DataFrame | ParquetRows, pd.DataFrame, Schema]:
     """The rows to learn, those that are held out, and the schema, which the table fits."""
-    given = None if schema is None else Schema.read(schema).checked()
+    given = None if path is None else Schema.read(path).checked()
     if (file := large(source, config)) is not None:
         return file, file.held(), given or infer_schema(file, config.missing)[0]
     table = read(source)
     if given is not None:
         given.check(table)
-    learned, held = held_out(table, config)
+    schema = given or Schema.infer(table, config.missing)
+    learned, held = held_out(table, config, schema)
     if len(learned) < 2:
         raise DataError(f"'{source}' has {len(table)} rows. Expected at least two to learn.")
-    return learned, held, given or Schema.infer(table, config.missing)
+    return learned, held, schema
 
 
 class _Recorder:
