@@ -218,14 +218,22 @@ def test_what_train_says_to_type_next_can_be_typed(cvae, tmp_path):
     assert Path("drawn.png").is_file()
 
 
-def test_ctrl_c_says_how_to_go_on_and_that_works(tmp_path, cvae):
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.nightly),
+    ],
+)
+def test_a_signal_stops_and_says_how_to_go_on_and_that_works(number, code, tmp_path, cvae):
     words = [*CVAE, "train", "digits", "--epochs", "4000", "--units", "8", "--out", "my run"]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "my run" / "run.json").exists() and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     assert "Traceback" not in said
     assert "Stopped" in said
     command = said.strip().splitlines()[-1]

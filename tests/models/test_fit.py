@@ -88,3 +88,14 @@ def test_weights_count_in_batches_of_which_a_part_is_labelled():
         weights.append(model.get_weights())
     for one, same in zip(*weights, strict=True):
         np.testing.assert_allclose(one, same, atol=1e-6)
+
+
+def test_a_loss_that_is_no_number_is_warned_of_once(small, data, tmp_path):
+    model = small()
+    weight = model.decoder.trainable_variables[0]
+    weight.assign(np.full(weight.shape, np.nan, "float32"))
+    with pytest.warns(UserWarning, match="The loss is nan in epoch 1") as warned:
+        model.fit(*data, epochs=3, verbose=0)
+    assert sum("The loss is" in str(one.message) for one in warned) == 1
+    with pytest.warns(UserWarning, match="weights are not finite"):
+        model.save(tmp_path / "model.keras")

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +18,7 @@ from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.sources import load
 from keras_cvae.errors import DataError
 from keras_cvae.runs.config import ConfigError, RunConfig
-from keras_cvae.runs.resume import Stopped
+from keras_cvae.runs.resume import DivergenceError, Stopped
 from keras_cvae.runs.run import Run, RunError
 from keras_cvae.runs.train import train
 
@@ -332,5 +333,39 @@ def test_a_damaged_run_is_named(content, tmp_path):
 def test_a_loss_that_explodes_is_named(rng, tmp_path):
     data = from_arrays(1e18 * rng.standard_normal((40, 5)))
     config = settings(likelihood="gaussian", variance="fixed", learning_rate=1e6)
-    with pytest.raises(ArithmeticError, match=r"The loss is .* lower learning rate"):
+    with pytest.raises(
+        DivergenceError, match=r"(?s)The loss is .* \(steps 1 to .*lower rate.*overwrite"
+    ):
         train(data, config, tmp_path / "run")
+    with pytest.raises(DivergenceError, match="learning rate"):
+        train(data, config, tmp_path / "run", resume=True)
+
+
+class Spoils(keras.callbacks.Callback):
+    """Turns a weight into NaN after an epoch, whose loss is fine still."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            weight = self.model.decoder.trainable_variables[-1]
+            weight.assign(np.full(weight.shape, np.nan, "float32"))
+
+
+def test_what_cannot_draw_is_never_complete_and_goes_on_with_another_rate(rng, tmp_path):
+    y = np.arange(40) % 3
+    data = from_arrays((rng.random((40, 5)) < 0.5).astype("uint8"), y)
+    config, run = settings(epochs=2, units=(4,)), tmp_path / "run"
+    with pytest.raises(DivergenceError, match=r"weights are not finite"):
+        train(data, config, run, callbacks=[Spoils(1)], checkpoint_seconds=0.0)
+    assert files(run) == ["checkpoint.keras", "history.json", "metrics.json", "run.json"]
+    with pytest.raises(RunError, match="other settings"):
+        train(data, settings(epochs=2, units=(5,)), run, resume=True)
+    lower = settings(epochs=2, units=(4,), learning_rate=1e-5)
+    again = train(data, lower, run, resume=True)
+    assert Run.open(run).config.learning_rate == 1e-5
+    rate = again.model().optimizer.get_config()["learning_rate"]["config"]
+    assert rate["initial_learning_rate"] == 1e-5
+    assert len(again.history()["loss"]) == 2

@@ -19,6 +19,8 @@ from keras_cvae.cli import (  # noqa: F401  each registers its commands
 from keras_cvae.cli.app import UsageError, app, err
 from keras_cvae.cli.shared import warn
 
+STOPPED = (129, 130, 143)  # by SIGHUP, Ctrl-C, SIGTERM
+
 
 def main() -> None:
     """Run the command; an error of the user's is one message, not a traceback."""
@@ -29,12 +31,12 @@ def main() -> None:
         prepare_command()
         app(prog_name="cvae")
     except SystemExit as end:
-        if end.code != 130:
+        if end.code not in STOPPED:
             raise
         # A step may still run in a thread of the backend: ending Python under it can crash.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(130)
+        os._exit(end.code)
     except (UsageError, ValueError, OSError, ImportError, ArithmeticError) as error:
         if os.environ.get("KERAS_CVAE_TRACEBACK"):
             raise

@@ -1,7 +1,11 @@
 """`cvae train`, `cvae quickstart`."""
 
+import contextlib
 import json
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,23 +144,49 @@ def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: 
 
     flush_denormals()
     bar = EpochBar(err)
+    with stopped_by_signals() as received:
+        try:
+            return train(
+                data,
+                config,
+                folder,
+                resume=resume,
+                overwrite=overwrite,
+                callbacks=[bar],
+                progress=progress_bar,
+                notice=lambda text: err.print(text, soft_wrap=True),
+            )
+        except Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
+            bar.stop()
+            err.print(f"\n{stop}", soft_wrap=True)
+            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+        finally:
+            bar.stop()
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[list[int]]:
+    """Let what schedulers send, SIGTERM and SIGHUP, stop a run as Ctrl-C does.
+
+    Yields:
+        The numbers of the signals that have come.
+    """
+    received: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    numbers = [number for name in names if (number := getattr(signal, name, None)) is not None]
+    # Whoever starts a run with nohup means it to go on.
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        return train(
-            data,
-            config,
-            folder,
-            resume=resume,
-            overwrite=overwrite,
-            callbacks=[bar],
-            progress=progress_bar,
-            notice=lambda text: err.print(text, soft_wrap=True),
-        )
-    except Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
-        bar.stop()
-        err.print(f"\n{stop}", soft_wrap=True)
-        raise typer.Exit(130) from None
+        yield received
     finally:
-        bar.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @app.command()

@@ -1,11 +1,14 @@
 """The Keras model that all of ours are: whatever it is asked, and however it ends, it is whole."""
 
+import warnings
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_cvae.backend import KeptState, closing_scopes, held, layers_of
 from keras_cvae.files import atomic
@@ -16,6 +19,19 @@ from keras_cvae.models.serialization import rebuilt
 def outputs(model: Any, inputs: dict[str, Any]) -> Any:
     """What the model gives when it is called."""
     return model(inputs)
+
+
+def not_finite(model: keras.Model) -> str:
+    """Says which weights are not finite; nothing if all are."""
+    wrong = [v.path for v in model.variables if not np.isfinite(_numbers(v)).all()]
+    if not wrong:
+        return ""
+    return f"{len(wrong)} of {len(model.variables)} weights are not finite, {wrong[0]} first"
+
+
+def _numbers(variable: Any) -> np.ndarray:
+    values = ops.convert_to_numpy(variable)
+    return values if values.dtype.kind in "iub" else values.astype("float32")
 
 
 class Model(KeptState, keras.Model):
@@ -100,6 +116,8 @@ class Model(KeptState, keras.Model):
             raise ValueError(f"Received the path '{path}'. Expected one that ends in '.keras'.")
         if path.exists() and not overwrite:
             raise FileExistsError(f"'{path}' exists. Choose another name, or overwrite=True.")
+        if wrong := not_finite(self):
+            warnings.warn(f"Of what is saved, {wrong}.", stacklevel=2)
         with atomic(path, durable=True) as temporary, held(self):
             super().save(temporary, **kwargs)
 

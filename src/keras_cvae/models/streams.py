@@ -8,6 +8,7 @@ a picture of 0..255 or a label beyond the last class is found in whichever batch
 import itertools
 import math
 import types
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -152,15 +153,20 @@ class Watch(keras.metrics.Metric):
 
 
 class Alarm(keras.callbacks.Callback):
-    """Raises at the end of an epoch, before other callbacks, what its steps found in the data."""
+    """Says at the end of an epoch, before other callbacks, what its steps found in the data.
+
+    It raises what is wrong with the data, and warns once of a loss that is not finite.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.epoch: int | None = None
+        self.lost, self.warned = "", False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Called by Keras."""
         self.epoch = epoch
+        self._warn()
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Called by Keras: an evaluation within `fit` is about to forget the training's batches."""
@@ -174,3 +180,19 @@ class Alarm(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Called by Keras."""
         self.model.check_watched(f"Training, epoch {epoch + 1}")
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            self.lost = self.lost or f"The loss is {logs['loss']} in epoch {epoch + 1}"
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Called by Keras."""
+        self._warn()
+
+    def _warn(self) -> None:
+        """Warn once; not at the end of the epoch, where other callbacks may stop the training."""
+        if self.lost and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"{self.lost}: the weights are no longer numbers. Build or load the model again, "
+                "and fit it with a lower learning rate.",
+                stacklevel=2,
+            )

@@ -89,6 +89,13 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
     return model
 
 
+def adopt_rate(model: ConditionalVAE, other: ConditionalVAE) -> None:
+    """Learn at another model's rate, a number or a schedule; what the optimizer knows stays."""
+    to, of = (getattr(m.optimizer, "inner_optimizer", m.optimizer) for m in (model, other))
+    rate = keras.saving.deserialize_keras_object(of.get_config()["learning_rate"])
+    to.learning_rate = rate
+
+
 def _likelihood(config: RunConfig) -> Likelihood:
     likelihoods: dict[str, Callable[[], Likelihood]] = {
         "bernoulli": Bernoulli,

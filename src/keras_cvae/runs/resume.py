@@ -4,29 +4,55 @@ import math
 
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.io import load as load_model
+from keras_cvae.runs.build import adopt_rate
 from keras_cvae.runs.config import ConfigError, RunConfig
 from keras_cvae.runs.run import Run, RunError
+
+MAY_CHANGE = ("epochs", "learning_rate")
 
 
 class Stopped(KeyboardInterrupt):
     """Training was interrupted; the message says how to go on."""
 
 
+class DivergenceError(ArithmeticError):
+    """Training ended in numbers that are none; the message says why, and how to go on."""
+
+    def __init__(self, run: Run, what: str):
+        config, saved = run.config, run.checkpoint.is_file()
+        rate = f"{config.learning_rate / 10:g}"
+        causes = [f"a learning rate of {config.learning_rate:g} is too high for these data"]
+        if config.precision:
+            causes.append(f"{config.precision} has too few digits for them")
+        going_on = (
+            f"The last good state is kept; go on from it with a lower rate:\n{run.resume_command}"
+            if saved
+            else "Nothing good was saved yet; start again with a lower rate:\n"
+            f"{run.start_command} --overwrite"
+        )
+        super().__init__(
+            f"{what} Most likely {', or '.join(causes)}. {going_on} --learning-rate {rate}"
+        )
+
+
 def resumed(run: Run, config: RunConfig) -> Run:
-    """The run to go on with, whose settings agree with those asked for."""
+    """The run to go on with: its settings are those asked for, or may change on the way."""
     changes = {name: getattr(config, name) for name in config.model_fields_set}
     different = {
         name: (getattr(run.config, name), value)
         for name, value in changes.items()
-        if name != "epochs" and value != getattr(run.config, name)
+        if name not in MAY_CHANGE and value != getattr(run.config, name)
     }
     if different:
         words = ", ".join(f"{name} was {a!r}, asked {b!r}" for name, (a, b) in different.items())
         raise RunError(
             f"The run '{run.folder}' was started with other settings ({words}). A resumed run "
-            "keeps its settings; only --epochs may grow. Start another run for other settings."
+            "keeps its settings; only --epochs may grow, and --learning-rate change. Start another "
+            "run for other settings."
         )
     asked = run.config.model_copy(update={"epochs": config.epochs or run.config.epochs})
+    if "learning_rate" in changes:
+        asked = asked.model_copy(update={"learning_rate": config.learning_rate})
     planned = [
         f"{name}={getattr(run.config, name)}"
         for name, unplanned in (
@@ -58,4 +84,6 @@ def restored(run: Run, fresh: ConditionalVAE, examples: int) -> tuple[Conditiona
     if path is None:
         return fresh, 0
     model = load_model(path)
+    if run.config.learning_rate != Run.open(run.folder).config.learning_rate:
+        adopt_rate(model, fresh)
     return model, int(model.step) // math.ceil(examples / run.config.batch_size)

@@ -105,9 +105,14 @@ class Run:
         return self.folder / "checkpoint.keras"
 
     @property
+    def start_command(self) -> str:
+        """What to type to train in its folder."""
+        return shlex.join(["cvae", "train", self.source, "--out", str(self.folder)])
+
+    @property
     def resume_command(self) -> str:
         """What to type to go on with it."""
-        return shlex.join(["cvae", "train", self.source, "--out", str(self.folder), "--resume"])
+        return f"{self.start_command} --resume"
 
     @property
     def complete(self) -> bool:

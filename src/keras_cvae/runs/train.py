@@ -25,10 +25,12 @@ from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.files import write_json
 from keras_cvae.models.cvae import ConditionalVAE
+from keras_cvae.models.state import not_finite
 from keras_cvae.runs.build import build_model, epochs, load_data
 from keras_cvae.runs.conditions import mask_of
 from keras_cvae.runs.config import RunConfig, load_config
-from keras_cvae.runs.resume import Stopped, restored, resumed
+from keras_cvae.runs.health import not_drawn
+from keras_cvae.runs.resume import DivergenceError, Stopped, restored, resumed
 from keras_cvae.runs.run import (
     Run,
     RunError,
@@ -75,6 +77,7 @@ def train(
         RunError: The folder is in the way, is no run, cannot be written, cannot be resumed, or
             another process trains in it.
         ValueError: Data or configuration that do not fit.
+        DivergenceError: A loss, a weight or a draw is not finite. The last good state is kept.
         Stopped: On Ctrl-C, after which `resume=True` goes on to the same result.
     """
     folder = Path(out) if out is not None else default_folder(data, config)
@@ -120,9 +123,9 @@ def train(
 class _Recorder(keras.callbacks.Callback):
     """Saves history and, now and then, everything that a resumed run needs."""
 
-    def __init__(self, run: Run, history: dict[str, list[float]], seconds: float):
+    def __init__(self, run: Run, history: dict[str, list[float]], seconds: float, steps: int):
         super().__init__()
-        self.run, self.seconds = run, seconds
+        self.run, self.seconds, self.steps = run, seconds, steps
         self.metrics = history
         self.saved = time.monotonic()
         self.started = self.saved - (run.metrics().get("seconds", 0.0) if history else 0.0)
@@ -130,15 +133,20 @@ class _Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for name, value in (logs or {}).items():
             self.metrics.setdefault(name, []).append(float(value))
-        if not math.isfinite((logs or {}).get("loss", 0.0)):
-            raise ArithmeticError(
-                f"The loss is {logs['loss']} after epoch {epoch + 1}. Start again with a lower "
-                f"learning rate (now {self.run.config.learning_rate:g}) or a longer warm-up."
-            )
+        for name in ("loss", "val_loss"):
+            if not math.isfinite((logs or {}).get(name, 0.0)):
+                words = {"loss": "The loss", "val_loss": "The validation loss"}[name]
+                first, last = (int(self.model.step) - self.steps + 1, int(self.model.step))
+                raise DivergenceError(
+                    self.run,
+                    f"{words} is {logs[name]} in epoch {epoch + 1} (steps {first} to {last}).",
+                )
         if time.monotonic() - self.saved >= self.seconds:
             self.save()
 
     def save(self) -> None:
+        if wrong := not_finite(self.model):
+            raise DivergenceError(self.run, f"After step {int(self.model.step)} {wrong}.")
         # History first: a kill in between leaves more of it than of the checkpoint, and resuming
         # cuts it back to the checkpoint's epoch.
         self.saved = time.monotonic()
@@ -166,7 +174,8 @@ def _fit(
         return Batches(split, config.batch_size, **order)
 
     shift = {"shift": config.shift, "shift_epochs": total}
-    recorder = _Recorder(run, history, seconds)
+    steps = math.ceil(len(data.train) / config.batch_size)
+    recorder = _Recorder(run, history, seconds, steps)
     if config.ema:  # validate what the run will end with
         callbacks = [keras.callbacks.SwapEMAWeights(), *callbacks]
     model.fit(
@@ -178,6 +187,8 @@ def _fit(
         shuffle=False,  # the batches shuffle themselves, by seed and epoch
         verbose=0,
     )
+    if wrong := not_finite(model) or not_drawn(model, data.validation):
+        raise DivergenceError(run, f"At the end of training {wrong}.")
     recorder.save()
     run.checkpoint.replace(run.model_path)
     return run
