@@ -84,6 +84,7 @@ def test_a_density_is_in_the_units_of_the_data():
     assert density.score_samples([[500.0, 3.0]])[0] < density.score_samples(X).min()
 
 
+@pytest.mark.slow
 def test_codes_and_back():
     X = load_digits().data
     coder = CVAETransformer(8, 64, random_state=0).fit(X)

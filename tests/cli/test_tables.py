@@ -115,6 +115,7 @@ def test_many_rows_are_drawn_part_by_part(run, tmp_path, monkeypatch):
     assert not rows[:100].equals(rows[100:200].reset_index(drop=True))
 
 
+@pytest.mark.slow
 def test_a_large_file_is_learned_part_by_part(run, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_cvae.runs.tables.LARGE", 500)
     path = tmp_path / "people.parquet"

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from keras_cvae import TableCVAE
+from keras_cvae.errors import DataError
 from keras_cvae.models.tables.walks import walk
 
 
@@ -27,21 +28,24 @@ def _truth(frame):
     return np.log(0.5 * (0.4 * given[0] + 0.6 * given[1]))
 
 
+def _table(rows, **options):
+    small = {"latent_dim": 2, "hidden": 32, "layers": 1, "dropout": 0.0, "seed": 0}
+    return TableCVAE(**small | options).fit(rows, verbose=0)
+
+
 @pytest.fixture(scope="module")
 def table():
-    model = TableCVAE(
-        latent_dim=2,
-        hidden=32,
-        layers=1,
-        dropout=0.0,
-        epochs=100,
-        batch_size=256,
-        learning_rate=5e-3,
-        seed=0,
-    )
-    return model.fit(_rows(4000), verbose=0)
+    """A table that was trained for long."""
+    return _table(_rows(4000), epochs=100, batch_size=256, learning_rate=5e-3)
 
 
+@pytest.fixture(scope="module")
+def hasty():
+    """One that has hardly been trained, of which much must be true all the same."""
+    return _table(_rows(400), epochs=2, learning_rate=5e-3)
+
+
+@pytest.mark.slow
 def test_the_latent_carries_what_columns_share(table):
     history = table.model.evaluate(
         table._encode(_rows(1000, 1)), np.full((1000, 4), -1.0), verbose=0, return_dict=True
@@ -54,6 +58,7 @@ def test_the_latent_carries_what_columns_share(table):
         assert agree[1] == pytest.approx(agree[0], abs=0.1)  # .51 if they were independent
 
 
+@pytest.mark.slow
 def test_log_p_is_near_the_truth(table):
     new = _rows(1000, 3)
     found = table.log_prob(new, num_samples=200)
@@ -63,6 +68,7 @@ def test_log_p_is_near_the_truth(table):
     assert (found - more).mean() == pytest.approx(np.log(share).mean(), abs=0.08)
 
 
+@pytest.mark.slow
 def test_conditions_reach_the_others_through_z(table):
     yes = table.sample(2000, c0="yes", seed=0)
     assert (yes["c0"] == "yes").all()
@@ -74,6 +80,7 @@ def test_conditions_reach_the_others_through_z(table):
     assert p.loc[0, "yes"] > 0.7
 
 
+@pytest.mark.slow
 def test_rows_are_encoded_restyled_and_interpolated(table):
     rows = _rows(300, 4)
     z = table.encode(rows)
@@ -88,27 +95,41 @@ def test_rows_are_encoded_restyled_and_interpolated(table):
     assert share[0].mean() < 0.3 < 0.7 < share[1].mean()
 
 
-def test_it_comes_back_and_says_what_it_is(table, tmp_path):
-    table.save(tmp_path / "t.cvae")
+def test_it_comes_back_and_says_what_it_is(hasty, tmp_path):
+    hasty.save(tmp_path / "t.cvae")
     again = TableCVAE.load(tmp_path / "t.cvae")
     rows = _rows(20, 5)
-    np.testing.assert_allclose(again.encode(rows), table.encode(rows), atol=1e-5)
+    np.testing.assert_allclose(again.encode(rows), hasty.encode(rows), atol=1e-5)
     assert "z of 2 dimensions, columns drawn in 1 steps" in again.summary()
+
+
+def test_what_was_changed_is_in_every_restyled_row(hasty):
+    rows = _rows(50, 4)
+    restyled = hasty.restyle(rows, {"colour": "red"}, seed=0)
+    assert (restyled["colour"] == "red").all()
+    assert restyled.index.equals(rows.index)
+    assert len(hasty.interpolate(rows[:1], rows[1:2], 5, seed=0)) == 5
+    with pytest.raises(DataError, match="'colour': received a set or range"):
+        hasty.restyle(rows, {"colour": {"red", "blue"}})
+
+
+def test_without_a_latent_there_is_nothing_to_encode():
+    table = _table(_rows(100), latent_dim=0, epochs=1)
     with pytest.raises(ValueError, match="this TableCVAE has no latent"):
-        TableCVAE(hidden=4, layers=0, epochs=1, seed=0).fit(rows, verbose=0).encode(rows)
+        table.encode(_rows(2))
 
 
-def test_log_p_is_the_integral_over_z(table):
+def test_log_p_is_the_integral_over_z(hasty):
     """A grid of z, and importance sampling, agree for every row there is."""
     names = ["c0", "c1", "c2", "colour"]
     values = itertools.product(*[["no", "yes"]] * 3, ["blue", "red"])
     rows = pd.DataFrame(list(values), columns=names)
     line = np.linspace(-7.0, 7.0, 57)
     z = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
-    x = table.codec.encode(table.codec.read(rows), len(rows)).repeat(len(z), axis=0)
-    walked = walk(table.model, x, np.zeros(x.shape, bool), z=np.tile(z, (len(rows), 1)))
+    x = hasty.codec.encode(hasty.codec.read(rows), len(rows)).repeat(len(z), axis=0)
+    walked = walk(hasty.model, x, np.zeros(x.shape, bool), z=np.tile(z, (len(rows), 1)))
     log_p = np.logaddexp.reduce(walked.log_p.reshape(len(rows), -1), axis=1)
     log_p += 2 * np.log(line[1] - line[0])
     assert np.exp(log_p).sum() == pytest.approx(1.0, abs=0.01)
-    sampled = table.log_prob(rows, num_samples=2000)
+    sampled = hasty.log_prob(rows, num_samples=2000)
     np.testing.assert_allclose(sampled, log_p, atol=0.05)
