@@ -160,7 +160,7 @@ def test_refusals_are_in_the_words_of_the_library(client, model, x):
 
 def _holes(x):
     x = x.tolist()
-    x[0][0][0] = None
+    x[0][0][0][0] = None
     return x
 
 

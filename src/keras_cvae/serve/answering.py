@@ -2,19 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from keras_cvae.inference.steps import Work
 from keras_cvae.serve.batching import Batcher
 from keras_cvae.serve.limits import BusyError, Limits
 
+JSON = "application/json"
 LARGE = 100_000  # numbers above which an answer is written in a thread
 
 
@@ -71,6 +75,24 @@ class Answering:
         if self.batcher is not None:
             self.batcher.close()
         self._lane.shutdown()
+
+
+class Direct(APIRoute):
+    """A route whose body is read by pydantic itself, in half of the time that FastAPI takes."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        kind = self.endpoint.__annotations__["request"]
+
+        async def handle(request: Request) -> Response:
+            if not request.headers.get("content-type", JSON).startswith(JSON):
+                raise HTTPException(422, f"The body is no JSON: expected content-type {JSON}.")
+            try:
+                body = kind.model_validate_json(await request.body())
+            except ValidationError as error:
+                raise RequestValidationError(error.errors()) from None
+            return await self.endpoint(body)  # type: ignore[no-any-return]
+
+        return handle
 
 
 @contextlib.contextmanager

@@ -10,14 +10,14 @@ from fastapi.responses import Response
 
 from keras_cvae.errors import whole
 from keras_cvae.inference.steps import Work
-from keras_cvae.serve.answering import Answering, answer, asked
+from keras_cvae.serve.answering import Answering, Direct, answer, asked
 from keras_cvae.serve.schemas import Drawn, Encoded, LogProbs, requests
 from keras_cvae.trees import count
 
 
 def routes(model: Any, answering: Answering) -> APIRouter:
     """The endpoints that this model can answer."""
-    router, limits = APIRouter(prefix="/v1"), answering.limits
+    router, limits = APIRouter(prefix="/v1", route_class=Direct), answering.limits
     completes, conditional = model.condition.knows_part, bool(model.condition.width)
     picture = len(model.x_shape) == 3 and model.x_shape[-1] in (1, 3)
     kinds = requests(limits, _examples(model, "png" if picture else "array"))

@@ -6,13 +6,13 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from keras_cvae.serve.answering import Answering, answer, asked
+from keras_cvae.serve.answering import Answering, Direct, answer, asked
 from keras_cvae.serve.schemas import RowProbs, Rows, requests
 
 
 def routes(table: Any, answering: Answering) -> APIRouter:
     """The endpoints of a model of a table."""
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", route_class=Direct)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         one = _plain(table.sample(1, seed=0))

@@ -1,6 +1,7 @@
 """Run the server."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ def serve(
     check_installed()
     import uvicorn
 
+    # A step that ends waits for the interpreter, which a busy loop lets go every 5 ms by default.
+    sys.setswitchinterval(0.0005)
     limits = limits or Limits()
     app = create_app(model, limits=limits, page=page, name=name)
     uvicorn.run(
