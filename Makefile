@@ -8,10 +8,13 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 OPTIMIZED := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo test test-backends test-all test-slow coverage lint format clean
+.PHONY: help draw trained quickstart demo test test-backends test-all test-slow coverage lint format clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+draw: $(VENV)/command  ## Draw 2s with a model that comes trained.
+	$(BIN)/cvae generate mnist-dense -c 2
 
 quickstart: $(VENV)/command  ## Train on small digits in under a minute and draw one.
 	$(BIN)/cvae quickstart
@@ -53,6 +56,9 @@ lint: $(VENV)/dev  ## ruff, mypy and the direction of imports.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+trained: $(VENV)/dev  ## Make the models that come trained anew; MNIST=PATH where it cannot be downloaded.
+	$(BIN)/python tools/trained.py --mnist $(or $(MNIST),mnist)
 
 format: $(VENV)/dev  ## Format the code.
 	$(BIN)/ruff check --fix .

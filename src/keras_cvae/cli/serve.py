@@ -1,15 +1,12 @@
 """`cvae serve`."""
 
-import tempfile
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from keras_cvae.cli.app import app, err
 from keras_cvae.cli.flags import RunFolder
-from keras_cvae.cli.shared import open_model
-from keras_cvae.runs.run import is_table_run
+from keras_cvae.cli.studio import loaded
 
 
 @app.command()
@@ -28,33 +25,21 @@ def serve(
 ) -> None:
     """Answer requests for a model over HTTP; `/` is a page to play with it."""
     from keras_cvae.serve import Limits, check_installed
-
-    check_installed()
-    if is_table_run(run):
-        from keras_cvae.runs.tables import TableRun
-
-        model: Any = TableRun.open(run).model()
-        page = None
-    else:
-        model = open_model(run)
-
-        def page() -> str | None:
-            return _page(model, run.name)
-
     from keras_cvae.serve import serve as listen
 
-    err.print(f"The requests that there are: http://{host}:{port}/openapi.json")
-    limits = Limits(draws=draws, seconds=seconds)
-    listen(model, host, port, limits=limits, page=page, name=run.name)
+    check_installed()
+    with err.status("Loading"):
+        name, model, card = loaded(run)
 
+    def page() -> str | None:
+        """The page of `cvae studio`; None where a page cannot play the model."""
+        from keras_cvae.studio.writing import page_text
 
-def _page(model: Any, name: str) -> str | None:
-    """The page of `cvae studio`; None where a page cannot play the model."""
-    from keras_cvae.studio import write_page
-
-    card = model.card.scores if model.card else {}
-    with tempfile.TemporaryDirectory() as folder:
         try:
-            return write_page(model, Path(folder) / "page.html", name=name, card=card).read_text()
+            return page_text(model, name=name, card=card)
         except ValueError:
             return None
+
+    err.print(f"What may be asked for: http://{host}:{port}/openapi.json")
+    limits = Limits(draws=draws, seconds=seconds)
+    listen(model, host, port, limits=limits, page=page, name=name)

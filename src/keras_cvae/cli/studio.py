@@ -34,7 +34,7 @@ def studio(
     if output is not None or not inside:
         check_output(path, (".html", ".htm"), overwrite)
     with err.status("Loading"):
-        name, model, card = _loaded(run)
+        name, model, card = loaded(run)
 
     from keras_cvae.studio import write_page
 
@@ -44,7 +44,7 @@ def studio(
     out.print(f"{path} ({size:.1f} MB): open it in a browser.", soft_wrap=True)
 
 
-def _loaded(run: Path) -> tuple[str, Any, dict[str, Any]]:
+def loaded(run: Path) -> tuple[str, Any, dict[str, Any]]:
     """What a page is called, its model, and what there is to say of it."""
     name = run.stem if trained.path(str(run)) else run.resolve().stem
     if is_table_run(run):

@@ -90,7 +90,8 @@ class Direct(APIRoute):
                 body = kind.model_validate_json(await request.body())
             except ValidationError as error:
                 raise RequestValidationError(error.errors()) from None
-            return await self.endpoint(body)  # type: ignore[no-any-return]
+            answered: Response = await self.endpoint(body)
+            return answered
 
         return handle
 
