@@ -342,6 +342,9 @@ def shapes(values):
     return [tuple(value.shape) for value in keras.tree.flatten(values)]
 
 
+COMPUTES = ("backbone", "likelihood", "prior")  # where precision matters most
+
+
 class Harness:
     """Subclass as `class TestEveryPrior(Harness): part = "prior"`."""
 
@@ -352,8 +355,11 @@ class Harness:
         if "name" in metafunc.fixturenames:
             metafunc.parametrize("name", REGISTRIES[part].classes)
         if "case" in metafunc.fixturenames:
+            seldom = "precision" in metafunc.function.__name__ and part not in COMPUTES
             cases = [
-                pytest.param(case, id=f"{name}-{i}", marks=[pytest.mark.nightly] * bool(i))
+                pytest.param(
+                    case, id=f"{name}-{i}", marks=[pytest.mark.nightly] * bool(seldom or i)
+                )
                 for name, found in CASES[part].items()
                 for i, case in enumerate(found)
             ]

@@ -60,8 +60,8 @@ def test_pictures_are_the_same_again(classes, tmp_path):
     ("y", "settings"),
     [
         ("numbers", {}),
-        ("many numbers", {"latent_dim": 2}),
-        (None, {"latent_dim": 1}),
+        pytest.param("many numbers", {"latent_dim": 2}, marks=pytest.mark.nightly),
+        pytest.param(None, {"latent_dim": 1}, marks=pytest.mark.nightly),
         ("one class", {"likelihood": "gaussian", "prior": "standard"}),
     ],
     ids=lambda value: str(value),
