@@ -1,7 +1,7 @@
 """`cvae studio`: a page to play with a model."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,9 @@ from keras_cvae.cli.flags import Overwrite, RunFolder
 from keras_cvae.cli.shared import check_output, open_model
 from keras_cvae.models.card import Card
 from keras_cvae.runs.run import Run, is_table_run
-from keras_cvae.runs.tables import TableRun
+
+if TYPE_CHECKING:
+    from keras_cvae.runs.tables import TableRun
 
 
 @app.command()
@@ -48,6 +50,8 @@ def loaded(run: Path) -> tuple[str, Any, dict[str, Any]]:
     """What a page is called, its model, and what there is to say of it."""
     name = run.stem if trained.path(str(run)) else run.resolve().stem
     if is_table_run(run):
+        from keras_cvae.runs.tables import TableRun
+
         table = TableRun.open(run)
         import_light_keras()
         return name, table.model(), _of_run(table)
@@ -68,7 +72,7 @@ def _of_card(card: Card) -> dict[str, Any]:
     return {name: text for name, text in (facts | card.scores).items() if text}
 
 
-def _of_run(run: Run | TableRun) -> dict[str, Any]:
+def _of_run(run: "Run | TableRun") -> dict[str, Any]:
     metrics = run.metrics()
     card = {"data": Path(run.source).name}
     if "epochs" in metrics and "seconds" in metrics:

@@ -1,0 +1,68 @@
+"""Without what is optional: everything else works, and says what to install for the rest."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+OPTIONAL = ("pandas", "pyarrow", "onnx", "jax2onnx", "onnxruntime", "fastapi", "uvicorn")
+OPTIONAL += ("prometheus_client",)
+WITHOUT = f"import sys\nsys.modules |= dict.fromkeys({OPTIONAL})\n"  # None: as if not installed
+
+
+def without(script, cwd, *words):
+    """Run Python where nothing optional is installed."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT + script, *map(str, words)],
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "200", "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+COMMANDS = """
+import contextlib
+from keras_cvae.cli import main
+
+for words in sys.argv[1].split(";"):
+    sys.argv = ["cvae", *words.split()]
+    with contextlib.suppress(SystemExit):
+        main.main()
+    print("----", file=sys.stderr)
+"""
+
+
+def test_every_command_works_or_says_what_to_install(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    typed = {
+        "--help": "",
+        "presets": "",
+        "info digits": "",
+        "generate mnist-dense -c 2 -o two.png": "",
+        "studio mnist-dense -o page.html": "",
+        "train rows.csv": "keras-cvae[tables]",
+        "info rows.csv": "keras-cvae[tables]",
+        "export mnist-dense -o m.onnx": "keras-cvae[export]",
+        "serve mnist-dense": "keras-cvae[serve]",
+    }
+    said = without(COMMANDS, tmp_path, ";".join(typed))
+    assert "Traceback" not in said.stderr, said.stderr
+    answers = said.stderr.split("----\n")
+    for (words, needed), answer in zip(typed.items(), answers, strict=False):
+        assert ("Error" in answer) == bool(needed), (words, answer)
+        assert needed in answer, (words, answer)
+    assert (tmp_path / "two.png").is_file()
+    assert (tmp_path / "page.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["TableCVAE", "export"])
+def test_a_name_of_the_package_says_what_to_install(name, tmp_path):
+    script = f"import keras_cvae\nkeras_cvae.{name}"
+    if name == "export":
+        script += "(keras_cvae.load('mnist-dense'), 'm.onnx')"
+    said = without(script, tmp_path)
+    assert said.stderr.strip().splitlines()[-1].startswith("ImportError: "), said.stderr
+    assert "pip install 'keras-cvae[" in said.stderr
