@@ -49,7 +49,7 @@ def stroke(page, points, selector=".pad"):
 
 def until(page, truth):
     """Wait for something to be true; the page's policy forbids Playwright's way."""
-    for _ in range(200):
+    for _ in range(1200):
         if page.evaluate(f"() => {truth}"):
             return
         page.wait_for_timeout(50)

@@ -34,6 +34,14 @@ def test_weights_are_rounded_to_a_thousandth_of_their_size():
     assert "<" not in packed.text
 
 
+def test_means_and_scales_are_not_rounded():
+    model = ConditionalVAE((2,), 2, 2, likelihood="gaussian", backbone=MLP((4,)), seed=0)
+    model.likelihood.adapt(np.random.default_rng(0).normal([2e5, -1e-4], [0.3, 1e-7], (50, 2)))
+    arrays = Arrays()
+    played = tapes(model, arrays)
+    assert max(differences(model, played, pack(arrays.arrays).arrays, n=4).values()) < 0.01
+
+
 def test_an_array_with_one_large_number_still_fits():
     array = np.array([1e4, *[1e-3] * 10_000], "float32")
     packed = pack([array])

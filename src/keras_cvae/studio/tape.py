@@ -1,4 +1,4 @@
-"""Networks as lists of a few instructions, which a page can follow: no backend, no Keras.
+"""Networks as lists of a few instructions, which a page can follow without Keras.
 
 A tape is made by playing a network once on symbols; `run` follows it in NumPy, and the page's
 `engine.js` in JavaScript. Values are rows of numbers, `(n, *shape)`, laid out flat.
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
+from keras import ops
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0),
@@ -42,15 +43,14 @@ class Arrays:
 
     def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []
-        self._places: dict[Any, int] = {}
+        self._places: dict[int, tuple[int, Any]] = {}  # by identity, of what is kept alive
 
     def place(self, array: Any) -> int:
         """The number of an array, or of a Keras variable, which is kept if it is new."""
-        key = getattr(array, "path", id(array)), id(array)
-        if key not in self._places:
-            self._places[key] = len(self.arrays)
-            self.arrays.append(np.asarray(getattr(array, "value", array), "float32"))
-        return self._places[key]
+        if id(array) not in self._places:
+            self._places[id(array)] = len(self.arrays), array
+            self.arrays.append(np.asarray(ops.convert_to_numpy(array), "float32"))
+        return self._places[id(array)][0]
 
 
 @dataclasses.dataclass
@@ -151,9 +151,9 @@ class Tape:
         return self._step("unfold", (*(2 * size for size in sizes), left), value, sizes, left)
 
     def standardise(self, value: Value, mean: Any, scale: Any) -> Value:
-        """(value - mean) / scale, on the last axis."""
-        weights = self._weights(mean, scale)
-        return self._step("standardise", value.shape, value, *weights, value.shape[-1])
+        """(value - mean) / scale, on the last axis; the numbers stand in the step, unrounded."""
+        lists = (ops.convert_to_numpy(one).tolist() for one in (mean, scale))
+        return self._step("standardise", value.shape, value, *lists)
 
     def normalise(self, value: Value) -> Value:
         """value / sqrt(mean(value^2) + 1e-6), over the last axis."""
@@ -273,8 +273,8 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "resize": _resize,
     "fold": _fold,
     "unfold": _unfold,
-    "standardise": lambda _, weight, x, mean, scale, width: (
-        (x.reshape(-1, width) - weight(mean)) / weight(scale)
+    "standardise": lambda _, __, x, mean, scale: (
+        (x.reshape(-1, len(mean)) - np.asarray(mean, "float32")) / np.asarray(scale, "float32")
     ),
     "normalise": lambda _, __, x, width: (
         x / np.sqrt(np.square(x).reshape(-1, width).mean(axis=1, keepdims=True) + 1e-6)

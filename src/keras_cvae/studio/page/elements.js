@@ -92,7 +92,7 @@ export function dial({ marks, label, value, oninput, words, snap = 0.14, centre 
     const angle = (2 * Math.PI * place) / count - Math.PI / 2;
     return [middle + r * Math.cos(angle), middle + r * Math.sin(angle)];
   };
-  const hand = svg("circle", { class: "hand", r: count > 14 ? 16 : 24 });
+  const hand = svg("rect", { class: "hand" });
   const longest = Math.max(...marks.map((mark) => mark.length));
   const size = longest <= 2 ? 24 : longest <= 6 ? 17 : 13;
   const texts = marks.map((mark, k) => {
@@ -110,9 +110,10 @@ export function dial({ marks, label, value, oninput, words, snap = 0.14, centre 
   let now = value;
   const set = (place) => {
     now = ((place % count) + count) % count;
-    const [x, y] = at(now);
-    hand.setAttribute("cx", x);
-    hand.setAttribute("cy", y);
+    const [x, y] = at(now), on = marks[Math.round(now) % count].slice(0, 11);
+    const high = count > 14 ? 32 : 48, wide = Math.max(high, on.length * size * 0.6 + 22);
+    const shape = { x: x - wide / 2, y: y - high / 2, width: wide, height: high, rx: high / 2 };
+    for (const [name, length] of Object.entries(shape)) hand.setAttribute(name, length);
     texts.forEach((text, k) => {
       const apart = Math.min(Math.abs(now - k), count - Math.abs(now - k));
       text.classList.toggle("on", apart < 0.5);
@@ -221,13 +222,13 @@ export function tiles({ count, painter, onclick, label }) {
   const root = el("div.tiles", { role: "group", "aria-label": label }, made.map((one) => one.root));
   return {
     root,
-    set: (x, labels = [], on = -1) => {
+    set: (x, labels = [], on = -1, hint = "") => {
       const size = x.length / count;
       made.forEach((one, k) => {
         painter.paint(one.canvas, x.subarray(k * size, (k + 1) * size));
         if (one.text.textContent !== (labels[k] || "")) one.text.textContent = labels[k] || "";
         one.root.classList.toggle("on", k === on);
-        one.root.title = labels[k] || "";
+        one.root.title = [labels[k], hint].filter(Boolean).join(" · ");
       });
     },
   };

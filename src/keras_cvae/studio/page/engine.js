@@ -162,9 +162,9 @@ const STEPS = {
     blocks(rows, sizes, c, (deep, flat) => (out[flat] = registers[value][deep]));
   },
 
-  standardise(out, registers, weights, rows, value, mean, scale, width) {
-    const x = registers[value], m = weights[mean], s = weights[scale];
-    for (let i = 0; i < out.length; i++) out[i] = (x[i] - m[i % width]) / s[i % width];
+  standardise(out, registers, weights, rows, value, mean, scale) {
+    const x = registers[value], width = mean.length;
+    for (let i = 0; i < out.length; i++) out[i] = (x[i] - mean[i % width]) / scale[i % width];
   },
 
   normalise(out, registers, weights, rows, value, width) {

@@ -162,6 +162,8 @@ function show(studio, usual) {
     if (!names.includes(state.view)) state.view = names[0];
     refresh();
   });
+  addEventListener("keydown", () => document.body.classList.add("keys"), true);
+  addEventListener("pointerdown", () => document.body.classList.remove("keys"), true);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
   addEventListener("keydown", (event) => {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName);

@@ -11,6 +11,8 @@ export class Studio {
     this.model = model;
     this.painter = painter;
     this.listeners = [];
+    // Without a latent all means are the same: draws are what there is to see.
+    this.drawsPixels = Boolean(painter && !model.dim && model.likelihood.sample);
     this.state = {
       view: "",
       y: model.condition.start(),
@@ -18,7 +20,7 @@ export class Studio {
       style: null,
       temperature: 1,
       guidance: 1,
-      sample: false,
+      sample: this.drawsPixels,
       strokes: [],
       picture: null,
       pen: 2.4,
@@ -77,7 +79,7 @@ export class Studio {
     add("seed", state.seed, 1);
     add("t", state.temperature, 1);
     add("g", state.guidance, 1);
-    add("s", +state.sample, 0);
+    add("s", +state.sample, +this.drawsPixels);
     if (state.style) parts.set("e", bytesOut(new Int16Array(Array.from(state.style, (v) => v * QUANTUM))));
     if (state.strokes.length) {
       parts.set("ink", bytesOut(Uint8Array.from(state.strokes.flatMap((s) => [s.length >> 9, (s.length >> 1) & 255, ...s]))));

@@ -4,7 +4,7 @@ import { conditionControls } from "./controls.js";
 import { button, el, slider, tiles, toggle } from "./elements.js";
 import { joined } from "./model.js";
 import { normals } from "./numbers.js";
-import { t } from "./words.js";
+import { said, t } from "./words.js";
 import { rows } from "./view_hand.js";
 
 const OTHERS = 12;
@@ -39,7 +39,22 @@ export function dialView(studio) {
     shown = x;
     const what = model.condition.words(state.y);
     canvas.setAttribute("aria-label", what);
-    words.textContent = [what, model.dim ? rarity(studio.noise()) : ""].filter(Boolean).join(" · ");
+    const about = [what, model.dim ? rarity(studio.noise()) : ""].filter(Boolean).join(" · ");
+    words.textContent = about;
+    clearTimeout(idle);
+    idle = setTimeout(() => describe(x.slice(0, model.size), about), 300);
+  }
+  let idle = 0;
+
+  /** Adds log p of the picture, once the dial rests. */
+  function describe(x, about) {
+    const { binary } = model.likelihood;
+    const logP = model.logProb(binary ? x.map((v) => +(v > 0.5)) : x, state.y, 48, state.seed);
+    if (!logP || !isFinite(logP[0])) return;
+    const given = model.condition.words(state.y);
+    const exact = model.dim ? said(Math.max(logP[1], 0.05)) : "0";
+    const text = t("logP", given ? ` | ${given}` : "", said(logP[0]), exact);
+    words.textContent = `${about} · ${text}${binary && !state.sample ? t("binarised") : ""}`;
   }
 
   const root = el("section.view.turn", {},

@@ -1,5 +1,6 @@
 // Your hand in every class: the encoder reads what is drawn, and the decoder writes it again.
 
+import { conditionControls } from "./controls.js";
 import { button, choice, dragging, el, slider, tiles, toggle } from "./elements.js";
 import { opened, PAD, rasterise } from "./ink.js";
 import { repeated } from "./model.js";
@@ -51,6 +52,10 @@ export function handView(studio, usual) {
   });
   const centred = toggle({
     label: t("centre"), value: state.centred, oninput: (on) => studio.change({ centred: on }),
+  });
+  const plainly = model.condition.kind === "categorical" && start;
+  const controls = plainly ? null : conditionControls(model.condition, {
+    get: () => state.y, set: (y) => studio.change({ y }), compact: true,
   });
   const tools = el("div.row", {},
     pens ? button(t("undo"), () => studio.change({ strokes: state.strokes.slice(0, -1) })) : null,
@@ -189,6 +194,7 @@ export function handView(studio, usual) {
     const sweep = conditions(), picture = x();
     reading.set(state.reading + 1);
     reading.root.hidden = !sweep;
+    if (controls) controls.update();
     pen.set(state.pen);
     centred.set(state.centred);
     paintPad();
@@ -217,7 +223,7 @@ export function handView(studio, usual) {
       if (picture) styles = model.infer(repeated(picture, LIKE), many, styles).style;
     }
     shown = { all: model.generate(many, styles), labels };
-    grid.set(shown.all, labels, sweep && picture ? last.reading : -1);
+    grid.set(shown.all, labels, sweep && picture ? last.reading : -1, t("takeHand"));
   }
   let shown = { all: null, labels: [] };
 
@@ -265,8 +271,9 @@ export function handView(studio, usual) {
 
   const root = el("section.view.hand", {},
     el("div.left", {}, el("div.paper", {}, pad, hint, seen), tools,
-      el("div.row", {}, pens ? pen.root : null, pens ? centred.root : null, reading.root)),
-    el("div.right", {}, title, grid.root, words));
+      el("div.row", {}, pens ? pen.root : null, pens ? centred.root : null, reading.root),
+      controls ? controls.root : null),
+    el("div.right", {}, title, grid.root, words, el("p.quiet", {}, t("clickTile"))));
   return {
     root,
     update,

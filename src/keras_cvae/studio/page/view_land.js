@@ -5,7 +5,7 @@ import { button, el, plane, slider } from "./elements.js";
 import { joined } from "./model.js";
 import { clamp } from "./numbers.js";
 import { t } from "./words.js";
-import { settingControls } from "./view_dial.js";
+import { rarity, settingControls } from "./view_dial.js";
 
 const REACH = 3; // standard deviations, to each side
 const CELLS = 13, AT_ONCE = 13;
@@ -26,6 +26,7 @@ export function landView(studio) {
     get: () => state.y, set: (y) => studio.change({ y }), compact: true,
   });
   const settings = settingControls(studio);
+  const words = el("p.quiet", { "aria-live": "polite" });
 
   const along = (vector) => vector.reduce((sum, v, i) => sum + v * studio.style[i], 0);
   /** The style with these coordinates along some directions, which are of length 1 and apart. */
@@ -102,6 +103,7 @@ export function landView(studio) {
     const x = studio.pictures(new Array(styles.length).fill(state.y), joined(styles));
     painter.paint(big, x.subarray(0, model.size));
     shown = x.slice(0, model.size);
+    words.textContent = rarity(studio.noise());
     sliders.forEach((one, k) => {
       one.set(along(one.vector));
       one.ends.forEach((canvas, e) => {
@@ -116,7 +118,7 @@ export function landView(studio) {
   const reset = button(t("reset"), () => studio.change({ style: new Float32Array(model.dim), temperature: 1 }));
   const root = el("section.view.land", {},
     el("div.left", {}, field.root, el("p.quiet", {}, t(exact ? "planeHint" : "strongest"))),
-    el("div.right", {}, el("div.beside", {}, big, el("div", {}, controls.root, reset)),
+    el("div.right", {}, el("div.beside", {}, big, el("div", {}, controls.root, reset, words)),
       sliders.map((one) => one.row), settings.root));
   return {
     root, update, name: "land",
