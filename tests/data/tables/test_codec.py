@@ -123,6 +123,10 @@ def test_arrow_columns_and_tables_are_taken():
     assert [column.kind for column in codec.schema] == kinds
     pd.testing.assert_frame_equal(codec.write(codec.read(arrow)), arrow)
     assert to_pandas(pa.table(rows)).shape == (60, 5)
+    big = [2**60 + 1, None, 2**60 + 3]
+    gaps = to_pandas(pa.table({"n": pa.array(big, pa.int64()), "k": pa.array([1, 2, 3], "int8")}))
+    assert gaps.dtypes.astype(str).tolist() == ["Int64", "int8"]
+    assert gaps["n"][0] == 2**60 + 1
     with pytest.raises(TypeError, match=r"Received int\. Expected a table"):
         to_pandas(3)
 

@@ -96,6 +96,27 @@ def test_rows_are_written_as_they_come(tmp_path, suffix):
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
 
 
+def test_a_part_of_nothing_but_empty_cells_is_of_the_first_ones_types(tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"a": pd.Series(["x", None], dtype=object), "n": [1, 2]})
+    with Writer(tmp_path / "t.parquet") as writer:
+        writer.write(frame[:1])
+        writer.write(frame[1:])
+    again = read(tmp_path / "t.parquet")
+    assert again["a"].isna().tolist() == [False, True]
+
+
+def test_whole_numbers_of_others_stay_whole(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    table = pa.table({"n": pa.array([1, None, 2**60 + 1], pa.int64())})
+    pq.write_table(table, tmp_path / "t.parquet")
+    again = read(tmp_path / "t.parquet")
+    assert str(again["n"].dtype) == "Int64"
+    assert again["n"][2] == 2**60 + 1
+
+
 def test_parquet_in_parts_and_cut_short(tmp_path):
     pytest.importorskip("pyarrow")
     path = tmp_path / "t.parquet"

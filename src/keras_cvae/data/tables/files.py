@@ -13,6 +13,7 @@ from typing import IO, Any
 import pandas as pd
 
 from keras_cvae.data.kinds import CSV, PARQUET, TABLES, suffix
+from keras_cvae.data.tables.frames import from_arrow
 from keras_cvae.errors import DataError
 from keras_cvae.files import atomic
 
@@ -38,7 +39,19 @@ def read(path: str | Path) -> pd.DataFrame:
         return _read_csv(path)
     if suffix(path) not in TABLES:
         raise DataError(f"'{path}' is no table. Expected one of {', '.join(TABLES)}.")
-    return _damaged(path, pd.read_parquet if suffix(path) in PARQUET else pd.read_feather)
+    return _damaged(path, _read_parquet if suffix(path) in PARQUET else _read_feather)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    return from_arrow(pq.read_table(path))
+
+
+def _read_feather(path: Path) -> pd.DataFrame:
+    from pyarrow import feather
+
+    return from_arrow(feather.read_table(path))
 
 
 def _damaged(path: Path, reader: Any) -> Any:
@@ -169,6 +182,7 @@ class Writer:
             raise DataError(f"Cannot write '{path}'. Expected one of {', '.join(WRITTEN)}.")
         self._stack = contextlib.ExitStack()
         self._file: Any = None
+        self._types: Any = None
         self.rows = 0
 
     def __enter__(self) -> Writer:
@@ -200,8 +214,10 @@ class Writer:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_pandas(frame, preserve_index=False)
+        # Of a part that has nothing but empty cells, only the first part's types say what it is.
+        table = pa.Table.from_pandas(frame, schema=self._types, preserve_index=False)
         if self._file is None:
+            self._types = table.schema
             if suffix(self.path) == ".parquet":
                 self._file = pq.ParquetWriter(self._temporary, table.schema)
             else:
@@ -239,4 +255,4 @@ def batches(path: str | Path, rows: int = 2**18) -> Iterator[pd.DataFrame]:
     file = _damaged(path, pq.ParquetFile)
     parts = file.iter_batches(batch_size=rows)
     while (batch := _damaged(path, lambda _: next(parts, None))) is not None:
-        yield batch.to_pandas()
+        yield from_arrow(batch)

@@ -8,7 +8,7 @@ import pandas as pd
 
 
 def to_pandas(table: Any) -> pd.DataFrame:
-    """A table as a pandas DataFrame: itself, or what narwhals makes of a polars or pyarrow one.
+    """A table as a pandas DataFrame: itself, or what comes of a polars or pyarrow one.
 
     Raises:
         TypeError: It is no table.
@@ -33,4 +33,21 @@ def to_pandas(table: Any) -> pd.DataFrame:
         ) from None
     if isinstance(frame, narwhals.LazyFrame):
         frame = frame.collect()
-    return frame.to_pandas()
+    return from_arrow(frame.to_arrow())
+
+
+def from_arrow(table: Any) -> pd.DataFrame:
+    """A pyarrow table as a DataFrame; whole numbers stay whole where some are missing."""
+    import pyarrow as pa
+
+    frame = table.to_pandas()
+    for place, name in enumerate(table.column_names):
+        column = table.column(place)
+        gaps = column.null_count and pa.types.is_integer(column.type)
+        if gaps and table.column_names.count(name) == 1 and frame[name].dtype.kind == "f":
+            if isinstance(column, pa.ChunkedArray):
+                column = column.combine_chunks()
+            values = column.fill_null(0).to_numpy(zero_copy_only=False)
+            missing = column.is_null().to_numpy(zero_copy_only=False)
+            frame[name] = pd.arrays.IntegerArray(values, missing)
+    return frame
