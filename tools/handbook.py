@@ -1,0 +1,83 @@
+"""What the pages under `docs/` are made of: translations, quoted code, blocks that run.
+
+    python tools/handbook.py translated        # every Chinese page is up to date: note its source
+
+A Chinese page `docs/zh/PAGE.md` begins with a comment that holds the hash of `docs/PAGE.md`; the
+tests fail where the English page was changed since. So does `README.zh-CN.md` for `README.md`.
+"""
+
+import ast
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+NOTE = re.compile(r"<!-- translated from [\w./-]+ at (\w+) -->\n")
+QUOTE = re.compile(r"(?:In code: |代码：)`(.+)` \(\[`([\w.]+)`\]\(([^)]+)\)\)")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Quote(NamedTuple):
+    """A line of code on a page: its text, the function's name, and its file as linked."""
+
+    line: str
+    name: str
+    link: str
+
+
+def translations() -> Iterator[tuple[Path, Path]]:
+    """Each translated page: the English one, and the Chinese one."""
+    yield ROOT / "README.md", ROOT / "README.zh-CN.md"
+    for chinese in sorted((DOCS / "zh").rglob("*.md")):
+        yield DOCS / chinese.relative_to(DOCS / "zh"), chinese
+
+
+def fingerprint(page: Path) -> str:
+    """What tells one version of a page from another."""
+    return hashlib.sha256(page.read_bytes()).hexdigest()[:16]
+
+
+def noted(page: Path) -> str | None:
+    """The version of its source that a translation says it was made from."""
+    found = NOTE.match(page.read_text())
+    return found and found[1]
+
+
+def quotes(page: Path) -> list[Quote]:
+    """The lines of code that a page says compute its equations."""
+    return [Quote(*found) for found in QUOTE.findall(page.read_text())]
+
+
+def source_of(name: str, path: Path) -> str | None:
+    """The source of the function, the method or the class of that qualified name, or None."""
+    text = path.read_text()
+    body = ast.parse(text).body
+    found = None
+    for part in name.split("."):
+        found = next((node for node in body if getattr(node, "name", None) == part), None)
+        if found is None:
+            return None
+        body = getattr(found, "body", [])
+    return ast.get_source_segment(text, found) if found else None
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The page's blocks of code in these languages, in order."""
+    return [code for language, code in BLOCK.findall(page.read_text()) if language in languages]
+
+
+def note_translations() -> None:
+    """Write into every Chinese page which version of the English one it is of."""
+    for english, chinese in translations():
+        note = f"<!-- translated from {english.name} at {fingerprint(english)} -->\n"
+        chinese.write_text(note + NOTE.sub("", chinese.read_text(), count=1))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["translated"]:
+        sys.exit(__doc__)
+    note_translations()
