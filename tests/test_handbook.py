@@ -38,7 +38,7 @@ def test_links_point_to_what_is_there(page):
         assert not anchor or anchor in anchors(there), f"{page.name}: no heading {path}#{anchor}"
 
 
-@pytest.mark.parametrize("english, chinese", list(handbook.translations()), ids=str)
+@pytest.mark.parametrize(("english", "chinese"), list(handbook.translations()), ids=str)
 def test_a_translation_is_of_the_page_as_it_is(english, chinese):
     assert handbook.noted(chinese) == handbook.fingerprint(english), (
         f"{english.name} was changed after its translation. Translate what changed, then run "
