@@ -150,6 +150,7 @@ def _evaluated(
 
 
 def _show(evaluations: dict[str, Any]) -> None:
+    from keras_cvae.evaluation.verdict import verdict
     from keras_cvae.report.rows import compare
 
     table = Table(box=None, padding=(0, 2))
@@ -168,8 +169,7 @@ def _show(evaluations: dict[str, Any]) -> None:
     out.print(table)
     for name, one in evaluations.items():
         prefix = f"{name}: " if len(evaluations) > 1 else ""
-        if one.latent:
-            out.print(f"\n{prefix}{one.latent.verdict} {one.latent.advice}")
+        out.print(f"\n{prefix}{verdict(one)}", soft_wrap=True)
         if one.conditional and one.conditional.warning:
             out.print(f"{prefix}{one.conditional.warning}")
         if one.left_out:

@@ -20,6 +20,7 @@ from keras_cvae.evaluation.likelihood import (
     BitsPerDimension,
     Classification,
     GreyLevels,
+    Independent,
     LogLikelihood,
     bits_per_dimension,
     reliability,
@@ -47,6 +48,8 @@ from keras_cvae.inference import importance, results
 from keras_cvae.inference.importance import Progress
 from keras_cvae.inference.results import LogProb
 from keras_cvae.trees import take
+
+LEARNED = 20_000  # training examples that a model of independent values learns from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,8 @@ class Evaluation(Metrics):
         from_prior: The same with z drawn from p(z | y), of a model that completes: its completions
             are drawn like that.
         marginal: -log p(x), of a model of classes.
+        baseline: -log p(x | y) of a model of independent values, where x is binary or a density and
+            there are classes or no condition.
         bits_per_dimension: Of images that are not binarised; dequantised for a density.
         grey_level_cross_entropy: In place of likelihoods, for Bernoulli on grey levels.
         elbo: The bound that training maximises.
@@ -126,6 +131,18 @@ class Evaluation(Metrics):
             "Likelihood",
             labels={
                 "nats": ("−log p(x)", "Without the class: comparable with unconditional models.")
+            },
+        ),
+    ] = None
+    baseline: Annotated[
+        Independent | None,
+        Section(
+            "Likelihood",
+            labels={
+                "nats": (
+                    "the same of independent values",
+                    "With the means of each class; what is below it was learned.",
+                )
             },
         ),
     ] = None
@@ -261,11 +278,21 @@ class _Measured:
             found["marginal"] = LogLikelihood.of(marginal)
         else:
             found["conditional"] = LogLikelihood.of(conditional)
+        if "conditional" in found:
+            found["baseline"] = self._baseline()
         whole = is_image(model) and not model.condition.knows_part
         if whole and self.binarize == "none" and not is_binary(model):
             found["bits_per_dimension"] = self._bits(conditional)
         self.clock.lap("likelihood")
         return found
+
+    def _baseline(self) -> Independent | None:
+        model, y = self.model, self.condition
+        scored = is_binary(model) or is_continuous(model)
+        if not scored or (y is not None and model.condition.spec.classes is None):
+            return None
+        train = examples(model, self.data.train.spread(LEARNED), self.binarize)
+        return Independent.of(train, (self.x, y), is_binary(model))
 
     def _per_class(self, conditional: LogProb) -> dict[str, LogLikelihood]:
         return {

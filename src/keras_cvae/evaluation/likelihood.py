@@ -196,3 +196,55 @@ def reliability(probabilities: np.ndarray, y: np.ndarray, bins: int = 15) -> Cla
         accuracy_in_bin=tuple(hit.tolist()),
         count=tuple(count[full].tolist()),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Independent(Metrics):
+    """-log p in the mean over the examples of a model whose values do not know of each other.
+
+    Of each class the frequencies of ones, or the means and variances, of the training data; what a
+    model has learned is what it is better by.
+
+    Args:
+        nats: -log p, lower is better.
+        standard_error: Of `nats`; None of a single example.
+    """
+
+    nats: Annotated[float, Metric(unit="nats", error="standard_error")]
+    standard_error: float | None
+
+    @classmethod
+    def of(
+        cls,
+        train: tuple[np.ndarray, np.ndarray | None],
+        test: tuple[np.ndarray, np.ndarray | None],
+        binary: bool,
+    ) -> "Independent | None":
+        """Learn from training examples and score others.
+
+        Args:
+            train: x `(n, *x_shape)` and classes `(n,)`, or None where there are none.
+            test: The same of other examples.
+            binary: Whether x is 0 or 1 (grey levels of training examples are probabilities).
+
+        Returns:
+            None where a value is constant: then a density can be as high as one likes.
+        """
+        log_p = np.zeros(len(test[0]))
+        for label in [None] if test[1] is None else np.unique(test[1]):
+            learn, score = (
+                x.reshape(len(x), -1)[slice(None) if label is None else y == label].astype(float)
+                for x, y in (train, test)
+            )
+            rows = slice(None) if label is None else test[1] == label
+            if binary:
+                p = (learn.sum(axis=0) + 1.0) / (len(learn) + 2.0)
+                log_p[rows] = (score * np.log(p) + (1.0 - score) * np.log1p(-p)).sum(axis=1)
+                continue
+            variance = learn.var(axis=0) if len(learn) > 1 else np.zeros(1)
+            if variance.min() == 0.0:
+                return None
+            z = np.square(score - learn.mean(axis=0)) / variance
+            log_p[rows] = -0.5 * (z + np.log(2.0 * np.pi * variance)).sum(axis=1)
+        error = float(log_p.std(ddof=1) / math.sqrt(len(log_p))) if len(log_p) > 1 else None
+        return cls(nats=-float(log_p.mean()), standard_error=error)

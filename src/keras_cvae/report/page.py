@@ -12,6 +12,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from keras_cvae.evaluation.evaluate import Evaluation
+from keras_cvae.evaluation.verdict import findings, verdict
 from keras_cvae.files import atomic
 from keras_cvae.report.rows import ROWS
 
@@ -113,19 +114,18 @@ class Note(NamedTuple):
 
 
 def _notes(evaluation: Evaluation) -> Iterator[Note]:
-    latent, likelihood = evaluation.latent, evaluation.conditional
-    if latent:
-        advice = "" if latent.state == "healthy" else latent.advice
-        yield Note("The latent.", latent.verdict, latent.state == "collapsed", advice)
+    likelihood, found = evaluation.conditional, findings(evaluation)
+    if not found:
+        yield Note("Verdict.", verdict(evaluation))
+    for finding in found:
+        yield Note("Verdict.", finding.text, finding.severity > 1, finding.advice)
     if likelihood and likelihood.warning:
         yield Note("Few effective samples.", likelihood.warning, bad=True)
     if evaluation.left_out:
         yield Note("Left out.", " ".join(evaluation.left_out))
     if copies := evaluation.memorising:
         share = f"{100 * copies.share:.1f} % of the samples are"
-        if copies.memorised:
-            yield Note("Memorising.", f"{share} copies of training data.", bad=True)
-        else:
+        if not copies.memorised:
             near = "as near to one training example as 1 % of unseen real data."
             yield Note("No memorising.", f"{share} {near}")
 
