@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from keras_cvae import trees
 from keras_cvae.inference import drawing
@@ -293,6 +293,21 @@ def test_pictures_are_opened_and_saved(pages, opened, tmp_path):
         page.click("text=Save PNG")
     with Image.open(download.value.path()) as saved:
         assert saved.size[0] > 200
+
+
+def test_a_photo_of_a_digit_is_centred_and_scaled_as_mnist_is(pages, opened, tmp_path):
+    photo = Image.new("L", (300, 200), 235)
+    ImageDraw.Draw(photo).line([(40, 20), (90, 20), (60, 120)], fill=30, width=9)
+    photo.save(tmp_path / "seven.jpg")
+    page = opened(pages("digits")[0])
+    page.set_input_files("input[type=file]", tmp_path / "seven.jpg")
+    until(page, "studio.state.picture !== null")
+    x = np.reshape(page.evaluate("() => Array.from(studio.state.picture)"), (28, 28)) / 255
+    rows = np.flatnonzero((x > 0.3).any(axis=1))
+    assert 19 <= np.ptp(rows) + 1 <= 22  # 20 pixels, and what smoothing adds
+    assert x.sum(axis=1) @ (np.arange(28) + 0.5) / x.sum() == pytest.approx(14, abs=0.4)
+    assert x.sum(axis=0) @ (np.arange(28) + 0.5) / x.sum() == pytest.approx(14, abs=0.4)
+    assert x[:2].max() < 0.05  # the paper is black, as in the data
 
 
 @pytest.mark.parametrize("name", ["maps", "counts", "signal", "direct"])

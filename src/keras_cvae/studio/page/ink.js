@@ -72,34 +72,80 @@ function mass(picture, height, width) {
   return total ? [x / total, y / total] : [width / 2, height / 2];
 }
 
-/** Rows of levels of a picture that a user opened: scaled to the model's shape. */
-export async function opened(file, [height, width, channels]) {
+/**
+ * Bytes of a picture that a user opened, of the model's shape: grey ones light on dark, as data are.
+ *
+ * With `centred` what is written in it is found, and centred and scaled as MNIST's digits are.
+ */
+export async function opened(file, [height, width, channels], centred) {
   const bitmap = await createImageBitmap(file);
+  const fitted = (wide, high, scale) => {
+    const [w, h] = [bitmap.width * scale, bitmap.height * scale];
+    return drawn(wide, high, "#fff", bitmap, [(wide - w) / 2, (high - h) / 2, w, h]);
+  };
+  if (channels === 1 && centred) {
+    const scale = 160 / Math.max(bitmap.width, bitmap.height);
+    const [w, h] = [bitmap.width, bitmap.height].map((n) => Math.max(Math.round(n * scale), 2));
+    const found = written(fitted(w, h, scale), height, width);
+    if (found) return found;
+  }
+  const canvas = fitted(width, height, Math.max(width / bitmap.width, height / bitmap.height));
+  if (channels === 1) return light(canvas);
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  return Uint8Array.from({ length: 3 * height * width }, (_, i) => data[4 * Math.floor(i / 3) + (i % 3)]);
+}
+
+/** A canvas with a part of an image on it: [left, top, width, height], or eight numbers. */
+function drawn(width, height, ground, image, places) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "#fff";
+  context.fillStyle = ground;
   context.fillRect(0, 0, width, height);
-  const scale = Math.max(width / bitmap.width, height / bitmap.height);
-  const [w, h] = [bitmap.width * scale, bitmap.height * scale];
   context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
-  const { data } = context.getImageData(0, 0, width, height);
-  const x = new Uint8Array(height * width * channels);
-  for (let i = 0; i < height * width; i++) {
-    const [red, green, blue] = data.subarray(4 * i, 4 * i + 3);
-    if (channels === 3) x.set([red, green, blue], 3 * i);
-    else x[i] = Math.round(0.299 * red + 0.587 * green + 0.114 * blue);
-  }
-  return channels === 1 && bright(x, height, width) ? x.map((value) => 255 - value) : x;
+  context.drawImage(image, ...places);
+  return canvas;
 }
 
-/** Whether a grey picture is dark on light, by its edge: the models' data are light on dark. */
-function bright(x, height, width) {
-  let [sum, count] = [0, 0];
-  for (let i = 0; i < x.length; i++) {
+/** Grey levels of a canvas, light on dark: where the edge is bright it was the other way round. */
+function light(canvas) {
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  const grey = Uint8Array.from({ length: width * height }, (_, i) =>
+    Math.round(0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]));
+  const edge = grey.filter((_, i) => {
     const [row, column] = [Math.floor(i / width), i % width];
-    if (row % (height - 1) === 0 || column % (width - 1) === 0) [sum, count] = [sum + x[i], count + 1];
-  }
-  return sum / count > 127;
+    return row % (height - 1) === 0 || column % (width - 1) === 0;
+  });
+  const bright = edge.reduce((sum, v) => sum + v, 0) / edge.length > 127;
+  return bright ? grey.map((v) => 255 - v) : grey;
+}
+
+/** The writing on a canvas, centred and scaled; null where there is none. */
+function written(canvas, height, width) {
+  const { width: w, height: h } = canvas, grey = light(canvas);
+  const sorted = Uint8Array.from(grey).sort();
+  const [low, high] = [sorted[Math.floor(0.5 * sorted.length)], sorted[Math.floor(0.995 * sorted.length)]];
+  if (high - low < 24) return null;
+  const ink = Array.from(grey, (v) => clamp((v - low) / (high - low) * 1.15 - 0.1, 0, 1));
+  const there = ink.flatMap((v, i) => (v > 0.4 ? [i] : []));
+  const xs = there.map((i) => i % w), ys = there.map((i) => Math.floor(i / w));
+  const least = (all) => all.reduce((a, b) => Math.min(a, b)), most = (all) => all.reduce((a, b) => Math.max(a, b));
+  const [left, right, top, bottom] = [least(xs), most(xs) + 1, least(ys), most(ys) + 1];
+  const size = Math.min(height, width), box = (size < 16 ? 1 : 20 / 28) * size;
+  const scale = box / Math.max(right - left, bottom - top);
+  const image = new ImageData(w, h);
+  ink.forEach((v, i) => image.data.set([255 * v, 255 * v, 255 * v, 255], 4 * i));
+  const clean = drawn(w, h, "#000", canvas, [0, 0]);
+  clean.getContext("2d").putImageData(image, 0, 0);
+  const put = (x, y) => {
+    const part = [left, top, right - left, bottom - top];
+    const places = [x, y, part[2] * scale, part[3] * scale];
+    const { data } = drawn(width, height, "#000", clean, [...part, ...places])
+      .getContext("2d").getImageData(0, 0, width, height);
+    return Uint8Array.from({ length: height * width }, (_, i) => data[4 * i]);
+  };
+  const middle = [(width - (right - left) * scale) / 2, (height - (bottom - top) * scale) / 2];
+  const [x, y] = mass(put(...middle), height, width);
+  return put(middle[0] + width / 2 - x, middle[1] + height / 2 - y);
 }

@@ -111,7 +111,7 @@ export function handView(studio, usual) {
   });
 
   const take = async (blob) => {
-    const picture = await opened(blob, model.about.x_shape);
+    const picture = await opened(blob, model.about.x_shape, model.digits && state.centred);
     studio.change({ picture, strokes: [], reading: -1 });
   };
   file.addEventListener("change", () => file.files[0] && take(file.files[0]));
