@@ -334,7 +334,7 @@ def test_evaluate_gives_every_metric(measured, digits):
     said = json.loads(json.dumps(measured.to_dict()))
     assert set(said) == {
         "settings", "elbo", "latent", "classification", "conditional", "marginal", "samples",
-        "memorising", "left_out", "seconds",
+        "baseline", "memorising", "left_out", "seconds",
     }  # fmt: skip
     assert Evaluation.from_dict(said) == measured
     elbo, nll = measured.elbo, measured.conditional
@@ -506,7 +506,7 @@ def test_a_report_escapes_and_warns(measured, tmp_path):
     assert "<i>this</i>" in said
     assert "Collapsed" in said
     assert "Warm beta up" in said
-    assert "90.0 % of the samples are copies" in said
+    assert "90 % of the draws are copies" in said
 
 
 def test_few_effective_samples_are_named(measured, tmp_path):
