@@ -305,12 +305,12 @@ def latent(train, test, seed, epochs):
     }.items():
         model, seconds = learned(train, seed, epochs, **options)
         drawn = model.sample(len(train), seed=seed)
-        some = test[:1000]
+        some = test[:300]
         found |= {
             f"{name}: C2ST": detection(train, drawn, seed=seed).score,
             f"{name}: trends": trends(train, drawn).score,
             f"{name}: impossible": impossible(pd.concat([train, test]), drawn).share,
-            f"{name}: nats": float(model.log_prob(some, num_samples=100).mean()),
+            f"{name}: nats": float(model.log_prob(some, num_samples=50).mean()),
             f"{name}: KL": kl(model, some),
             f"{name}: CPU-s": seconds,
         }
