@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("default")
         patch.chdir(folder)
-        words = ["cvae", "train", "people.csv", "--out", "run", "--epochs", "20"]
+        words = ["cvae", "train", "people.csv", "--out", "run", "--epochs", "20", "--hidden", "32"]
         patch.setattr(sys, "argv", [*words, "--batch-size", "128", "--learning-rate", "0.005"])
         with pytest.raises(SystemExit) as end:
             main.main()
@@ -78,7 +78,8 @@ def test_a_schema_that_was_edited_is_given_back(run, tmp_path):
     (tmp_path / "schema.toml").write_text(text)
     out = tmp_path / "again"
     said = run(
-        "train", "people.csv", "--schema", tmp_path / "schema.toml", "--epochs", 1, "--out", out
+        *("train", "people.csv", "--schema", tmp_path / "schema.toml", "--out", out),
+        *("--epochs", 1, "--hidden", 8),
     )
     assert said.code == 0
     rows = tmp_path / "rows.csv"
@@ -122,7 +123,7 @@ def test_a_large_file_is_learned_part_by_part(run, tmp_path, monkeypatch):
     _rows().drop(columns="id").to_parquet(path, row_group_size=100)
     assert json.loads(run("info", path, "--json").out)["rows"] == 600
     out = tmp_path / "large"
-    said = run("train", path, "--out", out, "--epochs", 2, "--batch-size", 128)
+    said = run("train", path, "--out", out, "--epochs", 2, "--hidden", 8)
     assert said.code == 0, said.err
     assert "Learned 540 rows" in said.out
     said = run("evaluate", out, "--json")
@@ -205,7 +206,10 @@ def test_what_cannot_be_asked_is_refused_by_name(run, words, message):
         (["train", "people.csv", "--out", "x", "--units", "5"], "--units is not for tables"),
         (["train", "people.csv", "--out", "x", "--preset", "dense"], "--preset is not for tables"),
         (["train", "none.csv", "--out", "x"], "There is no file 'none.csv'"),
-        (["train", "digits", "--missing", "state"], "--schema and --missing are for tables"),
+        (
+            ["train", "digits", "--missing", "state"],
+            "--schema, --missing and --hidden are for tables",
+        ),
         (["restyle", "run", "a.png", "--to", "b"], "is a run on a table"),
         (["evaluate", "run", "--target", "incom"], "Did you mean 'income'"),
         (["info", "digits", "-o", "x.toml"], "-o writes the schema of a table"),

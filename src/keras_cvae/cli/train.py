@@ -62,6 +62,12 @@ def train(
             rich_help_panel="Tables",
         ),
     ] = None,
+    hidden: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Width of the network of the columns, 512.", rich_help_panel="Tables"
+        ),
+    ] = None,
     *,
     settings: dict[str, Any],
 ) -> None:
@@ -76,11 +82,12 @@ def train(
         own = {"--preset": preset, "--config": config, "--resume": resume}
         if given := [name for name, value in own.items() if value]:
             raise UsageError(f"{given[0]} is not for tables.")
-        settings |= {} if missing is None else {"missing": missing}
+        for name, value in (("missing", missing), ("hidden", hidden)):
+            settings |= {} if value is None else {name: value}
         train_table(data, settings, out_folder, schema, overwrite, as_json)
         return
-    if schema is not None or missing is not None:
-        raise UsageError(f"--schema and --missing are for tables. '{data}' is none.")
+    if not (schema is None and missing is None and hidden is None):
+        raise UsageError(f"--schema, --missing and --hidden are for tables. '{data}' is none.")
     chosen = load_config(preset, config, **typed(settings))
     if resume and overwrite:
         raise UsageError("Received --resume and --overwrite. Expected one of them.")
