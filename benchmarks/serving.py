@@ -160,6 +160,7 @@ def main():
         with serving(given.model) as (port, _):
             words = ["schemathesis", "run", f"http://127.0.0.1:{port}/openapi.json"]
             words += ["--checks", "not_a_server_error", "--max-examples", "50"]
+            words += ["--request-timeout", "60"]
             sys.exit(subprocess.run(words).returncode)
     if given.soak:
         with serving(given.model) as (port, server):

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic_core import from_json, to_json
 
 import keras_cvae
 from keras_cvae.serve import arrays
@@ -73,9 +74,11 @@ def create_app(
         facts = arrays.about(model)
     facts = {"name": name, "version": keras_cvae.__version__, "limits": asdict(limits)} | facts
 
+    described = from_json(to_json(facts, inf_nan_mode="null"))
+
     @app.get("/v1/model", summary="What the model is, and what it takes.")
     def about() -> dict[str, Any]:
-        return facts
+        return described
 
     @app.get("/healthz", summary="Whether the server answers.")
     def health() -> dict[str, str]:

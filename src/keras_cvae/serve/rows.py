@@ -53,7 +53,10 @@ def routes(table: Any, answering: Answering) -> APIRouter:
 
 def about(table: Any) -> dict[str, Any]:
     """What the model is, for `GET /v1/model`."""
-    return {"columns": table.schema.to_dict()["columns"], "latent_dim": table.latent_dim}
+    return {
+        "columns": table.schema.model_dump(mode="json")["columns"],
+        "latent_dim": table.latent_dim,
+    }
 
 
 def _condition(value: Any) -> Any:
