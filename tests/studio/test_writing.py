@@ -31,7 +31,7 @@ def test_a_page_asks_no_one_for_anything(tmp_path):
     )
     about = json.loads(re.search(r'id="model">(.*?)</script>', page)[1])
     assert about["card"] == {"a": "</script>"}
-    assert about["difference"]["picture"] < writing.CLOSE
+    assert about["difference"]["picture"] < 0.01
 
 
 def test_a_page_of_the_dense_preset_has_at_most_3_mb():

@@ -16,11 +16,13 @@ from keras_cvae.files import atomic
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.studio import describing
 from keras_cvae.studio.lowering import UnplayableError, tapes
-from keras_cvae.studio.packing import STEPS, Packed, pack
+from keras_cvae.studio.packing import Packed, pack
 from keras_cvae.studio.tape import Arrays
 from keras_cvae.studio.walking import differences, directions
 
-CLOSE = 0.01  # the greatest difference that is taken, of grey levels or probabilities
+# Steps in an array's root mean square, and the greatest difference (of grey levels, probabilities,
+# a quarter of the latent's) up to which they are fine enough.
+PRECISIONS = ((192, 0.005), (512, 0.005), (1024, 0.01), (4096, np.inf))
 FIRST = "main.js"
 
 
@@ -62,7 +64,7 @@ def page_text(model: Any, *, name: str = "A model", card: Any = None) -> str:
 def described(model: Any) -> tuple[dict[str, Any], Packed]:
     """What a page has to know of a model, and its weights.
 
-    The weights are rounded; if that makes too much of a difference, four times as finely.
+    The weights are rounded, as coarsely as `PRECISIONS` allow.
 
     Raises:
         UnplayableError: A model that a page cannot play.
@@ -91,10 +93,10 @@ def _packed(
     arrays: Arrays,
     apart: Callable[[list[np.ndarray]], dict[str, float]],
 ) -> tuple[dict[str, Any], Packed]:
-    for steps in (STEPS, 4 * STEPS):
+    for steps, limit in PRECISIONS:
         packed = pack(arrays.arrays, steps)
         found = apart(packed.arrays)
-        if max(found.values()) < CLOSE:
+        if max((found | {"latent": found.get("latent", 0.0) / 4}).values()) < limit:
             break
     about |= {"sizes": packed.sizes, "steps": packed.steps, "bytes": packed.length}
     about["difference"] = {what: float(f"{value:.2g}") for what, value in found.items()}
