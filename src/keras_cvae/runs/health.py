@@ -19,8 +19,13 @@ def not_drawn(model: ConditionalVAE, split: Split) -> str:
     """
     if model.condition.knows_part:  # what it draws depends on a picture, not on a class
         return ""
-    y: Any = split.spread(DRAWN).y
-    if isinstance(split.y, np.ndarray) and split.y.dtype.kind in "iu" and split.y.ndim == 1:
+    y: Any = split.spread(DRAWN).y if model.condition.width else None
+    if (
+        y is not None
+        and isinstance(split.y, np.ndarray)
+        and split.y.dtype.kind in "iu"
+        and split.y.ndim == 1
+    ):
         y = np.unique(split.y)[:DRAWN]
     x = model.generate(seed=0) if y is None else model.generate(y, seed=0)
     wrong = ~np.isfinite(x).reshape(len(x), -1).all(axis=1)
