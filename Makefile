@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 OPTIMIZED := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
 .DEFAULT_GOAL := help
-.PHONY: help draw trained quickstart demo test test-backends test-all test-slow coverage lint format clean
+.PHONY: help draw trained quickstart demo test test-backends test-all test-slow coverage lint docs format clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ lint: $(VENV)/dev  ## ruff, mypy and the direction of imports.
 trained: $(VENV)/dev  ## Make the models that come trained anew; MNIST=PATH where it cannot be downloaded.
 	$(BIN)/python tools/trained.py --mnist $(or $(MNIST),mnist)
 
+docs: $(VENV)/docs  ## The site, in build/site: theory, how-to, reference, results; broken links are errors.
+	$(BIN)/python tools/build_site.py build/site
+
 format: $(VENV)/dev  ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -74,6 +77,10 @@ $(VENV)/command: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/dev: $(BIN)/python pyproject.toml constraints.txt
 	$(call install,--editable '.[dev]')
+	touch $(VENV)/command $@
+
+$(VENV)/docs: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,--editable '.[docs]')
 	touch $(VENV)/command $@
 
 # torch by itself and pinned: pip then takes a build for CPUs where the machine offers one.

@@ -12,9 +12,8 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
 def anchors(page):
-    """What a link may point to on a page, as GitHub and the site name headings."""
-    words = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", word.lower()).strip().replace(" ", "-") for word in words}
+    """What a link may point to on a page."""
+    return {handbook.heading_id(h) for h in re.findall(r"^#+ (.*)$", page.read_text(), re.M)}
 
 
 @pytest.mark.parametrize("page", [DOCS / "theory.md", DOCS / "zh" / "theory.md"], ids=str)

@@ -65,6 +65,11 @@ def source_of(name: str, path: Path) -> str | None:
     return ast.get_source_segment(text, found) if found else None
 
 
+def heading_id(words: str) -> str:
+    """What a heading is linked to by, as GitHub makes it and as the site has it."""
+    return re.sub(r"[^\w\- ]", "", words.lower()).strip().replace(" ", "-")
+
+
 def blocks(page: Path, *languages: str) -> list[str]:
     """The page's blocks of code in these languages, in order."""
     return [code for language, code in BLOCK.findall(page.read_text()) if language in languages]
