@@ -1,6 +1,7 @@
 """What the pages under `docs/` are made of: translations, quoted code, blocks that run.
 
     python tools/handbook.py translated        # every Chinese page is up to date: note its source
+    python tools/handbook.py tutorials         # run them, and keep what they print and draw
 
 A Chinese page `docs/zh/PAGE.md` begins with a comment that holds the hash of `docs/PAGE.md`; the
 tests fail where the English page was changed since. So does `README.zh-CN.md` for `README.md`.
@@ -8,8 +9,12 @@ tests fail where the English page was changed since. So does `README.zh-CN.md` f
 
 import ast
 import hashlib
+import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +87,30 @@ def note_translations() -> None:
         chinese.write_text(note + NOTE.sub("", chinese.read_text(), count=1))
 
 
+def record_tutorials(names: list[str]) -> None:
+    """Run the tutorials of these names, or all, and keep what they print and draw for the site."""
+    output = DOCS / "tutorials" / "output"
+    output.mkdir(exist_ok=True)
+    for script in sorted((DOCS / "tutorials").glob("*.py")):
+        if names and script.stem not in names:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            environment = os.environ | {"MPLBACKEND": "agg"}
+            ran = [sys.executable, "-W", "ignore", str(script)]
+            done = subprocess.run(ran, cwd=folder, env=environment, stdout=subprocess.PIPE)
+            if done.returncode:
+                sys.exit(f"{script.name} failed.")
+            (output / f"{script.stem}.txt").write_bytes(done.stdout)
+            for picture in Path(folder).glob("*.png"):
+                shutil.copy(picture, output / f"{script.stem}-{picture.name}")
+        print(script.name, flush=True)
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] != ["translated"]:
+    task, *names = sys.argv[1:] or [""]
+    if task == "translated":
+        note_translations()
+    elif task == "tutorials":
+        record_tutorials(names)
+    else:
         sys.exit(__doc__)
-    note_translations()
