@@ -60,6 +60,13 @@ def test_the_script_has_one_scope_for_each_module_and_no_imports():
     assert used <= set(scopes)
 
 
+def test_both_languages_say_the_same_things():
+    english, chinese = writing._read("words.js").split("  zh: {")
+    assert "  en: {" in english
+    said = [re.findall(r"^    (\w+):", part, re.M) for part in (english, chinese)]
+    assert said[0] == said[1]
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 def test_the_script_is_javascript(tmp_path):
     path = tmp_path / "studio.mjs"
