@@ -308,3 +308,46 @@ def test_callbacks_may_ask_the_model_anything(tmp_path):
     assert [one for one, _ in seen] == list(range(step + 1, step + 7))
     np.testing.assert_array_equal(seen[-1][1], VERBS["generate"](model))
     assert not np.array_equal(seen[0][1], seen[1][1])
+
+
+def test_weights_are_replaced_whole_or_not_at_all(small, data, tmp_path):
+    model, other = small(), small(condition=4)
+    model.fit(*data, verbose=0)
+    other.save_weights(tmp_path / "other.weights.h5")
+    before = model.get_weights()
+    wrong = [array + 1 for array in before]
+    wrong[-1] = np.zeros((1, 1))
+    for change, words in (
+        (lambda: model.set_weights(wrong), r"an array of shape \(1, 1\) for"),
+        (lambda: model.set_weights(before[1:]), r"Received \d+ arrays. Expected"),
+        (lambda: model.load_weights(tmp_path / "other.weights.h5"), "do not fit this model"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            change()
+        for one, two in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)
+    with pytest.raises(FileNotFoundError, match="There are no weights at"):
+        model.load_weights(tmp_path / "none.weights.h5")
+    model.save_weights(tmp_path / "own.weights.h5")
+    again = small()
+    again.load_weights(tmp_path / "own.weights.h5")
+    for one, two in zip(before, again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_an_interrupt_while_weights_are_loaded_leaves_the_old_ones(small, tmp_path, monkeypatch):
+    model, other = small(seed=1), small(seed=2)
+    other.save_weights(tmp_path / "other.weights.h5")
+    before, calls = model.get_weights(), iter(range(100))
+    assign = keras.Variable.assign
+
+    def interrupted(variable, value):
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return assign(variable, value)
+
+    monkeypatch.setattr(keras.Variable, "assign", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.load_weights(tmp_path / "other.weights.h5")
+    for one, two in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -144,6 +144,31 @@ class Checks(Inputs):
         if examples.y is not None:
             self.condition.settle(examples.y, again=False)
 
+    def _harmless(self, inputs: dict[str, Any], weight: Any) -> tuple[dict[str, Any], Any]:
+        """A batch with 0 for what is not finite, which is refused when the epoch is over.
+
+        Until then it must not turn the weights into NaN. A condition that may be missing is NaN
+        where it is.
+        """
+        spec, given = self.fitted_spec, inputs.get("condition")
+
+        def finite(values: Any, may_miss: bool = False) -> Any:
+            if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(values.dtype)):
+                return values
+            wrong = ops.isinf(values) if may_miss else ops.logical_not(ops.isfinite(values))
+            return ops.where(wrong, ops.zeros_like(values), values)
+
+        def may_miss(one: ConditionSpec) -> bool:
+            return isinstance(one, KnownPartSpec) or one.forgettable
+
+        inputs = inputs | {"x": finite(inputs["x"])}
+        if isinstance(spec, JointSpec) and isinstance(given, dict):
+            parts = {name: finite(given[name], may_miss(spec.parts[name])) for name in given}
+            inputs |= {"condition": parts}
+        elif given is not None:
+            inputs |= {"condition": finite(given, may_miss(spec))}
+        return inputs, None if weight is None else finite(weight)
+
     def check_watched(self, where: str) -> None:
         """Refuse what the steps found in the batches of the epoch.
 
@@ -166,12 +191,13 @@ class Checks(Inputs):
         Raises:
             ValueError: Saying what was found.
         """
+        if found is None:
+            return
         try:
-            numbers = keras.tree.map_structure(ops.convert_to_numpy, found)
+            numbers = Extremes(*map(ops.convert_to_numpy, found))
         except Exception:  # each backend says in its own way that it is compiling
             return
-        if numbers is not None:
-            self._check_extremes(numbers)
+        self._check_extremes(numbers)
 
     def _check_extremes(self, found: Extremes) -> None:
         rows = np.stack([found.x_low, found.x_high]).reshape(2, *self.x_shape)

@@ -1,7 +1,8 @@
 """The Keras model that all of ours are: whatever it is asked, and however it ends, it is whole."""
 
+import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -75,6 +76,69 @@ class Model(KeptState, keras.Model):
     def predict_on_batch(self, x: Any) -> Any:
         """As in Keras."""
         return as_numpy(Snapshot(self)(type(self).prediction, self._repack((x,))[0]))
+
+    # The weights, all of them or none.
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Replace all weights.
+
+        Args:
+            weights: Arrays as `get_weights` gives them.
+
+        Raises:
+            ValueError: Another number of arrays, or another shape of one. Nothing is replaced then.
+        """
+        if len(weights) != len(self.weights):
+            raise ValueError(
+                f"Received {len(weights)} arrays. Expected {len(self.weights)}, as many as "
+                "get_weights() gives."
+            )
+        for variable, array in zip(self.weights, weights, strict=True):
+            if tuple(np.shape(array)) != tuple(variable.shape):
+                raise ValueError(
+                    f"Received an array of shape {tuple(np.shape(array))} for '{variable.path}'. "
+                    f"Expected {tuple(variable.shape)}."
+                )
+        with self._all_or_nothing():
+            super().set_weights(weights)
+
+    def load_weights(
+        self, filepath: str | PathLike[str], skip_mismatch: bool = False, **kwargs: Any
+    ) -> None:
+        """Replace all weights by those of a file that `save_weights` wrote.
+
+        Args:
+            filepath: The file, which ends in `.weights.h5`, or a `.keras` file.
+            skip_mismatch: Whether to leave those as they are that do not fit.
+            **kwargs: As in Keras.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is damaged, or of another model. Nothing is replaced then.
+        """
+        if not Path(filepath).is_file():
+            raise FileNotFoundError(f"There are no weights at '{filepath}'.")
+        with self._all_or_nothing():
+            try:
+                super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+            except (ValueError, KeyError, OSError) as error:
+                why = str(error).strip().split("\n")[0][:300]
+                raise ValueError(
+                    f"The weights of '{filepath}' do not fit this model, or are damaged: {why}"
+                ) from error
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Give the weights their values again if what is done here ends in an exception."""
+        with self.turn:
+            variables = [*self.variables, *(self.optimizer.variables if self.optimizer else ())]
+            before = [np.array(ops.convert_to_numpy(variable)) for variable in variables]
+            try:
+                yield
+            except BaseException:
+                for variable, value in zip(variables, before, strict=True):
+                    variable.assign(value)
+                raise
 
     # Saving.
 
