@@ -351,3 +351,19 @@ def test_an_interrupt_while_weights_are_loaded_leaves_the_old_ones(small, tmp_pa
         model.load_weights(tmp_path / "other.weights.h5")
     for one, two in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_predict_refuses_in_words_what_is_no_input(small, data):
+    x, y = data
+    model = small()
+    np.testing.assert_array_equal(
+        model.predict_on_batch((x, y)), model.predict_on_batch({"x": x, "condition": y})
+    )
+    for ask, words in (
+        (lambda: model.predict({"x": x[:2], "condition": np.array([5, 1])}, verbose=0), "class 5"),
+        (lambda: model.predict_on_batch((x[:2], np.array([0, 3]))), "class 3"),
+        (lambda: model.decoder.predict(np.zeros((2, 2)), verbose=0), "Expected {'z': "),
+        (lambda: model.encoder.predict_on_batch(x[:2]), "Expected {'x': "),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ask()

@@ -143,6 +143,12 @@ class ConditionalVAE(Training, Verbs):
 
     # The equation.
 
+    def _asked(self, data: Any) -> dict[str, Any]:
+        inputs = super()._asked(data)
+        if inputs.get("condition") is not None:
+            self._yielded(inputs["condition"])  # refuses what no condition can be
+        return inputs
+
     def call(self, inputs: dict[str, Any], training: bool = False) -> Terms:
         """The terms of the objective for `{"x": (batch, *x_shape), "condition": ...}`."""
         x, y = ops.cast(inputs["x"], "float32"), inputs.get("condition")

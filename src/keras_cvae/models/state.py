@@ -52,14 +52,26 @@ class Model(KeptState, keras.Model):
         self.programs = Programs(self)
 
     def __call__(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(inputs, Mapping):
-            shape = getattr(inputs, "shape", None)
-            came = type(inputs).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
-            raise ValueError(
-                f"The {self.name} was called with an object of type {came}. Expected "
-                f"{{'{self.takes}': ..., 'condition': ...}}."
-            )
-        return super().__call__(inputs, *args, **kwargs)
+        return super().__call__(self._named(inputs), *args, **kwargs)
+
+    def _named(self, inputs: Any) -> Mapping[str, Any]:
+        """Inputs by name.
+
+        Raises:
+            ValueError: They have no names.
+        """
+        if isinstance(inputs, Mapping):
+            return inputs
+        shape = getattr(inputs, "shape", None)
+        came = type(inputs).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
+        raise ValueError(
+            f"The {self.name} was called with an object of type {came}. Expected "
+            f"{{'{self.takes}': ..., 'condition': ...}}."
+        )
+
+    def _asked(self, data: Any) -> dict[str, Any]:
+        """The inputs of a batch that `predict` is asked for."""
+        return dict(self._named(self._repack(data)[0]))
 
     @closing_scopes
     def predict(
@@ -74,8 +86,9 @@ class Model(KeptState, keras.Model):
         return _Loop(self).predict(x, batch_size, verbose, steps, callbacks)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """As in Keras."""
-        return as_numpy(Snapshot(self)(type(self).prediction, self._repack((x,))[0]))
+        """As in Keras; x is a batch, `(x, condition)` or inputs by name."""
+        data = x if isinstance(x, tuple) else (x,)
+        return as_numpy(Snapshot(self)(type(self).prediction, self._asked(data)))
 
     # The weights, all of them or none.
 
@@ -216,7 +229,7 @@ class _Loop(keras.Model):
         super().__init__()
         self.run_eagerly, self.built = True, True  # what it calls is compiled already
         weights = Snapshot(model)
-        self.answer = lambda data: weights(type(model).prediction, model._repack(data)[0])
+        self.answer = lambda data: weights(type(model).prediction, model._asked(data))
 
     def predict_step(self, *args: Any) -> Any:
         *state, data = args
