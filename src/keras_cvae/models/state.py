@@ -144,7 +144,8 @@ class Model(KeptState, keras.Model):
     def _all_or_nothing(self) -> Iterator[None]:
         """Give the weights their values again if what is done here ends in an exception."""
         with self.turn:
-            variables = [*self.variables, *(self.optimizer.variables if self.optimizer else ())]
+            optimizer = getattr(self, "optimizer", None)  # a part has none
+            variables = [*self.variables, *(optimizer.variables if optimizer else ())]
             before = [np.array(ops.convert_to_numpy(variable)) for variable in variables]
             try:
                 yield
