@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -323,6 +323,14 @@ def _value(variable: Any) -> Any:
     """The value as it is now; TensorFlow's is a place that the next value is written to."""
     value = variable.value
     return value.read_value() if hasattr(value, "read_value") else value
+
+
+def kept_values(variables: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Each variable with its value as it is now, whatever is assigned to it later."""
+    import keras
+
+    copied = keras.backend.backend() == "torch"  # which trains in place; others replace values
+    return [(v, _value(v).detach().clone() if copied else _value(v)) for v in variables]
 
 
 def compiled(function: Callable) -> Callable:

@@ -144,31 +144,6 @@ class Checks(Inputs):
         if examples.y is not None:
             self.condition.settle(examples.y, again=False)
 
-    def _harmless(self, inputs: dict[str, Any], weight: Any) -> tuple[dict[str, Any], Any]:
-        """A batch with 0 for what is not finite, which is refused when the epoch is over.
-
-        Until then it must not turn the weights into NaN. A condition that may be missing is NaN
-        where it is.
-        """
-        spec, given = self.fitted_spec, inputs.get("condition")
-
-        def finite(values: Any, may_miss: bool = False) -> Any:
-            if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(values.dtype)):
-                return values
-            wrong = ops.isinf(values) if may_miss else ops.logical_not(ops.isfinite(values))
-            return ops.where(wrong, ops.zeros_like(values), values)
-
-        def may_miss(one: ConditionSpec) -> bool:
-            return isinstance(one, KnownPartSpec) or one.forgettable
-
-        inputs = inputs | {"x": finite(inputs["x"])}
-        if isinstance(spec, JointSpec) and isinstance(given, dict):
-            parts = {name: finite(given[name], may_miss(spec.parts[name])) for name in given}
-            inputs |= {"condition": parts}
-        elif given is not None:
-            inputs |= {"condition": finite(given, may_miss(spec))}
-        return inputs, None if weight is None else finite(weight)
-
     def check_watched(self, where: str) -> None:
         """Refuse what the steps found in the batches of the epoch.
 

@@ -16,6 +16,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_cvae.backend import kept_values
+
 LOOKED_AT = 2  # batches, before training
 SCALED_BY = 1024  # examples, at least, where scalings are taken from them
 
@@ -162,16 +164,19 @@ class Alarm(keras.callbacks.Callback):
         super().__init__()
         self.epoch: int | None = None
         self.lost, self.warned = "", False
+        self.before: list[tuple[Any, Any]] = []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Called by Keras."""
         self.epoch = epoch
         self._warn()
+        learned = [*self.model.variables, *self.model.optimizer.variables]
+        self.before = kept_values(learned)
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Called by Keras: an evaluation within `fit` is about to forget the training's batches."""
         if self.epoch is not None:
-            self.model.check_watched(f"Training, epoch {self.epoch + 1}")
+            self._check(self.epoch)
 
     def on_test_end(self, logs: Any = None) -> None:
         """Called by Keras."""
@@ -179,13 +184,23 @@ class Alarm(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Called by Keras."""
-        self.model.check_watched(f"Training, epoch {epoch + 1}")
+        self._check(epoch)
         if not math.isfinite((logs or {}).get("loss", 0.0)):
             self.lost = self.lost or f"The loss is {logs['loss']} in epoch {epoch + 1}"
 
     def on_train_end(self, logs: Any = None) -> None:
         """Called by Keras."""
         self._warn()
+
+    def _check(self, epoch: int) -> None:
+        """Refuse what the epoch has learned from, and forget it where it spoiled the weights."""
+        try:
+            self.model.check_watched(f"Training, epoch {epoch + 1}")
+        except ValueError:
+            if not all(bool(ops.all(ops.isfinite(v))) for v in self.model.trainable_variables):
+                for variable, value in self.before:
+                    variable.assign(value)
+            raise
 
     def _warn(self) -> None:
         """Warn once; not at the end of the epoch, where other callbacks may stop the training."""

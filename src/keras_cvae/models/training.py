@@ -339,8 +339,7 @@ class Training(Checks, Model):
             weight = keras.tree.flatten(weight)[0]
         if not isinstance(data, Checked):
             found = extremes(inputs["x"], inputs.get("condition"), weight)
-            inputs, weight = self._harmless(inputs, weight)
-            inputs |= {"extremes": found}
+            inputs = inputs | {"extremes": found}
         return inputs, None, weight
 
 
