@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -325,12 +325,20 @@ def _value(variable: Any) -> Any:
     return value.read_value() if hasattr(value, "read_value") else value
 
 
-def kept_values(variables: Iterable[Any]) -> list[tuple[Any, Any]]:
-    """Each variable with its value as it is now, whatever is assigned to it later."""
+def remembered(model: Any) -> Callable[[], None]:
+    """Keep the values of a model and of its optimizer as they are; the answer puts them back."""
     import keras
 
+    optimizer = getattr(model, "optimizer", None)  # a part has none
+    variables = [*model.variables, *(optimizer.variables if optimizer else ())]
     copied = keras.backend.backend() == "torch"  # which trains in place; others replace values
-    return [(v, _value(v).detach().clone() if copied else _value(v)) for v in variables]
+    values = [_value(v).detach().clone() if copied else _value(v) for v in variables]
+
+    def put_back() -> None:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    return put_back
 
 
 def compiled(function: Callable) -> Callable:

@@ -154,10 +154,7 @@ def generate_table(
     as_json: bool,
 ) -> None:
     """`cvae generate RUN -c 'income=>50K' -n 500 -o rows.csv`."""
-    if output is not None:
-        _check_table(output, overwrite)
-    elif as_json:
-        raise UsageError("--json says which file was written. Expected -o FILE with it.")
+    _check_table(output, overwrite, as_json)
     run = TableRun.open(folder)
     asked = read_conditions(Schema.read(run.folder / "schema.toml"), conditions or [])
     import_light_keras()
@@ -189,10 +186,7 @@ def complete_table(
     folder: Path, gaps: Path, n: int, output: Path | None, seed: int, overwrite: bool, as_json: bool
 ) -> None:
     """`cvae complete RUN gaps.csv -o filled.csv`."""
-    if output is not None:
-        _check_table(output, overwrite)
-    elif as_json:
-        raise UsageError("--json says which file was written. Expected -o FILE with it.")
+    _check_table(output, overwrite, as_json)
     run = TableRun.open(folder)
     table = read(gaps)
     import_light_keras()
@@ -340,8 +334,11 @@ def _value(column: AnyColumn, text: str) -> Any:
     return text
 
 
-def _check_table(path: Path, overwrite: bool) -> None:
-    check_output(path, (*WRITTEN, ".gz"), overwrite)
+def _check_table(path: Path | None, overwrite: bool, as_json: bool) -> None:
+    if path is not None:
+        check_output(path, (*WRITTEN, ".gz"), overwrite)
+    elif as_json:
+        raise UsageError("--json says which file was written. Expected -o FILE with it.")
 
 
 def _say_written(

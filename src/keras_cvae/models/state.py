@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.backend import KeptState, closing_scopes, held, layers_of
+from keras_cvae.backend import KeptState, closing_scopes, held, layers_of, remembered
 from keras_cvae.files import atomic
 from keras_cvae.inference.steps import Programs, Snapshot, as_numpy
 from keras_cvae.models.serialization import rebuilt
@@ -144,14 +144,11 @@ class Model(KeptState, keras.Model):
     def _all_or_nothing(self) -> Iterator[None]:
         """Give the weights their values again if what is done here ends in an exception."""
         with self.turn:
-            optimizer = getattr(self, "optimizer", None)  # a part has none
-            variables = [*self.variables, *(optimizer.variables if optimizer else ())]
-            before = [np.array(ops.convert_to_numpy(variable)) for variable in variables]
+            put_back = remembered(self)
             try:
                 yield
             except BaseException:
-                for variable, value in zip(variables, before, strict=True):
-                    variable.assign(value)
+                put_back()
                 raise
 
     # Saving.

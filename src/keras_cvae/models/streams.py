@@ -9,14 +9,15 @@ import itertools
 import math
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.backend import kept_values
+from keras_cvae.backend import remembered
+from keras_cvae.models.state import not_finite
 
 LOOKED_AT = 2  # batches, before training
 SCALED_BY = 1024  # examples, at least, where scalings are taken from them
@@ -164,14 +165,13 @@ class Alarm(keras.callbacks.Callback):
         super().__init__()
         self.epoch: int | None = None
         self.lost, self.warned = "", False
-        self.before: list[tuple[Any, Any]] = []
+        self.put_back: Callable[[], None] = lambda: None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Called by Keras."""
         self.epoch = epoch
         self._warn()
-        learned = [*self.model.variables, *self.model.optimizer.variables]
-        self.before = kept_values(learned)
+        self.put_back = remembered(self.model)
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Called by Keras: an evaluation within `fit` is about to forget the training's batches."""
@@ -197,9 +197,8 @@ class Alarm(keras.callbacks.Callback):
         try:
             self.model.check_watched(f"Training, epoch {epoch + 1}")
         except ValueError:
-            if not all(bool(ops.all(ops.isfinite(v))) for v in self.model.trainable_variables):
-                for variable, value in self.before:
-                    variable.assign(value)
+            if not_finite(self.model):
+                self.put_back()
             raise
 
     def _warn(self) -> None:
