@@ -12,6 +12,7 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -19,8 +20,11 @@ from typer.main import get_command
 
 import keras_cvae
 from keras_cvae.cli import app, main, shared
+from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.runs.config import RunConfig, presets
+from keras_cvae.runs.resume import Stopped
 from keras_cvae.runs.run import Run
+from keras_cvae.runs.train import train
 
 CVAE = (sys.executable, "-m", "keras_cvae_command")  # what the script `cvae` runs
 COMMANDS = (
@@ -228,11 +232,14 @@ def test_what_train_says_to_type_next_can_be_typed(cvae, tmp_path):
 )
 def test_a_signal_stops_and_says_how_to_go_on_and_that_works(number, code, tmp_path, cvae):
     words = [*CVAE, "train", "digits", "--epochs", "4000", "--units", "8", "--out", "my run"]
-    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "my run" / "run.json").exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "my run" / "run.json").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        try:
+            said = process.communicate(timeout=300)[1]
+        finally:
+            process.kill()
     assert process.returncode == code, said
     assert "Traceback" not in said
     assert "Stopped" in said
@@ -246,6 +253,26 @@ def test_a_signal_stops_and_says_how_to_go_on_and_that_works(number, code, tmp_p
     path.write_text(json.dumps(about))
     assert cvae(*shlex.split(command)[1:]).code == 0
     assert Run.open("my run").complete
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_python_drops_stops_too(tmp_path):
+    heard = []
+
+    class Terminated:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+            heard.append("too late")
+
+    dropping = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: Terminated() and None,
+        on_train_batch_begin=lambda batch, logs: heard.append("the training goes on"),
+    )
+    config = RunConfig(epochs=9, units=(8,))
+    with stopped_by_signals() as received, pytest.raises(Stopped):
+        train("digits", config, tmp_path / "run", callbacks=[dropping, stop_after(received)])
+    assert heard[0] == "the training goes on"
+    assert received == [signal.SIGTERM]
 
 
 # Draw.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.shared import check_output, counted, progress_bar, say_next
+from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.data.tables.columns import (
     AnyColumn,
     Boolean,
@@ -56,10 +59,22 @@ def train_table(
     from keras_cvae.cli.progress import EpochBar
 
     bar = EpochBar(err)
-    try:
-        run = train(source, config, folder, schema=schema, overwrite=overwrite, callbacks=[bar])
-    finally:
-        bar.stop()
+    with stopped_by_signals() as received:
+        try:
+            watching = [bar, stop_after(received)]
+            run = train(
+                source, config, folder, schema=schema, overwrite=overwrite, callbacks=watching
+            )
+        except KeyboardInterrupt:
+            bar.stop()
+            err.print(
+                "\nStopped. A table is learned in one piece and nothing of it was saved; give the "
+                "same command with --overwrite to start again.",
+                soft_wrap=True,
+            )
+            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+        finally:
+            bar.stop()
     if as_json:
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return

@@ -1,11 +1,8 @@
 """`cvae train`, `cvae quickstart`."""
 
-import contextlib
 import json
 import signal
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +13,7 @@ from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read, written
 from keras_cvae.cli.flags import AsJson, Overwrite, Seed, flags, starting, typed
 from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
+from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.conditions.spec import CategoricalSpec
 from keras_cvae.data.kinds import is_table
 from keras_cvae.runs.config import RunConfig, load_config, presets
@@ -159,7 +157,7 @@ def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: 
                 folder,
                 resume=resume,
                 overwrite=overwrite,
-                callbacks=[bar],
+                callbacks=[bar, stop_after(received)],
                 progress=progress_bar,
                 notice=lambda text: err.print(text, soft_wrap=True),
             )
@@ -169,31 +167,6 @@ def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: 
             raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
         finally:
             bar.stop()
-
-
-@contextlib.contextmanager
-def stopped_by_signals() -> Iterator[list[int]]:
-    """Let what schedulers send, SIGTERM and SIGHUP, stop a run as Ctrl-C does.
-
-    Yields:
-        The numbers of the signals that have come.
-    """
-    received: list[int] = []
-
-    def stop(number: int, frame: Any) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
-    numbers = [number for name in names if (number := getattr(signal, name, None)) is not None]
-    # Whoever starts a run with nohup means it to go on.
-    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @app.command()
