@@ -182,6 +182,70 @@ def test_interrupted_says_how_to_go_on(whole, tmp_path):
     assert_same(train("digits", settings(), out, resume=True), whole)
 
 
+class Signals(keras.callbacks.Callback):
+    """Sends this process a signal at the given moments, each once."""
+
+    async_safe = True
+
+    def __init__(self, *moments):
+        super().__init__()
+        self.moments = [*moments]
+
+    def send(self, *moment):
+        if moment in self.moments:
+            self.moments.remove(moment)
+            signal.raise_signal(signal.SIGINT)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.send("step", self.epoch, batch)
+
+    def on_test_begin(self, logs=None):
+        self.send("validation", self.epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.send("end", epoch)
+
+
+def columns(x, rng):
+    """Vectors with two conditions, of which one is sometimes missing."""
+    size = np.where(rng.random(len(x)) < 0.2, np.nan, rng.random(len(x)))
+    return from_arrays(x, {"kind": np.array(list("abc"))[np.arange(len(x)) % 3], "size": size})
+
+
+@pytest.mark.parametrize(
+    ("source", "changes"),
+    [
+        pytest.param("vectors", {"ema": 0.9}, id="averages"),
+        pytest.param("folder", {"ema": 0.9, "shift": 1}, id="streamed", marks=pytest.mark.nightly),
+        pytest.param(
+            "columns",
+            {"condition": ("kind:categorical", "size:continuous"), "precision": "mixed_float16"},
+            id="conditions, float16",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param("folder", {"task": "complete"}, id="completion", marks=pytest.mark.nightly),
+    ],
+)
+def test_a_signal_saves_at_its_step_and_nothing_is_lost(source, changes, rng, folder, tmp_path):
+    vectors = (rng.random((50, 5)) < 0.5).astype("uint8")
+    data = {
+        "vectors": lambda: from_arrays(vectors, np.arange(50) % 3),
+        "folder": lambda: load(folder, memory_limit=1),
+        "columns": lambda: columns(vectors, rng),
+    }[source]()
+    config = settings(epochs=3, batch_size=8, units=(4,), **changes)
+    whole = train(data, config, tmp_path / "whole", checkpoint_seconds=1e9)
+    out, signals = tmp_path / "stopped", Signals(("step", 0, 2), ("validation", 1), ("end", 1))
+    for again, words in enumerate(("", "1 of 3 epochs and . steps of the next are", "2 of 3 epo")):
+        with pytest.raises(Stopped, match=f"Stopped; {words}"):
+            train(data, config, out, resume=again > 0, callbacks=[signals], checkpoint_seconds=1e9)
+    assert_same(train(data, config, out, resume=True), whole)
+    assert files(out) == files(whole.folder)
+
+
 @pytest.mark.optimized
 def test_history_that_ran_ahead_of_the_checkpoint_is_cut_back(whole, tmp_path):
     class Die(keras_cvae.models.cvae.keras.callbacks.Callback):

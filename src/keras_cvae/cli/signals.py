@@ -1,4 +1,4 @@
-"""Signals stop a training at once, or at the end of its epoch; never go unheard."""
+"""Signals stop a training, at the end of a step once it has begun; never go unheard."""
 
 import contextlib
 import signal
@@ -10,6 +10,8 @@ from typing import Any
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[list[int]]:
     """Let what schedulers send, SIGTERM and SIGHUP, raise KeyboardInterrupt as Ctrl-C does.
+
+    A training that has begun lets them wait for the end of a step: see `runs.signals`.
 
     Python drops what a handler raises while garbage is collected, so a training also looks at what
     came: see `stop_after`.

@@ -165,6 +165,9 @@ def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: 
             bar.stop()
             err.print(f"\n{stop}", soft_wrap=True)
             raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+        except KeyboardInterrupt:
+            err.print("\nStopped before the training began.", soft_wrap=True)
+            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
         finally:
             bar.stop()
 

@@ -47,6 +47,8 @@ class Batches(keras.utils.PyDataset):
             binarisation, anew in each epoch: a model has less to learn by heart.
         shift_epochs: The share of pictures that are moved falls from all to none over so many
             epochs, so that the model ends with x as it is.
+        made: So many batches of the first epoch come as zeros of the right size: what passes over
+            them, as `fit(initial_step=made)` does, has no use for what is in them.
         **kwargs: `workers` (default 2 for `ImageFiles`, otherwise 1), `use_multiprocessing`,
             `max_queue_size`.
 
@@ -66,6 +68,7 @@ class Batches(keras.utils.PyDataset):
         binarize: Literal["none", "dynamic"] = "none",
         shift: int = 0,
         shift_epochs: int = 1,
+        made: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**{"workers": 2 if isinstance(split.x, ImageFiles) else 1} | kwargs)
@@ -81,6 +84,7 @@ class Batches(keras.utils.PyDataset):
         self.split, self.shuffle, self.binarize = split, shuffle, binarize
         self.batch_size = errors.whole("batch_size", batch_size)
         self.seed, self.epoch = seed, epoch
+        self._made = epoch, made
         self.shift = errors.whole("shift", shift, 0)
         self.shift_epochs = errors.whole("shift_epochs", shift_epochs)
         if shift:
@@ -101,6 +105,9 @@ class Batches(keras.utils.PyDataset):
         start = index * self.batch_size
         stop = min(start + self.batch_size, len(self.split))
         rows = self._permutation(epoch)[start:stop] if self.shuffle else slice(start, stop)
+        if epoch == self._made[0] and index < self._made[1]:
+            x = np.zeros((stop - start, *self.split.x.shape[1:]), np.float32)
+            return (x,) if self.split.y is None else (x, take(self.split.y, rows))
         x = self.split.floats(rows) if self.binarize == "none" else self.split.x[rows]
         if self.shift:
             x = moved(x, rows, self._move(epoch))

@@ -33,6 +33,9 @@ class Fused:
         self.ahead = {"train": 1, "test": 1}  # steps at once
         self._programs: dict[str, Callable] = {}
         self.feeds: dict[str, FusedFunction | None] = {}
+        self.made = 0  # steps of the epoch that begins, which an earlier training made
+        self.to_pass = 0  # calls for these, which are still to come
+        self.logs: dict[str, float] = {}  # after these
 
     def program(self, kind: str) -> Callable:
         """The program that runs `train_step` or `test_step`, compiled once for each size."""
@@ -65,9 +68,26 @@ class Fused:
         """What Keras calls for each step of a kind: many at once where there is data for it."""
 
         def function(*args: Any) -> Any:
-            return (self.feeds.get(kind) or step)(*args)
+            feed = self.feeds.get(kind)
+            if kind == "train" and self.to_pass:
+                return self._passed(args, feed is None)
+            return (feed or step)(*args)
 
         return function
+
+    def resume(self, steps: int) -> None:
+        """Pass over so many steps of the epoch that begins: they are in the model's metrics."""
+        self.made, self.to_pass = steps, math.ceil(steps / self.model.steps_per_execution)
+        self.logs = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+
+    def _passed(self, args: tuple, plain: bool) -> Any:
+        """What a step gives that was made before."""
+        self.to_pass -= 1
+        *state, data = args
+        if plain and hasattr(data, "__next__"):  # PyTorch's loop has taken the batch itself
+            for _ in range(self.model.steps_per_execution):
+                next(data, None)
+        return (self.logs, *state) if state else self.logs
 
 
 def _run(
@@ -163,7 +183,8 @@ class FusedFunction:
 
     def __call__(self, state: Any, iterator: Any) -> tuple[dict[str, float], Any]:
         if iterator is not self.iterator:  # Keras makes one for each epoch
-            self.iterator, self.called, self.done = iterator, 0, 0
+            made, self.fused.made = (self.fused.made, 0) if self.kind == "train" else (0, 0)
+            self.iterator, self.called, self.done = iterator, made, made
             self.of_epoch = self.stored.order(), self.stored.key(), self.stored.move()
         self.called += self.per_call
         while self.done < min(self.called, self.steps):

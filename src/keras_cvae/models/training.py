@@ -112,6 +112,8 @@ class Training(Checks, Model):
                 learned from in any way: scalings are those of the rest.
             **kwargs: As in Keras: `callbacks`, `verbose`, `shuffle`, `initial_epoch`,
                 `steps_per_epoch`, `validation_steps`, `validation_batch_size`, `validation_freq`.
+                `initial_step` resumes within the initial epoch: so many of its steps were made
+                before, and are what the model's metrics hold at present.
 
         Returns:
             Keras' `History`: loss, reconstruction and KL of each epoch, in nats.
@@ -175,6 +177,7 @@ class Training(Checks, Model):
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
+        initial_step: int = 0,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """Keras' `fit` of examples that are checked."""
@@ -201,6 +204,9 @@ class Training(Checks, Model):
                 callbacks=callbacks,
             )
         callbacks = [Alarm(), *as_list(callbacks)]
+        self._fused.made = self._fused.to_pass = 0
+        if initial_step:
+            callbacks = [_Rejoin(self, initial_step), *callbacks]
         if hasattr(train.x, "next_epoch"):
             callbacks.append(NextEpoch(train.x))
         return self._feeding(
@@ -341,6 +347,23 @@ class Training(Checks, Model):
             found = extremes(inputs["x"], inputs.get("condition"), weight)
             inputs = inputs | {"extremes": found}
         return inputs, None, weight
+
+
+class _Rejoin(keras.callbacks.Callback):
+    """Goes on within an epoch, whose first steps were made before."""
+
+    def __init__(self, model: Training, steps: int):
+        super().__init__()
+        self.fused, self.steps = model._fused, steps
+        self.sums = [keras.ops.convert_to_numpy(one) for one in model.metrics_variables]
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Called by Keras, which has reset the metrics."""
+        if self.steps:
+            for variable, value in zip(self.model.metrics_variables, self.sums, strict=True):
+                variable.assign(value)
+        self.fused.resume(self.steps)
+        self.steps = 0
 
 
 def _weighed(train: Examples, weights: ClassWeights) -> Examples:

@@ -1,10 +1,8 @@
 """Go on with a run where it was stopped."""
 
-import math
-
 from keras_cvae.models.cvae import ConditionalVAE
-from keras_cvae.models.io import load as load_model
 from keras_cvae.runs.build import adopt_rate
+from keras_cvae.runs.checkpoint import Position, position_of, read
 from keras_cvae.runs.config import ConfigError, RunConfig
 from keras_cvae.runs.run import Run, RunError
 
@@ -13,6 +11,12 @@ MAY_CHANGE = ("epochs", "learning_rate")
 
 class Stopped(KeyboardInterrupt):
     """Training was interrupted; the message says how to go on."""
+
+    def __init__(self, run: Run):
+        saved = position_of(run.checkpoint)
+        done = f"{saved.epoch} of {run.config.epochs} epochs"
+        done += f" and {saved.step} steps of the next" if saved.step else ""
+        super().__init__(f"Stopped; {done} are saved. Continue with:\n{run.resume_command}")
 
 
 class DivergenceError(ArithmeticError):
@@ -78,12 +82,12 @@ def resumed(run: Run, config: RunConfig) -> Run:
     return Run(run.folder, run.source, asked)
 
 
-def restored(run: Run, fresh: ConditionalVAE, examples: int) -> tuple[ConditionalVAE, int]:
-    """The model and the epoch to go on from; a run killed before any checkpoint starts anew."""
+def restored(run: Run, fresh: ConditionalVAE) -> tuple[ConditionalVAE, Position]:
+    """The model and where to go on; a run killed before any checkpoint starts anew."""
     path = next((p for p in (run.checkpoint, run.model_path) if p.is_file()), None)
     if path is None:
-        return fresh, 0
-    model = load_model(path)
+        return fresh, Position()
+    model, position = read(path)
     if run.config.learning_rate != Run.open(run.folder).config.learning_rate:
         adopt_rate(model, fresh)
-    return model, int(model.step) // math.ceil(examples / run.config.batch_size)
+    return model, position

@@ -4,7 +4,7 @@ A run folder holds
 
     run.json            the data's name, the configuration, versions; written first
     history.json        metrics of every epoch
-    checkpoint.keras    model, optimizer and random streams after some epoch; gone at the end
+    checkpoint.keras    model, optimizer, random streams, history after some step; gone at the end
     model.keras         the trained model; its presence means that the run is complete
     metrics.json        the last epoch's metrics and the time it took
     pictures/           what `cvae plot` draws
@@ -20,13 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from keras_cvae.backend import remembered
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.files import write_json
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.state import not_finite
+from keras_cvae.runs import checkpoint
 from keras_cvae.runs.build import build_model, epochs, load_data
+from keras_cvae.runs.checkpoint import Position, sums
 from keras_cvae.runs.conditions import mask_of
 from keras_cvae.runs.config import RunConfig, load_config
 from keras_cvae.runs.health import not_drawn
@@ -40,6 +44,7 @@ from keras_cvae.runs.run import (
     create,
     default_folder,
 )
+from keras_cvae.runs.signals import AtStepEnds
 
 CHECKPOINT_SECONDS = 10.0
 
@@ -68,7 +73,8 @@ def train(
         callbacks: Keras callbacks.
         progress: Wraps slow loops, called as `progress(iterable, total=..., description=...)`.
         notice: Called with each sentence of `Data.notes` before training starts.
-        checkpoint_seconds: Least time between two checkpoints; the last epoch always has one.
+        checkpoint_seconds: Least time between two checkpoints; the last epoch always has one, and
+            a signal that stops the training.
 
     Returns:
         The complete run.
@@ -103,65 +109,88 @@ def train(
             notice(note)
     chosen = run.config.model_copy(update={"epochs": epochs(run.config, len(data.train))})
     run = Run(run.folder, run.source, chosen)
-    model, epoch = build_model(run.config, data), 0
+    model, position = build_model(run.config, data), Position()
     try:
-        with alone(folder):
+        with alone(folder), AtStepEnds() as signals:
             if resume:
-                model, epoch = restored(run, model, len(data.train))
+                model, position = restored(run, model)
             else:
                 check_folder(folder, overwrite)  # again: another process may have come first
             create(run, keep=resume)
-            return _fit(run, model, data, epoch, [*callbacks], checkpoint_seconds)
+            recorder = _Recorder(run, position, checkpoint_seconds, signals)
+            return _fit(model, data, recorder, [*callbacks])
     except KeyboardInterrupt:
-        done = len(run.history().get("loss", []))
-        raise Stopped(
-            f"Stopped; {done} of {chosen.epochs} epochs are saved. Continue with:\n"
-            f"{run.resume_command}"
-        ) from None
+        raise Stopped(run) from None
 
 
 class _Recorder(keras.callbacks.Callback):
     """Saves history and, now and then, everything that a resumed run needs."""
 
-    def __init__(self, run: Run, history: dict[str, list[float]], seconds: float, steps: int):
+    async_safe = True  # at the end of a batch it has nothing to do
+
+    def __init__(self, run: Run, position: Position, seconds: float, signals: AtStepEnds):
         super().__init__()
-        self.run, self.seconds, self.steps = run, seconds, steps
-        self.metrics = history
+        self.run, self.reached, self.seconds, self.signals = run, position, seconds, signals
         self.saved = time.monotonic()
-        self.started = self.saved - (run.metrics().get("seconds", 0.0) if history else 0.0)
+        self.started = self.saved - position.seconds
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.first = int(self.model.step) - self.reached.step
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        # Of many steps that ran at once, Keras' loop has still to hear: the model counts them.
+        if self.signals.waiting or (batch and self._is_due()):
+            self.model.jax_state_sync()
+            self.reached.step = int(self.model.step) - self.first
+            self.save()
+            self.signals.hear()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.reached.step = int(self.model.step) - self.first
+        self.sums, self.put_back = sums(self.model), remembered(self.model)
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.signals.waiting:  # the model as it was before its validation began
+            self.model.jax_state_sync()
+            self.put_back()
+            self.save(self.sums)
+            self.signals.hear()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        for name, value in (logs or {}).items():
-            self.metrics.setdefault(name, []).append(float(value))
         for name in ("loss", "val_loss"):
             if not math.isfinite((logs or {}).get(name, 0.0)):
                 words = {"loss": "The loss", "val_loss": "The validation loss"}[name]
-                first, last = (int(self.model.step) - self.steps + 1, int(self.model.step))
+                steps = f"{self.first + 1} to {int(self.model.step)}"
                 raise DivergenceError(
-                    self.run,
-                    f"{words} is {logs[name]} in epoch {epoch + 1} (steps {first} to {last}).",
+                    self.run, f"{words} is {logs[name]} in epoch {epoch + 1} (steps {steps})."
                 )
-        if time.monotonic() - self.saved >= self.seconds:
+        for name, value in (logs or {}).items():
+            self.reached.history.setdefault(name, []).append(float(value))
+        self.reached.epoch, self.reached.step = epoch + 1, 0
+        if self.signals.waiting or self._is_due():
             self.save()
+            self.signals.hear()
 
-    def save(self) -> None:
+    def _is_due(self) -> bool:
+        return time.monotonic() - self.saved >= self.seconds
+
+    def save(self, metrics: list[np.ndarray] | None = None) -> None:
+        """Save what is reached; `metrics` in place of those that the model has now."""
         if wrong := not_finite(self.model):
             raise DivergenceError(self.run, f"After step {int(self.model.step)} {wrong}.")
-        # History first: a kill in between leaves more of it than of the checkpoint, and resuming
-        # cuts it back to the checkpoint's epoch.
         self.saved = time.monotonic()
-        last = {name: values[-1] for name, values in self.metrics.items()}
-        last |= {"epochs": len(self.metrics["loss"]), "seconds": self.saved - self.started}
-        write_json(self.run.folder / "history.json", self.metrics)
-        write_json(self.run.folder / "metrics.json", last)
-        self.model.save(self.run.checkpoint)
+        self.reached.seconds = self.saved - self.started
+        checkpoint.write(self.run.checkpoint, self.model, self.reached, metrics)
+        if history := self.reached.history:
+            last = {name: values[-1] for name, values in history.items()}
+            last |= {"epochs": len(history["loss"]), "seconds": self.reached.seconds}
+            write_json(self.run.folder / "history.json", history)
+            write_json(self.run.folder / "metrics.json", last)
 
 
-def _fit(
-    run: Run, model: ConditionalVAE, data: Data, epoch: int, callbacks: list, seconds: float
-) -> Run:
-    config, total = run.config, epochs(run.config, len(data.train))
-    history = {name: values[:epoch] for name, values in run.history().items()}
+def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list) -> Run:
+    run, reached, config = recorder.run, recorder.reached, recorder.run.config
+    epoch, step, total = reached.epoch, reached.step, epochs(config, len(data.train))
     if epoch >= total and run.complete:
         return run
     labelled = bool(model.condition.width)
@@ -173,16 +202,15 @@ def _fit(
         split = Split(split.x, model.condition.spec.prepare(split.y) if labelled else None)
         return Batches(split, config.batch_size, **order)
 
-    shift = {"shift": config.shift, "shift_epochs": total}
-    steps = math.ceil(len(data.train) / config.batch_size)
-    recorder = _Recorder(run, history, seconds, steps)
+    order = {"shuffle": True, "seed": config.seed, "epoch": epoch, "made": step}
     if config.ema:  # validate what the run will end with
         callbacks = [keras.callbacks.SwapEMAWeights(), *callbacks]
     model.fit(
-        batches(data.train, shuffle=True, seed=config.seed, epoch=epoch, **shift),
+        batches(data.train, **order, shift=config.shift, shift_epochs=total),
         validation_data=batches(data.validation),
         epochs=total,
         initial_epoch=epoch,
+        initial_step=step,
         callbacks=[recorder, *callbacks],
         shuffle=False,  # the batches shuffle themselves, by seed and epoch
         verbose=0,

@@ -1,0 +1,43 @@
+"""Signals in a training wait for the end of a step, where everything can be saved."""
+
+import signal
+import threading
+from typing import Any, Self
+
+
+class AtStepEnds:
+    """While it is entered, signals that would raise anywhere are heard where `hear` is called.
+
+    These are SIGINT, SIGTERM and SIGHUP, where Python code handles them. What handled them before
+    is called then; at once for a second signal, of somebody who cannot wait for the step.
+    """
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Any] = {}
+        self.waiting: tuple[int, Any] | None = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no SIGHUP
+                if number is not None and callable(handler := signal.getsignal(number)):
+                    self.handlers[number] = handler
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        if kind is None:
+            self.hear()
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.waiting is not None:
+            self.hear()
+        self.waiting = (number, frame)
+
+    def hear(self) -> None:
+        """Call what handles the signal that waits, if one does."""
+        if self.waiting is not None:
+            (number, frame), self.waiting = self.waiting, None
+            self.handlers[number](number, frame)
