@@ -30,6 +30,7 @@ WEIGHTS = dict.fromkeys(
         CVAEClassifier(**SMALL | {"epochs": 60, "latent_dim": 0, "learning_rate": 0.01}),
         CVAEDensity(**SMALL),
         CVAETransformer(**SMALL),
+        CVAESampler(2, 8, epochs=2, random_state=0),
     ],
     expected_failed_checks=lambda estimator: WEIGHTS,
 )

@@ -368,7 +368,6 @@ class CVAESampler(_CVAE):
         epochs: Passes over the data. None: as many as make about 1,000 steps, at least 20.
         batch_size: Examples per step.
         learning_rate: Of Adam.
-        num_samples: Not used.
         random_state: A whole number, a `RandomState`, or None for another result each time.
         verbose: As in Keras' `fit`.
         sampling_strategy: "auto", or class -> how many examples it shall have.
@@ -385,7 +384,6 @@ class CVAESampler(_CVAE):
         epochs: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-3,
-        num_samples: int = 100,
         random_state: Any = None,
         verbose: int = 0,
         sampling_strategy: Any = "auto",
@@ -396,9 +394,8 @@ class CVAESampler(_CVAE):
             epochs,
             batch_size,
             learning_rate,
-            num_samples,
-            random_state,
-            verbose,
+            random_state=random_state,
+            verbose=verbose,
         )
         self.sampling_strategy = sampling_strategy
 
