@@ -57,8 +57,8 @@ lint: $(VENV)/dev  ## ruff, mypy and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-trained: $(VENV)/dev  ## Make the models that come trained anew; MNIST=PATH where it cannot be downloaded.
-	$(BIN)/python tools/trained.py --mnist $(or $(MNIST),mnist)
+trained: $(VENV)/dev  ## Make the models that come trained anew; MNIST=PATH, ADULT=PATH where they cannot be downloaded.
+	$(BIN)/python tools/trained.py --mnist $(or $(MNIST),mnist) $(if $(ADULT),--adult $(ADULT))
 
 docs: $(VENV)/docs  ## The site, in build/site: theory, how-to, reference, results; broken links are errors.
 	$(BIN)/python tools/build_site.py build/site

@@ -104,6 +104,17 @@ def test_rows_that_were_asked_for(run, tmp_path):
     assert "income" in run("generate", "run", "-n", 3).out
 
 
+def test_a_table_that_comes_trained(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = run("generate", "adult", "-c", "income=>50K", "-n", 5)
+    assert said.code == 0
+    assert said.out.count(">50K") == 5
+    assert "CC BY 4.0" in run("info", "adult").out
+    assert "'adult' comes without the rows" in run("evaluate", "adult").err
+    assert "is a model of a table" in run("export", "adult", "-o", "x.onnx").err
+    assert not list(tmp_path.iterdir())
+
+
 def test_many_rows_are_drawn_part_by_part(run, tmp_path, monkeypatch):
     from keras_cvae.cli import tables
 

@@ -47,8 +47,8 @@ def export(
     """Write a model as files that run without Keras, compared with Keras before they are there."""
     if is_table_run(run):
         raise UsageError(
-            f"'{run}' is a run on a table, whose rows are drawn column by column and decoded "
-            "by its schema; there is no form for that in ONNX or TensorFlow."
+            f"'{run}' is a model of a table, whose rows are drawn column by column and decoded by "
+            "its schema; there is no form for that in ONNX or TensorFlow."
         )
     model = open_model(run)
 

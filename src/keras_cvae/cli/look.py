@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from keras_cvae import trained
 from keras_cvae.cli.app import UsageError, app, out
 from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature
-from keras_cvae.cli.shared import in_words, open_run, progress_bar
+from keras_cvae.cli.shared import open_run, progress_bar, show_facts
 from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.data.kinds import is_table
 from keras_cvae.figures.kinds import Kind
@@ -98,7 +97,7 @@ def info(
     if (Path(what) / "run.json").is_file():
         about = _about_run(open_run(Path(what)))
     elif card := _card(what):
-        about = card.model_dump(exclude={"settings", "evaluation"}, exclude_defaults=True)
+        about = card.shown()
     else:
         from keras_cvae.data.sources import load
 
@@ -106,10 +105,7 @@ def info(
     if as_json:
         print(json.dumps(about))
         return
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    for name, value in about.items():
-        table.add_row(name.replace("_", " "), in_words(value))
-    out.print(table)
+    show_facts(about)
 
 
 def _card(what: str) -> Card | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.progress import track
+from rich.table import Table
 from rich.text import Text
 
 from keras_cvae import trained
@@ -15,7 +16,7 @@ from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.conditions import read, written
 from keras_cvae.files import atomic
-from keras_cvae.runs.run import Run
+from keras_cvae.runs.run import Run, is_table_run
 
 
 def open_run(folder: Path) -> Run:
@@ -27,6 +28,8 @@ def open_run(folder: Path) -> Run:
 
 def open_model(what: Path) -> Any:
     """Load the model of a run, one in a file, or one that comes trained."""
+    if is_table_run(what):
+        return open_run(what)  # which says that it is one
     if trained.path(str(what)) or (what.suffix == ".keras" and what.is_file()):
         import_light_keras()
         from keras_cvae.models.io import load
@@ -158,6 +161,14 @@ def unused(folder: Path) -> Path:
     """The folder, or the first of its name with a number that does not exist."""
     candidates = (folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 10_000)))
     return next(path for path in candidates if not path.exists())
+
+
+def show_facts(about: dict[str, Any]) -> None:
+    """Print facts, one a row."""
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name, value in about.items():
+        table.add_row(name.replace("_", " "), in_words(value))
+    out.print(table)
 
 
 def in_words(value: Any) -> str:

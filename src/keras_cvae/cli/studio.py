@@ -52,13 +52,14 @@ def loaded(run: Path) -> tuple[str, Any, dict[str, Any]]:
     if is_table_run(run):
         from keras_cvae.runs.tables import TableRun
 
-        table = TableRun.open(run)
         import_light_keras()
-        return name, table.model(), _of_run(table)
-    model = open_model(run)
-    if (card := getattr(model, "card", None)) is not None:
+        opened: Any = TableRun
+        model = opened.open(run).model()
+    else:
+        opened, model = Run, open_model(run)
+    if (card := model.card) is not None:
         return card.name or name, model, _of_card(card)
-    return name, model, _of_run(Run.open(run)) if (run / "run.json").is_file() else {}
+    return name, model, _of_run(opened.open(run)) if (run / "run.json").is_file() else {}
 
 
 def _of_card(card: Card) -> dict[str, Any]:

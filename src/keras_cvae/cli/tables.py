@@ -13,7 +13,7 @@ from rich.text import Text
 
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
-from keras_cvae.cli.shared import check_output, counted, progress_bar, say_next
+from keras_cvae.cli.shared import check_output, counted, progress_bar, say_next, show_facts
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.data.tables.columns import (
     AnyColumn,
@@ -28,6 +28,7 @@ from keras_cvae.data.tables.parquet import infer_schema
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.errors import nearest
 from keras_cvae.files import atomic, write_json
+from keras_cvae.models.card import read_card
 from keras_cvae.runs.tables import TableConfig, TableRun, large, train
 
 if TYPE_CHECKING:
@@ -145,7 +146,10 @@ def show_schema(schema: Schema, table: pd.DataFrame | None = None) -> None:
 def about_run(folder: Path, as_json: bool) -> None:
     """`cvae info RUN` of a run on a table."""
     run = TableRun.open(folder)
-    schema = Schema.read(run.folder / "schema.toml")
+    schema = run.schema()
+    if run.shared is not None:
+        _about_shared(run, schema, as_json)
+        return
     if as_json:
         about = {"run": str(run.folder), "data": run.source, "settings": run.config.model_dump()}
         about |= {"metrics": run.metrics(), **schema.model_dump(mode="json")}
@@ -157,6 +161,18 @@ def about_run(folder: Path, as_json: bool) -> None:
     if run.complete:
         import_light_keras()
         out.print("\n" + run.model().summary().splitlines()[0])
+
+
+def _about_shared(run: TableRun, schema: Schema, as_json: bool) -> None:
+    """The card and the columns of a model that came without its run."""
+    card = read_card(run.model_path)
+    about = {} if card is None else card.shown()
+    if as_json:
+        print(json.dumps(about | schema.model_dump(mode="json")))
+        return
+    show_facts(about)
+    out.print()
+    show_schema(schema)
 
 
 def generate_table(
@@ -171,7 +187,7 @@ def generate_table(
     """`cvae generate RUN -c 'income=>50K' -n 500 -o rows.csv`."""
     _check_table(output, overwrite, as_json)
     run = TableRun.open(folder)
-    asked = read_conditions(Schema.read(run.folder / "schema.toml"), conditions or [])
+    asked = read_conditions(run.schema(), conditions or [])
     import_light_keras()
     model = run.model()
     if output is None:
@@ -229,7 +245,7 @@ def evaluate_table_run(
 ) -> None:
     """`cvae evaluate RUN --target income --report`."""
     run = TableRun.open(folder)
-    schema = Schema.read(run.folder / "schema.toml")
+    schema = run.schema()
     if target is not None:
         schema[target]
     asked = [read_conditions(schema, [text]) for text in conditions or []]
@@ -239,8 +255,7 @@ def evaluate_table_run(
     from keras_cvae.report.tables import rows_of, table_page
 
     model = run.model()
-    learned, held = run.rows()
-    held = held if data is None else read(data)
+    learned, held = run.rows(data)
     if not len(held):
         raise UsageError(
             "This run held no rows out (--validation 0). Expected a table that it has not seen: "
@@ -250,7 +265,7 @@ def evaluate_table_run(
     evaluation = evaluate_table(
         model, learned, held, target=target, conditions=asked, seed=seed, synthetic=synthetic
     )
-    (run.folder / "evaluation").mkdir(exist_ok=True)
+    (run.folder / "evaluation").mkdir(parents=True, exist_ok=True)
     write_json(run.folder / "evaluation" / "metrics.json", evaluation.to_dict())
     if report:
         page = run.folder / "evaluation" / "report.html"
@@ -372,9 +387,19 @@ def _say_written(
 
 
 def _print_rows(frame: pd.DataFrame) -> None:
-    shown = Table(box=None, padding=(0, 1))
-    for name in frame:
-        shown.add_column(str(name), overflow="fold")
-    for row in frame.itertuples(index=False):
-        shown.add_row(*("" if value is None or value != value else str(value) for value in row))
+    """Print rows; side by side, a column in each line, where that is narrower and they are wide."""
+    cells = [[str(name), *map(_cell, frame[name])] for name in frame]
+    down = sum(max(map(len, column)) + 2 for column in cells)
+    across = sum(max(map(len, row)) + 2 for row in zip(*cells, strict=True))
+    turned = down > max(out.width, across)
+    head, *rows = cells if turned else zip(*cells, strict=True)
+    shown = Table(box=None, padding=(0, 1), show_header=not turned)
+    for i, name in enumerate(head):
+        shown.add_column(name, overflow="fold", no_wrap=turned and i == 0)
+    for row in [head, *rows] if turned else rows:
+        shown.add_row(*row)
     out.print(shown)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None or value != value else str(value)

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from keras_cvae import trained
 from keras_cvae.errors import listed, nearest
 
-HASHED = ("config.json", "model.weights.h5")
+TABLE = "table.json"  # the part of a file that says what the columns of a table are
+HASHED = ("config.json", "model.weights.h5", TABLE)
 
 
 class Card(BaseModel):
@@ -29,10 +30,10 @@ class Card(BaseModel):
         commands: What was typed to train and to measure it, in order.
         scores: What was measured, in words: by measure, the value with its unit and error.
         limits: What it must not be used for, or is bad at.
-        source: The data as `cvae train` takes them: "mnist".
+        source: The data as `cvae train` takes them: "mnist"; of a table what its file was called.
         settings: The configuration that it was trained with, as in `run.json`.
         evaluation: All that was measured, as `cvae evaluate --json` prints it.
-        x_shape: Shape of one example.
+        x_shape: Shape of one example; empty for a table.
         condition: What x is conditioned on, in words.
         likelihood: The class of p(x | z, y).
         weights: How many numbers the model has learned.
@@ -61,6 +62,10 @@ class Card(BaseModel):
     made_with: dict[str, str] = {}
     sha256: str = ""
 
+    def shown(self) -> dict[str, Any]:
+        """What a reader wants to know: all that is said, but the settings and each figure."""
+        return self.model_dump(exclude={"settings", "evaluation"}, exclude_defaults=True)
+
     def markdown(self) -> str:
         """The card as a page, for the README of a folder that is shared."""
         made = ", ".join(f"{package} {version}" for package, version in self.made_with.items())
@@ -68,7 +73,7 @@ class Card(BaseModel):
             "data": self.data,
             "licence of the data": self.data_licence,
             "licence of the weights": self.licence,
-            "x": f"{self.x_shape}, p(x | z, y): {self.likelihood}",
+            "x": f"{self.x_shape}, p(x | z, y): {self.likelihood}" if self.x_shape else "a table",
             "condition": self.condition,
             "weights": f"{self.weights:,}",
             "made with": made,
@@ -85,7 +90,7 @@ class Card(BaseModel):
 
 
 def read_card(path: str | Path) -> Card | None:
-    """Read the card in a `.keras` file, and compare the file with the hash on it.
+    """Read the card in a `.keras` or `.cvae` file, and compare the file with the hash on it.
 
     Returns:
         The card; None if there is none in the file.
@@ -101,7 +106,8 @@ def read_card(path: str | Path) -> Card | None:
             card = Card(**{name: written[name] for name in Card.model_fields if name in written})
         except (ValueError, TypeError, AttributeError, LookupError) as error:
             raise ValueError(f"The card in '{path}' is damaged: {error}") from error
-        found = digest({name: file.read(name) for name in HASHED})
+        there = set(file.namelist())
+        found = digest({name: file.read(name) for name in HASHED if name in there})
     if card.sha256 and found != card.sha256:
         raise ValueError(
             f"'{path}' is not what its card says: its content has the hash {found}, expected "
@@ -111,8 +117,8 @@ def read_card(path: str | Path) -> Card | None:
 
 
 def digest(parts: Mapping[str, bytes]) -> str:
-    """The SHA-256 of the configuration and the weights of a `.keras` file, in hexadecimal."""
-    return hashlib.sha256(b"".join(parts[name] for name in HASHED)).hexdigest()
+    """The SHA-256 of the configuration, the weights and the columns in a file, in hexadecimal."""
+    return hashlib.sha256(b"".join(parts[name] for name in HASHED if name in parts)).hexdigest()
 
 
 def located(model: str | os.PathLike[str]) -> Path:
@@ -124,14 +130,15 @@ def located(model: str | os.PathLike[str]) -> Path:
     if isinstance(model, str) and (packaged := trained.path(model)):
         return packaged
     path = Path(model)
-    if (path / "model.keras").is_file():
-        return path / "model.keras"
+    for name in ("model.keras", "table.cvae"):
+        if (path / name).is_file():
+            return path / name
     if path.is_file():
         return path
     known = trained.names()
     problem = (
-        f"'{path}' holds no model.keras. Expected the folder of a run that has finished training, "
-        "or one that `save_to` wrote."
+        f"'{path}' holds no model.keras, and no table.cvae. Expected the folder of a run that has "
+        "finished training, or one that `save_to` wrote."
         if path.is_dir()
         else f"There is no model at '{path}'. Expected a file, a folder, or one of "
         f"{listed(known)}.{nearest(path, known)}"

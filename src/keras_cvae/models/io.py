@@ -1,16 +1,19 @@
-"""Load what `ConditionalVAE.save` wrote."""
+"""Load what `save` and `save_to` wrote."""
 
 import json
 import os
+import shutil
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from keras_cvae.backend import closing_scopes, forget_variables
 from keras_cvae.models import baseline, semisupervised  # noqa: F401  whose classes files name
-from keras_cvae.models.card import located, read_card
+from keras_cvae.models.card import TABLE, located, read_card
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.serialization import seeded
 from keras_cvae.models.trust import UntrustedError, check_file, check_weights
@@ -32,8 +35,7 @@ DAMAGE = (
 )
 
 
-@closing_scopes
-def load(path: str | os.PathLike[str], *, trusted: bool = False) -> ConditionalVAE:
+def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Any:
     """Load a trained model, on any backend: one that comes along, a file, or what is in a folder.
 
     Nothing is built before everything that the file names is known to be part of a model: classes
@@ -41,22 +43,38 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> ConditionalV
 
     Args:
         path: The name of a model that comes trained, such as "mnist-dense" (it wins over a file of
-            that name; `cvae presets` lists them); a `.keras` file; or a folder with a
-            `model.keras`, of a run or as `save_to` writes it.
+            that name; `cvae presets` lists them); a `.keras` or `.cvae` file; or a folder with a
+            `model.keras` or `table.cvae`, of a run or as `save_to` writes it.
         trusted: Whether the file comes from yourself: then it may name your own registered classes
             too. Python code is not unpickled in any case.
 
+    Returns:
+        A `ConditionalVAE`; of a table a `TableCVAE`.
+
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, holds no `ConditionalVAE`, names what it must not, or is
-            not the one that its card was written for.
+        ValueError: The file is damaged, holds no model, names what it must not, or is not the one
+            that its card was written for.
+        ImportError: It is a model of a table, and what tables take is not installed.
     """
     path = located(path)
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+    if path.suffix not in (".keras", ".cvae") or not zipfile.is_zipfile(path):
         raise ValueError(
-            f"'{path}' is not a saved model, or was cut short. Expected a .keras file written by "
-            "model.save() or `cvae train`."
+            f"'{path}' is not a saved model, or was cut short. Expected a .keras or .cvae file "
+            "written by save() or `cvae train`."
         )
+    with zipfile.ZipFile(path) as file:
+        table = TABLE in file.namelist()
+    if table:
+        from keras_cvae.models.tables import TableCVAE
+
+        return TableCVAE.load(path, trusted=trusted)
+    return load_network(path, trusted)
+
+
+@closing_scopes
+def load_network(path: Path, trusted: bool) -> ConditionalVAE:
+    """Load the `ConditionalVAE` in a file: all of the model, or the network of a table."""
     if not trusted:
         try:
             check_file(path)
@@ -67,13 +85,21 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> ConditionalV
             raise _damaged(path, error) from error
     try:
         card = read_card(path)
-        model = keras.saving.load_model(path)
+        model = _read(path)
     except DAMAGE as error:
         raise _damaged(path, error) from error
     if not isinstance(model, ConditionalVAE):
         raise ValueError(f"'{path}' holds a {type(model).__name__}. Expected a ConditionalVAE.")
     model.card = card
     return model
+
+
+def _read(path: Path) -> Any:
+    """What Keras makes of a file, whose name has to end in .keras for that."""
+    if path.suffix == ".keras":
+        return keras.saving.load_model(path)
+    with tempfile.TemporaryDirectory() as folder:
+        return keras.saving.load_model(shutil.copy(path, Path(folder) / "model.keras"))
 
 
 def _check_built(path: Path) -> None:

@@ -14,27 +14,44 @@ import numpy as np
 import keras_cvae
 from keras_cvae.backend import snapshot
 from keras_cvae.files import atomic
-from keras_cvae.models.card import Card, digest
+from keras_cvae.models.card import TABLE, Card, digest
 
 LARGEST = float(np.finfo("float16").max)
 
 
-def write(model: Any, path: Path, card: Card | dict[str, Any] | None = None) -> Card:
-    """Write a model with its card, as `ConditionalVAE.save_to` says."""
+def write(
+    model: Any,
+    path: Path,
+    card: Card | dict[str, Any] | None = None,
+    table: bytes | None = None,
+) -> Card:
+    """Write a model with its card, as `ConditionalVAE.save_to` and `TableCVAE.save_to` say.
+
+    Args:
+        model: The `ConditionalVAE`.
+        path: A file, or a folder.
+        card: What is to be said of it.
+        table: What its columns are, as the file has it; None: it is no model of a table.
+    """
+    suffix, inside = (".keras", "model.keras") if table is None else (".cvae", "table.cvae")
     given = card if isinstance(card, Card) else Card(**(card or {}))
-    folder = path.suffix != ".keras"
-    target = path / "model.keras" if folder else path
+    folder = path.suffix != suffix
+    target = path / inside if folder else path
     if folder and path.exists() and not path.is_dir():
-        raise ValueError(f"'{path}' is a file. Expected a folder, or a name that ends in '.keras'.")
+        raise ValueError(
+            f"'{path}' is a file. Expected a folder, or a name that ends in '{suffix}'."
+        )
     if folder:
         path.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         whole = Path(temporary) / "model.keras"
         model.save(whole)
         parts = _slimmed(whole, _learned(model))
-    full = given.model_copy(
-        update=_facts(model, given.name or path.stem) | {"sha256": digest(parts)}
-    )
+    facts = _facts(model, given.name or path.stem)
+    if table is not None:
+        parts[TABLE] = table
+        facts |= {"x_shape": (), "condition": "any columns"}
+    full = given.model_copy(update=facts | {"sha256": digest(parts)})
     metadata = json.loads(parts["metadata.json"]) | {"card": full.model_dump(exclude_defaults=True)}
     parts["metadata.json"] = json.dumps(metadata, indent=2).encode()
     with (

@@ -57,6 +57,11 @@ class Run:
         Raises:
             RunError: There is none, or it is damaged.
         """
+        if is_table_run(folder):
+            raise RunError(
+                f"'{folder}' is a run on a table or a model of one, without pictures. Expected one "
+                "of its commands: generate, complete, evaluate, plot, info, studio, serve."
+            )
         if trained.path(str(folder)):
             return cls._of_card(located(str(folder)))
         folder = Path(folder)
@@ -72,11 +77,6 @@ class Run:
             about = read_json(folder / "run.json")
         except ValueError as error:  # which names the file
             raise RunError(str(error)) from error
-        if "table" in about:
-            raise RunError(
-                f"'{folder}' is a run on a table, which has no pictures and no latent. Expected "
-                "one of its commands: generate, complete, evaluate, plot, info."
-            )
         try:
             return cls(folder, about["data"], validated(about["config"]))
         except (ValueError, KeyError, TypeError) as error:
@@ -153,11 +153,14 @@ class Run:
         return read_json(self.folder / "metrics.json")
 
 
-def is_table_run(folder: str | Path) -> bool:
-    """Whether a folder is a run on a table."""
-    path = Path(folder) / "run.json"
+def is_table_run(what: str | Path) -> bool:
+    """Whether this is a run on a table, or a model of one that comes trained or was shared."""
+    path = trained.path(str(what)) or Path(what)
+    if path.suffix == ".cvae":
+        return path.is_file()
+    about = path / "run.json"
     try:
-        return path.is_file() and "table" in read_json(path)
+        return "table" in read_json(about) if about.is_file() else (path / "table.cvae").is_file()
     except ValueError:
         return False
 

@@ -13,7 +13,9 @@ A run folder holds
 
 from __future__ import annotations
 
+import json
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 import keras_cvae
+from keras_cvae import trained
 from keras_cvae.data.kinds import PARQUET, suffix
 from keras_cvae.data.tables.columns import Category, Missing
 from keras_cvae.data.tables.files import parquet_rows, read
@@ -31,6 +34,7 @@ from keras_cvae.data.tables.parquet import ParquetRows, infer_schema
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.errors import DataError
 from keras_cvae.files import atomic, read_json, write_json
+from keras_cvae.models.card import TABLE, Card, located, read_card
 from keras_cvae.runs.run import RunError, alone, check_folder, default_folder, is_table_run
 
 if TYPE_CHECKING:
@@ -70,22 +74,29 @@ class TableRun:
         folder: Its path.
         source: The absolute path of the table's file.
         config: How it is learned.
+        shared: The model's file, of one that came without its run; then the folder need not exist.
     """
 
     folder: Path
     source: str
     config: TableConfig
+    shared: Path | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> TableRun:
-        """Read a run folder.
+        """Read a run folder; or the card of a model that comes trained, or that was shared.
 
         Raises:
             RunError: There is none of a table, or it is damaged.
         """
-        folder = Path(folder)
         if not is_table_run(folder):
             raise RunError(f"'{folder}' is no run on a table. Expected one: cvae train FILE.csv")
+        if trained.path(str(folder)) or not (Path(folder) / "run.json").is_file():
+            path = located(str(folder))
+            card = read_card(path) or Card(name=path.stem)
+            config = TableConfig.model_validate(card.settings)
+            return cls(Path("runs") / f"{card.name}-trained", card.source, config, path)
+        folder = Path(folder)
         about = read_json(folder / "run.json")
         try:
             return cls(folder, about["data"], TableConfig.model_validate(about["table"]))
@@ -95,7 +106,7 @@ class TableRun:
     @property
     def model_path(self) -> Path:
         """The trained model."""
-        return self.folder / "table.cvae"
+        return self.shared or self.folder / "table.cvae"
 
     @property
     def complete(self) -> bool:
@@ -117,14 +128,37 @@ class TableRun:
 
         return TableCVAE.load(self.model_path)
 
-    def rows(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def schema(self) -> Schema:
+        """What the columns are, read without Keras."""
+        if self.shared is None:
+            return Schema.read(self.folder / "schema.toml")
+        with zipfile.ZipFile(self.shared) as file:
+            return Schema.model_validate(json.loads(file.read(TABLE))["codec"]["schema"])
+
+    def rows(self, table: str | Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Read the table again: the rows that were learned, and those that were held out.
 
         Of a file that is larger than memory, some of those that were learned.
+
+        Args:
+            table: The file that a shared model learned, which does not come with it. Of a run:
+                other rows, which take the place of those that were held out.
+
+        Raises:
+            RunError: The rows are not there.
         """
+        if table is not None and self.shared is None:
+            return self.rows()[0], read(table)
+        if self.shared is not None:
+            if table is None:
+                raise RunError(
+                    f"The model '{self.shared.stem}' comes without the rows that it learned. "
+                    "Expected their file too, or a run: cvae train FILE.csv"
+                )
+            return held_out(read(table), self.config, self.schema())
         if (file := large(self.source, self.config)) is not None:
             return file.sample(SAMPLED), file.held()
-        return held_out(read(self.source), self.config, Schema.read(self.folder / "schema.toml"))
+        return held_out(read(self.source), self.config, self.schema())
 
     def metrics(self) -> dict[str, Any]:
         """What the last epoch measured."""

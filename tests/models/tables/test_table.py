@@ -1,14 +1,17 @@
 """A table that is learned: rows under conditions, likelihoods, imputations, files; by its truth."""
 
 import warnings
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import keras_cvae
 from keras_cvae import TableCVAE
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.errors import DataError
+from keras_cvae.models.card import read_card
 
 P_A = np.array([0.5, 0.3, 0.2])  # p(a)
 P_B = np.array([[0.9, 0.1], [0.5, 0.5], [0.05, 0.95]])  # p(b | a)
@@ -170,6 +173,34 @@ def test_it_comes_back_from_a_file(table, rows, tmp_path):
     (tmp_path / "cut.cvae").write_bytes((tmp_path / "rows.cvae").read_bytes()[:1000])
     with pytest.raises(ValueError, match="was cut short"):
         TableCVAE.load(tmp_path / "cut.cvae")
+
+
+def test_it_is_shared_with_its_card(table, rows, tmp_path):
+    card = table.save_to(tmp_path / "rows.cvae", {"summary": "Rows.", "licence": "CC0-1.0"})
+    again = keras_cvae.load(tmp_path / "rows.cvae")
+    assert isinstance(again, TableCVAE)
+    assert again.card == card == read_card(tmp_path / "rows.cvae")
+    assert (card.name, card.x_shape, card.condition) == ("rows", (), "any columns")
+    np.testing.assert_allclose(again.log_prob(rows[:50]), table.log_prob(rows[:50]), atol=0.1)
+    table.save_to(tmp_path / "folder", card)
+    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"table.cvae", "README.md"}
+    assert (tmp_path / "folder" / "table.cvae").read_bytes() == (
+        tmp_path / "rows.cvae"
+    ).read_bytes()
+    assert keras_cvae.load(tmp_path / "folder").sample(3, seed=1).equals(again.sample(3, seed=1))
+
+
+def test_a_shared_table_that_was_changed_is_refused(table, tmp_path):
+    path = tmp_path / "rows.cvae"
+    table.save_to(path)
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    parts["table.json"] = parts["table.json"].replace(b'"dropout": 0.0', b'"dropout": 0.5')
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
+    with pytest.raises(ValueError, match="not what its card says"):
+        keras_cvae.load(path)
 
 
 def test_what_is_impossible_together_is_said(table):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -27,9 +29,11 @@ from keras_cvae.data.tables.stream import CodedRows, read_codec
 from keras_cvae.errors import DataError
 from keras_cvae.files import atomic
 from keras_cvae.inference.results import percentile
+from keras_cvae.models import sharing
+from keras_cvae.models.card import TABLE, Card, read_card
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.inputs import checked_groups
-from keras_cvae.models.io import load as load_model
+from keras_cvae.models.io import load_network
 from keras_cvae.models.tables import asking
 from keras_cvae.models.tables.calibrating import calibrate
 from keras_cvae.models.tables.walks import law, walk
@@ -103,6 +107,7 @@ class TableCVAE:
         self.seed = None if seed is None else errors.whole("seed", seed, 0)
         self._codec: TableCodec | None = None
         self._model: ConditionalVAE | None = None
+        self.card: Card | None = None  # of a model that was shared
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -539,16 +544,39 @@ class TableCVAE:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write this model to one file, `.cvae` by custom, which `load` reads on any backend."""
-        about = {"config": self.get_config(), "codec": self.codec.to_dict()}
         with atomic(path) as whole, tempfile.TemporaryDirectory() as folder:
-            self.model.save(Path(folder) / "model.keras")
-            with zipfile.ZipFile(whole, "w") as file:
-                file.writestr("table.json", json.dumps(about), zipfile.ZIP_DEFLATED)
-                file.write(Path(folder) / "model.keras", "model.keras")
+            network = Path(folder) / "model.keras"
+            self.model.save(network)
+            shutil.copyfile(network, whole)
+            with zipfile.ZipFile(whole, "a") as file:
+                file.writestr(TABLE, self._about(), zipfile.ZIP_DEFLATED)
+
+    def save_to(self, path: str | PathLike[str], card: Card | dict[str, Any] | None = None) -> Card:
+        """Write the model as others are to get it, as `ConditionalVAE.save_to` does.
+
+        No row of the table is in the file. Its schema is: every category that occurs, each value of
+        a column with few, the lowest and the highest number, and limits between quantiles.
+
+        Args:
+            path: A file that ends in `.cvae`; or a folder, which gets `table.cvae`, `README.md`.
+            card: What is to be said of the model. What it knows itself is filled in.
+
+        Returns:
+            The card with everything filled in, the hash too.
+        """
+        return sharing.write(self.model, Path(path), card, self._about())
+
+    def _about(self) -> bytes:
+        """What the file has beside the network, in JSON."""
+        return json.dumps({"config": self.get_config(), "codec": self.codec.to_dict()}).encode()
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> TableCVAE:
-        """Read what `save` wrote.
+    def load(cls, path: str | PathLike[str], *, trusted: bool = False) -> TableCVAE:
+        """Read what `save` or `save_to` wrote.
+
+        Args:
+            path: The file.
+            trusted: As in `keras_cvae.load`.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -558,14 +586,14 @@ class TableCVAE:
         if not path.is_file():
             raise FileNotFoundError(f"There is no model at '{path}'.")
         try:
-            with zipfile.ZipFile(path) as file, tempfile.TemporaryDirectory() as folder:
-                about = json.loads(file.read("table.json"))
-                model = load_model(file.extract("model.keras", folder))
-        except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+            with zipfile.ZipFile(path) as file:
+                about = json.loads(file.read(TABLE))
+            table = cls(**about["config"])
+            table._codec = TableCodec.from_dict(about["codec"])
+        except (zipfile.BadZipFile, zlib.error, LookupError, TypeError, ValueError) as error:
             raise ValueError(
                 f"'{path}' is no saved TableCVAE, or was cut short. Expected a file that its "
                 "save() wrote."
             ) from error
-        table = cls(**about["config"])
-        table._codec, table._model = TableCodec.from_dict(about["codec"]), model
+        table._model, table.card = load_network(path, trusted), read_card(path)
         return table
