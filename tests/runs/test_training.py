@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.sources import load
 from keras_cvae.errors import DataError
 from keras_cvae.runs.config import ConfigError, RunConfig
+from keras_cvae.runs.health import exploded
 from keras_cvae.runs.resume import DivergenceError, Stopped
 from keras_cvae.runs.run import Run, RunError
 from keras_cvae.runs.train import train
@@ -403,6 +405,24 @@ def test_a_loss_that_explodes_is_named(rng, tmp_path):
         train(data, config, tmp_path / "run")
     with pytest.raises(DivergenceError, match="learning rate"):
         train(data, config, tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_explodes_and_stays_finite_is_named(rng, tmp_path):
+    data = from_arrays(rng.standard_normal((40, 5)))
+    config = settings(likelihood="gaussian", variance="predicted", learning_rate=1.0, batch_size=8)
+    with pytest.raises(DivergenceError, match=r"has diverged: the loss is .* was .* learned"):
+        train(data, config, tmp_path / "run")
+    assert not Run.open(tmp_path / "run").complete
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("untrained", [-5e3, 7.0, 1e7])
+def test_what_counts_as_exploded_has_no_unit(untrained, scale):
+    model = SimpleNamespace(x_shape=(5,), latent_dim=2)
+    moved = untrained + 5 * np.log(scale)  # as the density of x in another unit
+    assert not exploded(model, moved + 500.0, moved)
+    assert not exploded(model, 1e12, None)
+    assert exploded(model, 1e12, moved)
 
 
 class Spoils(keras.callbacks.Callback):

@@ -33,12 +33,15 @@ class Position:
         step: Steps of that epoch that are done: all of them where its validation is not.
         seconds: That it took so far.
         history: Metrics by name, a value for each epoch that is over.
+        untrained: The loss before anything was learned: that of the first step, or, where several
+            are one program, of the first few.
     """
 
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
     history: dict[str, list[float]] = field(default_factory=dict)
+    untrained: float | None = None
 
 
 def write(

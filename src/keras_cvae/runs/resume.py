@@ -26,7 +26,7 @@ class DivergenceError(ArithmeticError):
         config, saved = run.config, run.checkpoint.is_file()
         rate = f"{config.learning_rate / 10:g}"
         causes = [f"a learning rate of {config.learning_rate:g} is too high for these data"]
-        if config.precision:
+        if "16" in config.precision:
             causes.append(f"{config.precision} has too few digits for them")
         going_on = (
             f"The last good state is kept; go on from it with a lower rate:\n{run.resume_command}"

@@ -33,7 +33,7 @@ from keras_cvae.runs.build import build_model, epochs, load_data
 from keras_cvae.runs.checkpoint import Position, sums
 from keras_cvae.runs.conditions import mask_of
 from keras_cvae.runs.config import RunConfig, load_config
-from keras_cvae.runs.health import not_drawn
+from keras_cvae.runs.health import exploded, not_drawn
 from keras_cvae.runs.resume import DivergenceError, Stopped, restored, resumed
 from keras_cvae.runs.run import (
     Run,
@@ -138,6 +138,8 @@ class _Recorder(keras.callbacks.Callback):
         self.first = int(self.model.step) - self.reached.step
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if batch and self.reached.untrained is None:
+            self.reached.untrained = self._loss()
         # Of many steps that ran at once, Keras' loop has still to hear: the model counts them.
         if self.signals.waiting or (batch and self._is_due()):
             self.model.jax_state_sync()
@@ -157,15 +159,17 @@ class _Recorder(keras.callbacks.Callback):
             self.signals.hear()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        for name in ("loss", "val_loss"):
-            if not math.isfinite((logs or {}).get(name, 0.0)):
-                words = {"loss": "The loss", "val_loss": "The validation loss"}[name]
-                steps = f"{self.first + 1} to {int(self.model.step)}"
-                raise DivergenceError(
-                    self.run, f"{words} is {logs[name]} in epoch {epoch + 1} (steps {steps})."
-                )
-        for name, value in (logs or {}).items():
-            self.reached.history.setdefault(name, []).append(float(value))
+        found = {name: float(value) for name, value in (logs or {}).items()}
+        steps = f"in epoch {epoch + 1} (steps {self.first + 1} to {int(self.model.step)})"
+        for name, words in (("loss", "The loss"), ("val_loss", "The validation loss")):
+            if not math.isfinite(found.get(name, 0.0)):
+                raise DivergenceError(self.run, f"{words} is {found[name]} {steps}.")
+        if self.reached.untrained is None:  # an epoch of one step
+            self.reached.untrained = found["loss"]
+        if wrong := exploded(self.model, found["loss"], self.reached.untrained):
+            raise DivergenceError(self.run, f"The training has diverged: {wrong}, {steps}.")
+        for name, value in found.items():
+            self.reached.history.setdefault(name, []).append(value)
         self.reached.epoch, self.reached.step = epoch + 1, 0
         if self.signals.waiting or self._is_due():
             self.save()
@@ -174,9 +178,21 @@ class _Recorder(keras.callbacks.Callback):
     def _is_due(self) -> bool:
         return time.monotonic() - self.saved >= self.seconds
 
+    def _loss(self) -> float:
+        """The mean over the steps of this epoch so far."""
+        self.model.jax_state_sync()
+        return float(self.model.get_metrics_result()["loss"])
+
     def save(self, metrics: list[np.ndarray] | None = None) -> None:
-        """Save what is reached; `metrics` in place of those that the model has now."""
-        if wrong := not_finite(self.model):
+        """Save what is reached; `metrics` in place of those that the model has now.
+
+        Raises:
+            DivergenceError: It is nothing to go on from.
+        """
+        wrong = not_finite(self.model)
+        if self.reached.step and metrics is None:
+            wrong = wrong or exploded(self.model, self._loss(), self.reached.untrained)
+        if wrong:
             raise DivergenceError(self.run, f"After step {int(self.model.step)} {wrong}.")
         self.saved = time.monotonic()
         self.reached.seconds = self.saved - self.started
