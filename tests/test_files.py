@@ -1,10 +1,11 @@
 """The one atomic write: a file is the old one, or the new one."""
 
+import errno
 import json
 
 import pytest
 
-from keras_cvae.files import atomic, leftovers, read_json, write_json
+from keras_cvae.files import WriteError, atomic, leftovers, read_json, write_json
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -33,6 +34,23 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path, erro
         fail()
     assert path.read_text() == "old"
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_the_system_refuses_is_said_in_words(tmp_path):
+    def write(error, path=tmp_path / "deeper" / "notes.txt"):
+        path.parent.mkdir(exist_ok=True)
+        with atomic(path):
+            if isinstance(error, str):
+                path.parent.rmdir()
+                error = FileNotFoundError(2, error)
+            raise error
+
+    with pytest.raises(WriteError, match=r"^Cannot write '.*notes.txt': the disk is full\. Make"):
+        write(OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(WriteError, match="its folder has disappeared"):
+        write("No such file or directory")
+    with pytest.raises(FileNotFoundError, match=r"read\.me"):
+        write(FileNotFoundError(2, "No such file", "read.me"))
 
 
 def test_two_writers_of_one_file_have_names_of_their_own(tmp_path):

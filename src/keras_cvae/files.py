@@ -1,5 +1,7 @@
 """Files that are whole, or not there."""
 
+import contextlib
+import errno
 import json
 import os
 import uuid
@@ -7,6 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_WHY = {
+    errno.ENOSPC: "the disk is full. Make room on it, or choose another place",
+    errno.EDQUOT: "your share of the disk is used up. Make room, or choose another place",
+    errno.EFBIG: "files as large as it are not allowed here. Choose another place",
+    errno.EROFS: "the disk is read-only. Choose another place",
+    errno.EACCES: "its folder is read-only. Choose another place",
+    errno.EPERM: "its folder is read-only. Choose another place",
+    errno.EIO: "the disk has failed. Choose another place",
+}
+
+
+class WriteError(OSError):
+    """A file that could not be written, and why, in words; what stood in its place is whole."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 @contextmanager
@@ -24,6 +43,7 @@ def atomic(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[P
 
     Raises:
         FileNotFoundError: The folder does not exist.
+        WriteError: The disk is full or read-only, or the folder has disappeared.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -34,8 +54,18 @@ def atomic(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[P
         if durable:
             _flush(temporary)
         temporary.replace(path)
+    except OSError as error:
+        why = _WHY.get(error.errno or 0)
+        if not path.parent.is_dir():
+            why = "its folder has disappeared"
+        elif isinstance(error, PermissionError) and str(error.filename) != str(temporary):
+            why = None  # of another file, that is read
+        if why is None:
+            raise
+        raise WriteError(error.errno, f"Cannot write '{path}': {why}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def leftovers(path: str | os.PathLike[str]) -> list[Path]:

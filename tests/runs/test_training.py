@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -18,10 +19,11 @@ import keras_cvae
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.sources import load
 from keras_cvae.errors import DataError
+from keras_cvae.files import WriteError
 from keras_cvae.runs.config import ConfigError, RunConfig
 from keras_cvae.runs.health import exploded
 from keras_cvae.runs.resume import DivergenceError, Stopped
-from keras_cvae.runs.run import Run, RunError
+from keras_cvae.runs.run import Run, RunError, check_folder, create
 from keras_cvae.runs.train import train
 
 SMALL = {"latent_dim": 3, "units": (16,), "batch_size": 256}
@@ -423,6 +425,51 @@ def test_what_counts_as_exploded_has_no_unit(untrained, scale):
     assert not exploded(model, moved + 500.0, moved)
     assert not exploded(model, 1e12, None)
     assert exploded(model, 1e12, moved)
+
+
+class FullDisk(keras.callbacks.Callback):
+    """Lets no file grow beyond 4 kB, from an epoch on."""
+
+    async_safe = True
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_test_end(self, logs=None):
+        if self.model.step >= 2 * self.epoch:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+
+
+def test_a_full_disk_is_a_sentence_and_what_was_saved_stays(rng, tmp_path):
+    data, out = from_arrays((rng.random((18, 5)) < 0.5).astype("uint8")), tmp_path / "run"
+    config = settings(epochs=3, units=(4,), batch_size=8)
+    assert len(data.train) == 16
+    try:
+        with pytest.raises(WriteError, match=r"(?s)Cannot write '.*checkpoint.keras'.* 1 of 3 epo"):
+            train(data, config, out, callbacks=[FullDisk(2)], checkpoint_seconds=0.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    assert files(out) == ["checkpoint.keras", "history.json", "metrics.json", "run.json"]
+    (out / "history.json").write_text("{")
+    with pytest.warns(UserWarning, match=r"history.json' is damaged.*checkpoint.keras' says"):
+        assert len(Run.open(out).history()["loss"]) == 1
+    (out / "metrics.json").write_text("[")
+    assert len(train(data, config, out, resume=True).history()["loss"]) == 3
+
+
+def test_a_run_that_was_killed_as_it_began_can_be_started_again(rng, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".lock").touch()
+    (out / ".run.0123abcd.json").write_text("{")
+    with pytest.raises(RunError, match=r"stopped as it began.*without --resume"):
+        Run.open(out)
+    check_folder(out)
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(30, "read-only")))
+    with pytest.raises(WriteError, match=r"run.json': the disk is read-only. Choose another place"):
+        create(Run(out, "digits", settings()), keep=False)
+    assert files(out) == [".lock"]
 
 
 class Spoils(keras.callbacks.Callback):

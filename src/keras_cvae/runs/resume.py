@@ -2,8 +2,9 @@
 
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.runs.build import adopt_rate
-from keras_cvae.runs.checkpoint import Position, position_of, read
+from keras_cvae.runs.checkpoint import read
 from keras_cvae.runs.config import ConfigError, RunConfig
+from keras_cvae.runs.position import Position, position_of
 from keras_cvae.runs.run import Run, RunError
 
 MAY_CHANGE = ("epochs", "learning_rate")
@@ -13,10 +14,15 @@ class Stopped(KeyboardInterrupt):
     """Training was interrupted; the message says how to go on."""
 
     def __init__(self, run: Run):
-        saved = position_of(run.checkpoint)
-        done = f"{saved.epoch} of {run.config.epochs} epochs"
-        done += f" and {saved.step} steps of the next" if saved.step else ""
-        super().__init__(f"Stopped; {done} are saved. Continue with:\n{run.resume_command}")
+        super().__init__(f"Stopped; {going_on(run)}")
+
+
+def going_on(run: Run) -> str:
+    """Says what is saved of a run that is not complete, and how to go on with it."""
+    saved = position_of(run.checkpoint)
+    done = f"{saved.epoch} of {run.config.epochs} epochs"
+    done += f" and {saved.step} steps of the next" if saved.step else ""
+    return f"{done} are saved. Continue with:\n{run.resume_command}"
 
 
 class DivergenceError(ArithmeticError):

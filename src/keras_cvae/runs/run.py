@@ -7,6 +7,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from keras_cvae.errors import listed, nearest
 from keras_cvae.files import leftovers, read_json, write_json
 from keras_cvae.models.card import located, read_card
 from keras_cvae.runs.config import RunConfig, validated
+from keras_cvae.runs.position import Position, position_of
 
 if TYPE_CHECKING:
     from keras_cvae.models.cvae import ConditionalVAE
@@ -68,6 +70,11 @@ class Run:
         if not (folder / "run.json").is_file():
             if folder.suffix == ".keras" or (folder / "model.keras").is_file():
                 return cls._of_card(located(folder))
+            if _is_empty(folder) and any(folder.iterdir()):
+                raise RunError(
+                    f"The run '{folder}' was stopped as it began, and holds nothing yet. Start it "
+                    "again without --resume."
+                )
             what = "is not a run folder" if folder.exists() else "does not exist"
             raise RunError(
                 f"'{folder}' {what}. Expected a folder that `cvae train` or `cvae quickstart` made"
@@ -146,11 +153,20 @@ class Run:
 
     def history(self) -> dict[str, list[float]]:
         """Metrics by name, one value an epoch."""
-        return read_json(self.folder / "history.json")
+        return self._kept("history.json", lambda position: position.history)
 
     def metrics(self) -> dict[str, Any]:
         """What the last epoch measured."""
-        return read_json(self.folder / "metrics.json")
+        return self._kept("metrics.json", Position.metrics)
+
+    def _kept(self, name: str, within: Callable[[Position], dict[str, Any]]) -> dict[str, Any]:
+        """What a file for readers holds; where it is damaged, what the model's file says."""
+        try:
+            return read_json(self.folder / name)
+        except ValueError as error:
+            path = self.model_path if self.complete else self.checkpoint
+            warnings.warn(f"{error} What '{path.name}' says is taken instead.", stacklevel=3)
+            return within(position_of(path))
 
 
 def is_table_run(what: str | Path) -> bool:
@@ -185,8 +201,7 @@ def check_folder(folder: Path, overwrite: bool = False) -> None:
     """
     if folder.exists():
         is_run = (folder / "run.json").is_file()
-        empty = folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())
-        if not empty and not (overwrite and is_run):
+        if not _is_empty(folder) and not (overwrite and is_run):
             raise RunError(
                 f"'{folder}' exists already. Use --resume to continue it, --overwrite to replace "
                 "it, or another --out."
@@ -198,6 +213,12 @@ def check_folder(folder: Path, overwrite: bool = False) -> None:
     parent = next(p for p in (path, *path.parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise RunError(f"Cannot write to '{parent}'. Choose another --out.")
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a run leaves that is killed as it begins."""
+    ours = {folder / LOCK, *leftovers(folder / "run.json")}
+    return folder.is_dir() and ours.issuperset(folder.iterdir())
 
 
 @contextlib.contextmanager

@@ -25,16 +25,17 @@ import numpy as np
 from keras_cvae.backend import remembered
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split
-from keras_cvae.files import write_json
+from keras_cvae.files import WriteError, write_json
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.state import not_finite
 from keras_cvae.runs import checkpoint
 from keras_cvae.runs.build import build_model, epochs, load_data
-from keras_cvae.runs.checkpoint import Position, sums
+from keras_cvae.runs.checkpoint import sums
 from keras_cvae.runs.conditions import mask_of
 from keras_cvae.runs.config import RunConfig, load_config
 from keras_cvae.runs.health import exploded, not_drawn
-from keras_cvae.runs.resume import DivergenceError, Stopped, restored, resumed
+from keras_cvae.runs.position import Position
+from keras_cvae.runs.resume import DivergenceError, Stopped, going_on, restored, resumed
 from keras_cvae.runs.run import (
     Run,
     RunError,
@@ -84,6 +85,7 @@ def train(
             another process trains in it.
         ValueError: Data or configuration that do not fit.
         DivergenceError: A loss, a weight or a draw is not finite. The last good state is kept.
+        WriteError: The disk is full, or the folder has disappeared.
         Stopped: On Ctrl-C, after which `resume=True` goes on to the same result.
     """
     folder = Path(out) if out is not None else default_folder(data, config)
@@ -121,6 +123,8 @@ def train(
             return _fit(model, data, recorder, [*callbacks])
     except KeyboardInterrupt:
         raise Stopped(run) from None
+    except WriteError as error:
+        raise WriteError(error.errno, f"{error} {going_on(run)}") from error
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -197,11 +201,9 @@ class _Recorder(keras.callbacks.Callback):
         self.saved = time.monotonic()
         self.reached.seconds = self.saved - self.started
         checkpoint.write(self.run.checkpoint, self.model, self.reached, metrics)
-        if history := self.reached.history:
-            last = {name: values[-1] for name, values in history.items()}
-            last |= {"epochs": len(history["loss"]), "seconds": self.reached.seconds}
-            write_json(self.run.folder / "history.json", history)
-            write_json(self.run.folder / "metrics.json", last)
+        if self.reached.history:
+            write_json(self.run.folder / "history.json", self.reached.history)
+            write_json(self.run.folder / "metrics.json", self.reached.metrics())
 
 
 def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list) -> Run:
