@@ -3,10 +3,12 @@
 import json
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -439,6 +441,33 @@ class FullDisk(keras.callbacks.Callback):
     def on_test_end(self, logs=None):
         if self.model.step >= 2 * self.epoch:
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+
+
+def test_one_flipped_byte_is_named_wherever_it_is(whole, rng, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(whole.folder, out)
+    run = Run.open(out)
+    for name in ("run.json", "model.keras", "history.json", "metrics.json"):
+        content = (out / name).read_bytes()
+        for at in rng.integers(0, len(content), 20):
+            (out / name).write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            words, found = [], None
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                try:
+                    found = Run.open(out)
+                    found.history(), found.metrics()
+                    if name == "model.keras":
+                        found.model()
+                except ValueError as error:
+                    words.append(str(error))
+            words += [str(one.message) for one in warned]
+            if words:
+                assert f"{name}' is damaged" in words[0]
+            else:  # a blank, or a name that nothing has
+                assert name == "run.json"
+                assert found == run
+        (out / name).write_bytes(content)
 
 
 def test_a_full_disk_is_a_sentence_and_what_was_saved_stays(rng, tmp_path):

@@ -21,8 +21,9 @@ from keras_cvae import trained
 from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import NAMED
 from keras_cvae.errors import listed, nearest
-from keras_cvae.files import leftovers, read_json, write_json
+from keras_cvae.files import leftovers, read_json
 from keras_cvae.models.card import located, read_card
+from keras_cvae.runs import manifest
 from keras_cvae.runs.config import RunConfig, validated
 from keras_cvae.runs.position import Position, position_of
 
@@ -81,7 +82,7 @@ class Run:
                 f"{_or_trained()}.{nearest(folder, trained.names())}"
             )
         try:
-            about = read_json(folder / "run.json")
+            about = manifest.read(folder)
         except ValueError as error:  # which names the file
             raise RunError(str(error)) from error
         try:
@@ -131,6 +132,7 @@ class Run:
 
         Raises:
             RunError: The run is not complete.
+            ValueError: The model's file is damaged.
         """
         if not self.complete:
             raise RunError(
@@ -139,6 +141,8 @@ class Run:
             )
         from keras_cvae.models.io import load
 
+        if not self.shared:
+            manifest.check(self.folder, "model.keras")
         return load(self.model_path)
 
     def data(self, progress: Callable | None = None) -> Data:
@@ -162,6 +166,7 @@ class Run:
     def _kept(self, name: str, within: Callable[[Position], dict[str, Any]]) -> dict[str, Any]:
         """What a file for readers holds; where it is damaged, what the model's file says."""
         try:
+            manifest.check(self.folder, name)
             return read_json(self.folder / name)
         except ValueError as error:
             path = self.model_path if self.complete else self.checkpoint
@@ -270,4 +275,10 @@ def create(run: Run, keep: bool) -> None:
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
     }
-    write_json(run.folder / "run.json", about)
+    manifest.write(run.folder, about)
+
+
+def seal(run: Run) -> None:
+    """Write the hashes of what a complete run consists of into `run.json`."""
+    about = manifest.read(run.folder)
+    manifest.write(run.folder, about, ("model.keras", "history.json", "metrics.json"))

@@ -35,6 +35,7 @@ from keras_cvae.data.tables.schema import Schema
 from keras_cvae.errors import DataError
 from keras_cvae.files import atomic, read_json, write_json
 from keras_cvae.models.card import TABLE, Card, located, read_card
+from keras_cvae.runs import manifest
 from keras_cvae.runs.run import RunError, alone, check_folder, default_folder, is_table_run
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class TableRun:
             config = TableConfig.model_validate(card.settings)
             return cls(Path("runs") / f"{card.name}-trained", card.source, config, path)
         folder = Path(folder)
-        about = read_json(folder / "run.json")
+        about = manifest.read(folder)
         try:
             return cls(folder, about["data"], TableConfig.model_validate(about["table"]))
         except (ValueError, KeyError, TypeError) as error:
@@ -126,11 +127,14 @@ class TableRun:
             )
         from keras_cvae.models.tables import TableCVAE
 
+        if not self.shared:
+            manifest.check(self.folder, "table.cvae")
         return TableCVAE.load(self.model_path)
 
     def schema(self) -> Schema:
         """What the columns are, read without Keras."""
         if self.shared is None:
+            manifest.check(self.folder, "schema.toml")
             return Schema.read(self.folder / "schema.toml")
         with zipfile.ZipFile(self.shared) as file:
             return Schema.model_validate(json.loads(file.read(TABLE))["codec"]["schema"])
@@ -246,7 +250,7 @@ def train(
             "keras": keras.__version__,
             "backend": keras.backend.backend(),
         }
-        write_json(folder / "run.json", about)
+        manifest.write(folder, about)
         with atomic(folder / "schema.toml") as path:
             path.write_text(read_schema.to_toml(), encoding="utf-8")
         recorder, started = _Recorder(folder), time.monotonic()
@@ -263,6 +267,8 @@ def train(
         rows = learned.rows - len(held) if isinstance(learned, ParquetRows) else len(learned)
         write_json(folder / "metrics.json", last | done | {"rows": rows})
         model.save(run.model_path)
+        files = ("table.cvae", "schema.toml", "history.json", "metrics.json")
+        manifest.write(folder, about, [name for name in files if (folder / name).is_file()])
     return run
 
 

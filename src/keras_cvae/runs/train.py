@@ -2,7 +2,8 @@
 
 A run folder holds
 
-    run.json            the data's name, the configuration, versions; written first
+    run.json            the data's name, the configuration, versions; written first, and once more
+                        at the end, with hashes of the other files
     history.json        metrics of every epoch
     checkpoint.keras    model, optimizer, random streams, history after some step; gone at the end
     model.keras         the trained model; its presence means that the run is complete
@@ -44,6 +45,7 @@ from keras_cvae.runs.run import (
     check_folder,
     create,
     default_folder,
+    seal,
 )
 from keras_cvae.runs.signals import AtStepEnds
 
@@ -237,4 +239,5 @@ def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list
         raise DivergenceError(run, f"At the end of training {wrong}.")
     recorder.save()
     run.checkpoint.replace(run.model_path)
+    seal(run)
     return run
