@@ -18,7 +18,10 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 CLASSES = "0123456789"
@@ -44,7 +47,14 @@ def serving(model, *flags):
     server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
         line = next(line for line in server.stderr if "running on" in line)
-        yield int(line.split("http://")[1].split()[0].rsplit(":")[1]), server
+        port = int(line.split("http://")[1].split()[0].rsplit(":")[1])
+        threading.Thread(target=server.stderr.read, daemon=True).start()  # else it may fill up
+        while True:  # until what it needs is compiled
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz").close()
+                break
+            time.sleep(0.1)
+        yield port, server
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)

@@ -15,7 +15,7 @@ def test_rows_under_conditions():
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"kind": rng.choice(["cat", "dog"], 64), "age": rng.integers(0, 4, 64)})
     table = TableCVAE(hidden=8, layers=1, epochs=1, seed=0).fit(rows, verbose=0)
-    with TestClient(create_app(table, limits=Limits(draws=8))) as client:
+    with TestClient(create_app(table, limits=Limits(draws=8), warm=False)) as client:
 
         def post(path, **body):
             return client.post(f"/v1/{path}", json=body)

@@ -1,12 +1,12 @@
 """The server, as its clients meet it: the library's answers, in its words, within bounds."""
 
+import asyncio
 import base64
 import io
 import json
 import os
 import signal
-import subprocess
-import sys
+import socket
 import threading
 import time
 import urllib.request
@@ -21,6 +21,7 @@ from keras_cvae.inference import drawing
 from keras_cvae.serve import Limits, create_app
 from keras_cvae.serve.batching import Batcher
 from keras_cvae.serve.limits import BusyError
+from keras_cvae.serve.running import server
 
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
@@ -40,7 +41,8 @@ def model():
 
 @pytest.fixture(scope="module")
 def client(model):
-    with TestClient(create_app(model, limits=Limits(draws=32, rows=4, body=20_000))) as client:
+    app = create_app(model, limits=Limits(draws=32, rows=4, body=20_000), warm=False)
+    with TestClient(app) as client:
         yield client
 
 
@@ -104,7 +106,7 @@ def test_completions():
     x = np.zeros((4, 4, 1), "float32")
     holes = x.tolist()
     holes[0][0][0] = None
-    with TestClient(create_app(model)) as client:
+    with TestClient(create_app(model, warm=False)) as client:
         drawn = post(client, "complete", x=holes, n=2, seed=1)["x"]
         gaps = np.where(np.arange(16).reshape(4, 4, 1) == 0, np.nan, x)
         np.testing.assert_allclose(drawn, model.complete(gaps, n=2, seed=1), **CLOSE)
@@ -196,11 +198,15 @@ def test_what_is_over_a_bound_is_refused_with_the_bound(client, x):
 
 
 def test_time_is_bounded(model, monkeypatch):
-    monkeypatch.setattr(ConditionalVAE, "log_prob", lambda *args, **kwargs: time.sleep(1))
-    app = create_app(model, limits=Limits(seconds=0.05, queue=1))
+    gate = threading.Event()
+    monkeypatch.setattr(ConditionalVAE, "log_prob", lambda *args, **kwargs: gate.wait())
+    app = create_app(model, limits=Limits(seconds=0.05, queue=1), warm=False)
     with TestClient(app) as client:
         body = {"x": np.zeros((4, 4, 1)).tolist(), "condition": "cat"}
-        assert "more than 0.05 seconds" in refused(client, "log_prob", 503, **body)
+        try:
+            assert "more than 0.05 seconds" in refused(client, "log_prob", 503, **body)
+        finally:
+            gate.set()
 
 
 def test_requests_that_come_together_are_computed_together(model):
@@ -252,7 +258,7 @@ def test_a_step_that_fails_fails_for_those_who_asked(model):
 
 
 def test_many_threads(model):
-    with TestClient(create_app(model)) as client, ThreadPoolExecutor(8) as threads:
+    with TestClient(create_app(model, warm=False)) as client, ThreadPoolExecutor(8) as threads:
         seeds = range(24)
         drawn = list(
             threads.map(lambda s: post(client, "generate", condition="cat", seed=s), seeds)
@@ -265,26 +271,135 @@ def test_restyle_is_one_step(model):
     assert model.to_restyle(np.zeros((1, 4, 4, 1)), "cat", "dog").step is drawing.restyled
 
 
-@pytest.mark.slow
-def test_what_is_under_way_is_finished_after_sigterm(tmp_path):
-    small(prior="conditional").save_to(tmp_path / "small.keras")
-    words = [sys.executable, "-m", "keras_cvae_command", "serve", "small.keras", "--port", "0"]
-    server = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+def test_what_was_compiled_before_it_is_ready(model):
+    app = create_app(model, limits=Limits(at_once=2))
+    with TestClient(app) as client:
+        while (said := client.get("/healthz")).status_code == 503:
+            assert said.json() == {"status": "compiling"}
+            time.sleep(0.01)
+        assert said.json() == {"status": "ok"}
+        compiled = set(model.programs._compiled)
+        post(client, "generate", condition="cat", seed=1)
+        post(client, "generate", condition=["cat", "dog"], seed=1)
+        assert model.programs._compiled == compiled
+
+
+def test_what_is_under_way_is_finished_after_sigterm(model, monkeypatch):
+    """With the server that the command runs, and the signal itself."""
+    started, gate = threading.Event(), threading.Event()
+    found = model.log_prob(np.zeros((1, 4, 4, 1)), "cat", 5)
+    monkeypatch.setattr(
+        ConditionalVAE, "log_prob", lambda *_: (started.set(), gate.wait(300), found)[-1]
+    )
+    limits = Limits(seconds=300)
+    running = server(create_app(model, limits=limits, warm=False), "127.0.0.1", 0, limits)
+    said, refusals = [], []
+
+    def act():
+        try:
+            while not running.started:
+                time.sleep(0.005)
+            port = running.servers[0].sockets[0].getsockname()[1]
+            body = {"x": np.zeros((4, 4, 1)).tolist(), "condition": "cat"}
+            with ThreadPoolExecutor(1) as thread:
+                answer = thread.submit(_asked, port, "log_prob", body)
+                started.wait(300)
+                os.kill(os.getpid(), signal.SIGTERM)
+                while not refusals:  # the door closes first
+                    try:
+                        socket.create_connection(("127.0.0.1", port), 300).close()
+                    except ConnectionRefusedError as refusal:
+                        refusals.append(refusal)
+                    time.sleep(0.005)
+                gate.set()
+                said.append(answer.result(300))
+        finally:
+            gate.set()
+            running.should_exit = True
+
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     try:
-        line = next(line for line in server.stderr if "running on" in line)
-        address = line.split("http://")[1].split()[0]
-        assert address.startswith("127.0.0.1:")
-        body = {"x": np.zeros((256, 4, 4, 1)).tolist(), "condition": "cat", "num_samples": 1000}
-        request = urllib.request.Request(
-            f"http://{address}/v1/log_prob",
-            json.dumps(body).encode(),
-            {"content-type": "application/json"},
-        )
-        with ThreadPoolExecutor() as threads:
-            answer = threads.submit(urllib.request.urlopen, request)
-            time.sleep(0.5)
-            os.kill(server.pid, signal.SIGTERM)
-            assert len(json.load(answer.result(60))["log_prob"]) == 256
-        assert server.wait(30) in (0, -signal.SIGTERM)
+        actor = threading.Thread(target=act)
+        actor.start()
+        running.run()  # the signal is raised again at its end
+        actor.join(300)
     finally:
-        server.kill()
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+    assert said[0]["log_prob"] == pytest.approx(found.log_prob.tolist(), rel=1e-5)
+
+
+def _asked(port, path, body):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/{path}",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=300) as answer:
+        return json.load(answer)
+
+
+def test_a_body_that_never_ends_is_given_up(model):
+    async def ask():
+        sent = []
+        app = create_app(model, limits=Limits(seconds=0.02), warm=False)
+        scope = {"type": "http", "method": "POST", "path": "/v1/generate", "headers": []}
+        parts = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+        async def receive():
+            for part in parts:
+                return part
+            return await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        await app(scope, receive, send)
+        return sent
+
+    start, body = asyncio.run(ask())
+    assert start["status"] == 408
+    assert "more than 0.02 seconds" in json.loads(body["body"])["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"NaN",
+        b"\xff\xfe{",
+        b"{" * 10_000,
+        b'{"condition": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        b'{"condition": ' + b'{"cat":' * 1_500 + b"1" + b"}" * 1_500 + b"}",
+        b'{"condition": NaN}',
+        b'{"condition": "cat", "seed": 1e400}',
+        b'{"condition": "cat", "temperature": NaN}',
+        b'{"condition": "cat", "n": ' + b"9" * 5_000 + b"}",
+        b'{"condition": ' + b"9" * 5_000 + b"}",
+        b'{"condition": "\\ud800"}',
+        b'{"condition": "\\u0000"}',
+        '{"condition": "\u202eكلب\U0001f415"}'.encode(),
+        b'{"condition": "cat", "condition": "cow"}',
+        b'{"__class__": "os.system"}',
+    ],
+)
+@pytest.mark.parametrize("path", ["generate", "encode", "restyle", "log_prob"])
+def test_garbage_is_refused_in_words(client, path, body):
+    answer = client.post(f"/v1/{path}", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert 0 < len(answer.json()["detail"]) < 1000
+
+
+def test_a_body_of_another_kind(client):
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; b=\xff"):
+        answer = client.post(
+            "/v1/generate", content=b"{}", headers={"content-type": kind.encode("latin-1")}
+        )
+        assert answer.status_code == 415
+        assert answer.json()["detail"].endswith("Expected content-type: application/json.")
+    said = {"content-type": "Application/JSON; charset=utf-8"}
+    assert client.post("/v1/generate", content=b'{"condition": "cat"}', headers=said).is_success
+    assert client.get("/v1/generate").status_code == 405

@@ -74,6 +74,10 @@ class Inputs:
         self._check_asked(y)
         return y
 
+    def asked_for(self, condition: Any) -> Any:
+        """Check one condition or several that something is asked for; return them canonical."""
+        return self._known(condition)[0]
+
     def _known(self, condition: Any) -> tuple[Any, bool]:
         """Canonical conditions that something is asked for, and whether it is one."""
         y, single = self.condition.spec.prepare_any(condition)

@@ -162,10 +162,24 @@ class Verbs(Inputs, Model):
 
         A server computes several at once.
         """
+        return self.to_draw(
+            self._known(condition)[0], n, temperature, seed, output=output, guidance=guidance
+        )
+
+    def to_draw(
+        self,
+        y: Any,
+        n: int,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        *,
+        output: str = "mean",
+        guidance: float = 1.0,
+    ) -> Work:
+        """As `to_generate`, of canonical conditions, which `asked_for` has checked."""
         if output not in ("mean", "sample"):
             raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
         guidance = errors.number("guidance", guidance)
-        y = self._known(condition)[0]
         inputs = self._inputs(
             noise=self._noise(y, n, temperature, seed), condition=trees.repeat(y, n)
         )

@@ -1,24 +1,20 @@
-"""How requests are answered: computed together or one by one, in time or not at all."""
+"""How requests are computed: together or one by one, within the time that they may take."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterator
+import logging
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from fastapi import HTTPException, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
-from fastapi.routing import APIRoute
-from pydantic import ValidationError
-from pydantic_core import to_json
+import orjson
+from fastapi import HTTPException
 
 from keras_cvae.inference.steps import Work
 from keras_cvae.serve.batching import Batcher
 from keras_cvae.serve.limits import BusyError, Limits
 
-JSON = "application/json"
 LARGE = 100_000  # numbers above which an answer is written in a thread
 
 
@@ -32,23 +28,43 @@ class Answering:
 
     def __init__(self, limits: Limits, batcher: Batcher | None):
         self.limits, self.batcher = limits, batcher
+        self.ready = False
         self._lane = ThreadPoolExecutor(1, "lane")
-        self._pending = 0
+        self._pending, self._waking = 0, False
+        self._warmed: list[Work] | None = None
+
+    def open(self) -> None:
+        """Have answers brought to the loop that is running, those of a step all at once."""
+        if self.batcher is not None:
+            self.batcher.deliver = asyncio.get_running_loop().call_soon_threadsafe
 
     async def batched(self, work: Work) -> np.ndarray:
         """Compute work in one step with that of others.
 
         Raises:
-            BusyError: Too much waits, or it took too long.
+            BusyError: Too much waits.
         """
         assert self.batcher is not None
-        return await self._in_time(asyncio.wrap_future(self.batcher.submit(work)))
+        if self._warmed is not None:
+            self._warmed.append(work)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[np.ndarray] = loop.create_future()
+        self.batcher.add(work, future)
+        if not self._waking:  # once all that has come by now is read: one step for all of it
+            self._waking = True
+            loop.call_soon(self._wake)
+        return await future
+
+    def _wake(self) -> None:
+        assert self.batcher is not None
+        self._waking = False
+        self.batcher.wake()
 
     async def alone(self, call: Callable[[], Any]) -> Any:
         """Call a function in the one thread for what takes long.
 
         Raises:
-            BusyError: Too much waits, or it took too long.
+            BusyError: Too much waits.
         """
         if self._pending >= self.limits.queue:
             raise BusyError(
@@ -57,43 +73,35 @@ class Answering:
             )
         self._pending += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await self._in_time(loop.run_in_executor(self._lane, call))
+            return await asyncio.get_running_loop().run_in_executor(self._lane, call)
         finally:
             self._pending -= 1
 
-    async def _in_time(self, waiting: Any) -> Any:
-        try:
-            return await asyncio.wait_for(waiting, self.limits.seconds)
-        except TimeoutError:
-            raise BusyError(
-                f"It took more than {self.limits.seconds:g} seconds, which a request may take."
-            ) from None
+    async def warm(self, examples: list[Callable[[], Any]]) -> None:
+        """Compile what requests will need, so that the first ones do not pay for it.
+
+        Each example is answered once; the step of the first that is computed in batches is compiled
+        for all sizes of these.
+
+        Args:
+            examples: Each makes a coroutine that answers one.
+        """
+        self._warmed = []
+        for example in examples:
+            try:
+                await example()
+            except Exception:  # a request like it would be told
+                logging.getLogger(__name__).exception("An example could not be answered.")
+        works, self._warmed = self._warmed, None
+        if works and self.batcher is not None:
+            await asyncio.to_thread(self.batcher.warm, works[0])
+        self.ready = True
 
     def close(self) -> None:
         """Finish what is under way."""
         if self.batcher is not None:
             self.batcher.close()
         self._lane.shutdown()
-
-
-class Direct(APIRoute):
-    """A route whose body is read by pydantic itself, in half of the time that FastAPI takes."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        kind = self.endpoint.__annotations__["request"]
-
-        async def handle(request: Request) -> Response:
-            if not request.headers.get("content-type", JSON).startswith(JSON):
-                raise HTTPException(422, f"The body is no JSON: expected content-type {JSON}.")
-            try:
-                body = kind.model_validate_json(await request.body())
-            except ValidationError as error:
-                raise RequestValidationError(error.errors()) from None
-            answered: Response = await self.endpoint(body)
-            return answered
-
-        return handle
 
 
 @contextlib.contextmanager
@@ -112,11 +120,10 @@ def asked() -> Iterator[None]:
         ) from error
 
 
-async def answer(content: Callable[[], dict[str, Any]], size: int = 0) -> Response:
+async def answer(content: Callable[[], dict[str, Any]], size: int = 0) -> bytes:
     """Write an answer as JSON, in which what is not finite is null."""
 
     def written() -> bytes:
-        return to_json(content(), inf_nan_mode="null")
+        return orjson.dumps(content(), option=orjson.OPT_SERIALIZE_NUMPY)
 
-    body = await asyncio.to_thread(written) if size > LARGE else written()
-    return Response(body, media_type="application/json")
+    return await asyncio.to_thread(written) if size > LARGE else written()

@@ -1,15 +1,14 @@
 """The application: a model behind HTTP, with bounds."""
 
+import asyncio
 import contextlib
 import functools
 import html
-import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic_core import from_json, to_json
@@ -18,12 +17,15 @@ import keras_cvae
 from keras_cvae.serve import arrays
 from keras_cvae.serve.answering import Answering
 from keras_cvae.serve.batching import Batcher
-from keras_cvae.serve.limits import BusyError, Limits
-from keras_cvae.serve.measuring import Bounded, Metrics
+from keras_cvae.serve.door import Direct, Door
+from keras_cvae.serve.limits import Limits
+from keras_cvae.serve.measuring import Metrics
 from keras_cvae.serve.schemas import Problem
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
+    408: {"model": Problem, "description": "The body took too long to come."},
     413: {"model": Problem, "description": "The body is too large."},
+    415: {"model": Problem, "description": "The body is not said to be JSON."},
     422: {"model": Problem, "description": "The request cannot be answered; it says why."},
     503: {"model": Problem, "description": "The server is busy, or it took too long."},
 }
@@ -35,6 +37,7 @@ def create_app(
     limits: Limits | None = None,
     page: Callable[[], str | None] | None = None,
     name: str = "model",
+    warm: bool = True,
 ) -> FastAPI:
     """Make the application that answers for a model.
 
@@ -46,6 +49,8 @@ def create_app(
         limits: What a request may ask for.
         page: Makes the HTML to show at `/`, once it is asked for; None: a short one.
         name: What the model is called.
+        warm: Compile as soon as the server starts; until then `/healthz` says 503. Requests are
+            answered meanwhile.
     """
     limits, metrics, table = limits or Limits(), Metrics(), not hasattr(model, "x_shape")
     batcher = None if table else Batcher(model, limits.at_once, limits.waiting, metrics.computed)
@@ -53,8 +58,20 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        answering.open()
+        warming = asyncio.create_task(warmed()) if warm else None
         yield
-        answering.close()
+        if warming is not None:
+            warming.cancel()
+        await asyncio.to_thread(answering.close)
+
+    async def warmed() -> None:
+        """Answer the examples that the schema shows."""
+        routes = [route for route in router.routes if isinstance(route, Direct)]
+        shown = [(route, route.example()) for route in routes]
+        await answering.warm(
+            [functools.partial(route.reply, body) for route, body in shown if body]
+        )
 
     app = FastAPI(
         title=f"keras-cvae: {name}",
@@ -67,11 +84,10 @@ def create_app(
     if table:
         from keras_cvae.serve import rows
 
-        app.include_router(rows.routes(model, answering))
-        facts = rows.about(model)
+        router, facts = rows.routes(model, answering), rows.about(model)
     else:
-        app.include_router(arrays.routes(model, answering))
-        facts = arrays.about(model)
+        router, facts = arrays.routes(model, answering), arrays.about(model)
+    app.include_router(router)
     facts = {"name": name, "version": keras_cvae.__version__, "limits": asdict(limits)} | facts
 
     described = from_json(to_json(facts, inf_nan_mode="null"))
@@ -80,9 +96,10 @@ def create_app(
     def about() -> dict[str, Any]:
         return described
 
-    @app.get("/healthz", summary="Whether the server answers.")
-    def health() -> dict[str, str]:
-        return {"status": "ok"}
+    @app.get("/healthz", summary="Whether the server answers, and has compiled what it needs.")
+    def health() -> JSONResponse:
+        ready = answering.ready or not warm
+        return JSONResponse({"status": "ok" if ready else "compiling"}, 200 if ready else 503)
 
     @app.get("/metrics", summary="Counts and times, for Prometheus.", response_class=Response)
     def measured() -> Response:
@@ -96,34 +113,9 @@ def create_app(
     def shown() -> str:
         return (page() if page else None) or _page(name, facts, app)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Any, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"detail": " ".join(_words(one) for one in error.errors())}, 422)
-
-    @app.exception_handler(BusyError)
-    async def busy(_: Any, error: BusyError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 503, {"Retry-After": "1"})
-
-    app.add_middleware(Bounded, limits=limits, metrics=metrics)
+    app.add_middleware(Door, limits=limits, metrics=metrics, routes=router.routes)
     app.state.answering = answering
     return app
-
-
-def _words(error: Any) -> str:
-    """What is wrong with a body, in the words that the library has for it."""
-    place = [str(part) for part in error["loc"] if part != "body"]
-    name = ".".join(place)
-    match error["type"]:
-        case "json_invalid":
-            return f"The body is no JSON: {error['ctx']['error']}."
-        case "missing":
-            return f"{name or 'The body'} is missing."
-        case "extra_forbidden":
-            return f"Unknown field '{name}'."
-    message = error["msg"].replace("Input should be", "expected").rstrip(".")
-    received = json.dumps(error["input"], default=str)
-    short = received if len(received) <= 60 else received[:57] + "..."
-    return f"{name or 'The body'}: received {short}, {message}."
 
 
 def _page(name: str, facts: dict[str, Any], app: FastAPI) -> str:

@@ -1,18 +1,22 @@
 """The endpoints of a `ConditionalVAE`."""
 
 import base64
+import functools
 import io
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
-from fastapi.responses import Response
 
 from keras_cvae.errors import whole
 from keras_cvae.inference.steps import Work
-from keras_cvae.serve.answering import Answering, Direct, answer, asked
+from keras_cvae.serve.answering import Answering, answer, asked
+from keras_cvae.serve.door import Direct
 from keras_cvae.serve.schemas import Drawn, Encoded, LogProbs, requests
 from keras_cvae.trees import count
+
+KNOWN = 4096  # conditions, of those that were asked for last, that need no second check
+LONG = 100  # characters of one that is not kept
 
 
 def routes(model: Any, answering: Answering) -> APIRouter:
@@ -22,11 +26,15 @@ def routes(model: Any, answering: Answering) -> APIRouter:
     picture = len(model.x_shape) == 3 and model.x_shape[-1] in (1, 3)
     kinds = requests(limits, _examples(model, "png" if picture else "array"))
 
-    def drawable(condition: Any, n: int) -> None:
-        """Refuse more draws than there may be, before anything is made for them."""
-        canonical, _ = model.condition.spec.prepare_any(condition)
+    remembered = functools.lru_cache(KNOWN, typed=True)(model.asked_for)
+
+    def drawable(condition: Any, n: int) -> Any:
+        """Canonical conditions; more draws than there may be are refused before they are made."""
+        plain = isinstance(condition, str | int | float | None) and len(str(condition)) < LONG
+        canonical = (remembered if plain else model.asked_for)(condition)
         conditions = 1 if canonical is None else count(canonical)
         whole("n times the number of conditions", conditions * n, 1, limits.draws)
+        return canonical
 
     def examples(x: Any, name: str = "x") -> np.ndarray:
         array = _array(x, name)
@@ -45,7 +53,7 @@ def routes(model: Any, answering: Answering) -> APIRouter:
                 f"format: received 'png', but x has the shape {model.x_shape}, which is no picture."
             )
 
-    async def drawn(work: Work, format: str) -> Response:
+    async def drawn(work: Work, format: str) -> bytes:
         x = await answering.batched(work)
         return await answer(lambda: {"x": _written(x, format), "shape": x.shape}, x.size)
 
@@ -54,12 +62,11 @@ def routes(model: Any, answering: Answering) -> APIRouter:
         @router.post("/generate", response_model=Drawn, summary="Draw x for a condition.")
         async def generate(
             request: kinds.Generate,  # type: ignore[name-defined]
-        ) -> Response:
+        ) -> bytes:
             with asked():
                 told(request.format)
-                drawable(request.condition, request.n)
-                work = model.to_generate(
-                    request.condition,
+                work = model.to_draw(
+                    drawable(request.condition, request.n),
                     request.n,
                     request.temperature,
                     request.seed,
@@ -73,13 +80,16 @@ def routes(model: Any, answering: Answering) -> APIRouter:
         @router.post("/complete", response_model=Drawn, summary="Draw what is unknown of x.")
         async def complete(
             request: kinds.Complete,  # type: ignore[name-defined]
-        ) -> Response:
+        ) -> bytes:
             with asked():
                 told(request.format)
                 x = model.holes(examples(request.x), request.mask)
-                drawable(x, request.n)
-                work = model.to_generate(
-                    x, request.n, request.temperature, request.seed, output=request.output
+                work = model.to_draw(
+                    drawable(x, request.n),
+                    request.n,
+                    request.temperature,
+                    request.seed,
+                    output=request.output,
                 )
             return await drawn(work, request.format)
 
@@ -88,7 +98,7 @@ def routes(model: Any, answering: Answering) -> APIRouter:
         @router.post("/encode", response_model=Encoded, summary="z for each x.")
         async def encode(
             request: kinds.Encode,  # type: ignore[name-defined]
-        ) -> Response:
+        ) -> bytes:
             with asked():
                 work = model.to_encode(
                     examples(request.x),
@@ -97,14 +107,14 @@ def routes(model: Any, answering: Answering) -> APIRouter:
                     seed=request.seed,
                 )
             z = await answering.batched(work)
-            return await answer(lambda: {"z": z.tolist()}, z.size)
+            return await answer(lambda: {"z": np.ascontiguousarray(z)}, z.size)
 
     if model.latent_dim and conditional and not completes:
 
         @router.post("/restyle", response_model=Drawn, summary="The same style, another condition.")
         async def restyle(
             request: kinds.Restyle,  # type: ignore[name-defined]
-        ) -> Response:
+        ) -> bytes:
             with asked():
                 told(request.format)
                 work = model.to_restyle(examples(request.x), request.condition, request.to)
@@ -113,7 +123,7 @@ def routes(model: Any, answering: Answering) -> APIRouter:
     @router.post("/log_prob", response_model=LogProbs, summary="log p(x | condition) in nats.")
     async def log_prob(
         request: kinds.LogProb,  # type: ignore[name-defined]
-    ) -> Response:
+    ) -> bytes:
         with asked():
             x = examples(request.x)
             condition = _condition(model, request.condition)
@@ -123,8 +133,8 @@ def routes(model: Any, answering: Answering) -> APIRouter:
         )
         return await answer(
             lambda: {
-                "log_prob": found.log_prob.tolist(),
-                "standard_error": found.standard_error.tolist(),
+                "log_prob": np.ascontiguousarray(found.log_prob),
+                "standard_error": np.ascontiguousarray(found.standard_error),
             }
         )
 
@@ -165,7 +175,7 @@ def _condition(model: Any, condition: Any) -> Any:
 
 def _written(x: np.ndarray, format: str) -> Any:
     if format == "array":
-        return x.tolist()
+        return np.ascontiguousarray(x)
     if format == "base64":
         return base64.b64encode(np.ascontiguousarray(x, "<f4").tobytes()).decode()
     return [_png(image) for image in x]

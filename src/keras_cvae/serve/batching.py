@@ -4,11 +4,12 @@ While one step runs, requests wait; all that fit each other are then computed to
 for others to come: a single request is computed at once.
 """
 
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ import numpy as np
 
 from keras_cvae.inference.steps import Snapshot, Work
 from keras_cvae.serve.limits import BusyError
-from keras_cvae.trees import count
+from keras_cvae.trees import count, take
 
 
 @dataclass(eq=False)
@@ -24,7 +25,7 @@ class _Job:
     work: Work
     rows: int
     kind: tuple[Any, ...]
-    future: "Future[np.ndarray]" = field(default_factory=Future)
+    future: Any
 
 
 class Batcher:
@@ -50,16 +51,29 @@ class Batcher:
         self._rows = 0
         self._changed = threading.Condition()
         self._closed = False
+        self.deliver: Callable[[Callable[[], None]], Any] = lambda call: call()
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
     def submit(self, work: Work) -> "Future[np.ndarray]":
-        """Have work computed; the future has the rows of its answer.
+        """Have work computed; the future, which any thread can wait for, gets the answer's rows.
 
         Raises:
             BusyError: Too many rows wait, or the server is closing.
         """
-        job = _Job(work, count(work.inputs), _kind(work))
+        future: Future[np.ndarray] = Future()
+        self.add(work, future)
+        self.wake()
+        return future
+
+    def add(self, work: Work, future: Any) -> None:
+        """Have work computed once the thread is awake, as `submit` does.
+
+        Args:
+            work: What to compute.
+            future: Gets the rows of its answer; one of asyncio where `deliver` calls in its loop.
+        """
+        job = _Job(work, count(work.inputs), _kind(work), future)
         with self._changed:
             if self._closed:
                 raise BusyError("The server is closing.")
@@ -70,8 +84,19 @@ class Batcher:
                 )
             self._jobs.append(job)
             self._rows += job.rows
+
+    def wake(self) -> None:
+        """Let the thread see what was added."""
+        with self._changed:
             self._changed.notify()
-        return job.future
+
+    def warm(self, work: Work) -> None:
+        """Compile the step of work for every size that a batch may have."""
+        size = 1
+        while size < 2 * self.at_once and not self._closed:
+            rows = np.zeros(min(size, self.at_once), int)
+            self.weights.answer(work._replace(inputs=take(work.inputs, rows)), self.at_once)
+            size *= 2
 
     def close(self) -> None:
         """Compute what waits, and stop."""
@@ -82,20 +107,16 @@ class Batcher:
 
     def _run(self) -> None:
         while jobs := self._next():
-            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            jobs = [job for job in jobs if not job.future.cancelled()]
             if not jobs:
                 continue
             try:
                 drawn = self.weights.answer(_joined([job.work for job in jobs]), self.at_once)
             except BaseException as error:  # each of them has to hear of it
-                for job in jobs:
-                    job.future.set_exception(error)
+                self.deliver(functools.partial(_fail, jobs, error))
                 continue
             self.note(len(jobs), len(drawn))
-            start = 0
-            for job in jobs:
-                job.future.set_result(drawn[start : start + job.rows])
-                start += job.rows
+            self.deliver(functools.partial(_succeed, jobs, drawn))
 
     def _next(self) -> list[_Job]:
         """The oldest job with those like it that fit one step; nothing when it is all over."""
@@ -114,6 +135,21 @@ class Batcher:
             self._jobs = deque(others)
             self._rows -= rows
             return chosen
+
+
+def _succeed(jobs: list[_Job], drawn: np.ndarray) -> None:
+    """Give each its rows."""
+    start = 0
+    for job in jobs:
+        if not job.future.cancelled():
+            job.future.set_result(drawn[start : start + job.rows])
+        start += job.rows
+
+
+def _fail(jobs: list[_Job], error: BaseException) -> None:
+    for job in jobs:
+        if not job.future.cancelled():
+            job.future.set_exception(error)
 
 
 def _kind(work: Work) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ class Limits:
         waiting: Examples that may wait to be computed, of all requests together.
         queue: Requests for `log_prob`, or for rows of a table, that may wait.
         at_once: Examples that are computed in one step.
+        connections: That may be open at a time.
     """
 
     draws: int = 1024
@@ -26,6 +27,7 @@ class Limits:
     waiting: int = 8192
     queue: int = 64
     at_once: int = 256
+    connections: int = 1024
 
 
 class BusyError(Exception):

@@ -9,9 +9,10 @@ from keras_cvae.errors import listed
 from keras_cvae.serve.limits import Limits
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
-PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
+PACKAGES = ("fastapi", "uvicorn", "orjson", "prometheus_client")
 
 
 def check_installed() -> None:
@@ -60,18 +61,28 @@ def serve(
         ImportError: The packages that serving takes are not installed.
     """
     check_installed()
-    import uvicorn
-
     # A step that ends waits for the interpreter, which a busy loop lets go every 5 ms by default.
     sys.setswitchinterval(0.0005)
     limits = limits or Limits()
     app = create_app(model, limits=limits, page=page, name=name)
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_level="info",
-        access_log=False,
-        timeout_graceful_shutdown=int(limits.seconds) + 1,
-        server_header=False,
+    server(app, host, port, limits).run()
+
+
+def server(app: Any, host: str, port: int, limits: Limits) -> "uvicorn.Server":
+    """The server of an application: SIGTERM closes its door, and ends it when all is answered."""
+    import uvicorn
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_level="info",
+            access_log=False,
+            limit_concurrency=limits.connections,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(limits.seconds) + 1,
+            ws="none",
+        )
     )
