@@ -26,8 +26,6 @@ import handbook
 import keras_cvae
 from handbook import DOCS, ROOT
 
-OUTPUT = DOCS / "tutorials" / "output"  # what each script printed and drew when it was recorded
-
 NAV = {
     "en": [
         ("Home", "index.md"),
@@ -96,7 +94,7 @@ class Pages:
             self.copy(picture, picture.relative_to(DOCS))
         self.copy(ROOT / "CITATION.cff", Path("CITATION.cff"))
         self.copy(ROOT / "LICENSE", Path("LICENSE"))
-        for script in sorted((DOCS / "tutorials").glob("*.py")):
+        for script in handbook.TUTORIALS:
             self.add(Path("tutorials") / f"{script.stem}.md", tutorial(script), script.parent)
         self.add(Path("reference/api.md"), reference(), DOCS / "reference")
         self.add(Path("reference/command.md"), commands(), DOCS / "reference")
@@ -236,23 +234,23 @@ heading_level = 3
 
 
 def tutorial(script: Path) -> str:
-    """A script of cells as a page, with what it printed and drew."""
-    text = script.read_text()
-    doc, code = re.match(r'"""(.*?)"""\n+(.*)', text, re.DOTALL).groups()  # type: ignore[union-attr]
-    title, _, rest = doc.strip().partition("\n")
-    page = [f"# {title.rstrip('.')}\n\n{rest.strip()}\n"]
-    for cell in re.split(r"^# %%", code, flags=re.MULTILINE):
-        head, _, body = cell.partition("\n")
-        if "[markdown]" in head:
-            page.append(re.sub(r"^# ?", "", body, flags=re.MULTILINE))
-        elif cell.strip():
-            page.append(f"\n```python\n{(body if head.strip() == '' else cell).strip()}\n```\n")
-    printed = OUTPUT / f"{script.stem}.txt"
-    if printed.exists():
-        page.append(f"\n## What it prints\n\n```text\n{printed.read_text().strip()}\n```\n")
-    for picture in sorted(OUTPUT.glob(f"{script.stem}-*.png")):
-        page.append(f"\n![What {script.name} draws](output/{picture.name})\n")
-    page.append(f"\nThe script: `docs/tutorials/{script.name}`.\n")
+    """A script of cells as a page: below each cell, what it printed and drew."""
+    page = []
+    for cell, printed in zip(handbook.cells(script), handbook.recorded(script), strict=True):
+        text = cell.text.strip()
+        if not page:
+            doc, text = re.match(r'"""(.*?)"""\s*(.*)', text, re.DOTALL).groups()  # type: ignore[union-attr]
+            title, _, rest = doc.partition("\n")
+            page.append(f"# {title.rstrip('.')}\n\n{rest.strip()}\n")
+        if not cell.is_code:
+            page.append(f"{text}\n")
+        elif text:
+            page.append(f"```python\n{text}\n```\n")
+        if printed.strip():
+            page.append(f'```text title="Output"\n{printed.strip()}\n```\n')
+        for picture in re.findall(r'"([\w-]+\.png)"', cell.text):
+            page.append(f"![{picture}](output/{script.stem}-{picture})\n")
+    page.append(f"The script: `docs/tutorials/{script.name}`.\n")
     return "\n".join(page)
 
 

@@ -1,14 +1,16 @@
 """What the pages under `docs/` are made of: translations, quoted code, blocks that run.
 
     python tools/handbook.py translated        # every Chinese page is up to date: note its source
-    python tools/handbook.py tutorials         # run them, and keep what they print and draw
+    python tools/handbook.py tutorials [NAME]  # run them, and keep what they print and draw
 
 A Chinese page `docs/zh/PAGE.md` begins with a comment that holds the hash of `docs/PAGE.md`; the
 tests fail where the English page was changed since. So does `README.zh-CN.md` for `README.md`.
 """
 
 import ast
+import contextlib
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -17,13 +19,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 NOTE = re.compile(r"<!-- translated from [\w./-]+ at (\w+) -->\n")
 QUOTE = re.compile(r"(?:In code: |代码：)`(.+)` \(\[`([\w.]+)`\]\(([^)]+)\)\)")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
+OUTPUT = DOCS / "tutorials" / "output"  # what each script printed and drew when it was recorded
+CELL = "# %%"
 
 
 class Quote(NamedTuple):
@@ -32,6 +37,14 @@ class Quote(NamedTuple):
     line: str
     name: str
     link: str
+
+
+class Cell(NamedTuple):
+    """A part of a tutorial: code, or a text in Markdown; the line that it begins at."""
+
+    is_code: bool
+    text: str
+    line: int
 
 
 def translations() -> Iterator[tuple[Path, Path]]:
@@ -87,22 +100,54 @@ def note_translations() -> None:
         chinese.write_text(note + NOTE.sub("", chinese.read_text(), count=1))
 
 
+def cells(script: Path) -> list[Cell]:
+    """The cells of a `py:percent` script; the first is its docstring, with what follows it."""
+    found, line = [], 1
+    for part in re.split(rf"^(?={CELL})", script.read_text(), flags=re.MULTILINE):
+        head, _, body = part.partition("\n") if part.startswith(CELL) else ("", "", part)
+        is_code = "[markdown]" not in head
+        text = body if is_code else re.sub(r"^# ?", "", body, flags=re.MULTILINE)
+        found.append(Cell(is_code, text, line + bool(head)))
+        line += part.count("\n")
+    return found
+
+
+def run_tutorial(script: Path) -> tuple[list[str], dict[str, Any]]:
+    """Run a tutorial in this process: what each of its cells printed, and the names it leaves."""
+    names: dict[str, Any] = {"__name__": "__main__", "__file__": str(script)}
+    printed = []
+    for cell in cells(script):
+        out = io.StringIO()
+        if cell.is_code:
+            code = compile("\n" * (cell.line - 1) + cell.text, str(script), "exec")
+            with contextlib.redirect_stdout(out):
+                exec(code, names)
+        printed.append(out.getvalue())
+    return printed, names
+
+
+def recorded(script: Path) -> list[str]:
+    """What each cell of a tutorial printed when it was recorded."""
+    return (OUTPUT / f"{script.stem}.txt").read_text().split(f"{CELL}\n")[1:]
+
+
 def record_tutorials(names: list[str]) -> None:
     """Run the tutorials of these names, or all, and keep what they print and draw for the site."""
-    output = DOCS / "tutorials" / "output"
-    output.mkdir(exist_ok=True)
-    for script in sorted((DOCS / "tutorials").glob("*.py")):
+    OUTPUT.mkdir(exist_ok=True)
+    for script in TUTORIALS:
         if names and script.stem not in names:
             continue
         with tempfile.TemporaryDirectory() as folder:
             environment = os.environ | {"MPLBACKEND": "agg"}
-            ran = [sys.executable, "-W", "ignore", str(script)]
+            ran = [sys.executable, "-W", "ignore", __file__, "run", str(script)]
             done = subprocess.run(ran, cwd=folder, env=environment, stdout=subprocess.PIPE)
             if done.returncode:
                 sys.exit(f"{script.name} failed.")
-            (output / f"{script.stem}.txt").write_bytes(done.stdout)
+            for old in OUTPUT.glob(f"{script.stem}-*.png"):
+                old.unlink()
+            (OUTPUT / f"{script.stem}.txt").write_bytes(done.stdout)
             for picture in Path(folder).glob("*.png"):
-                shutil.copy(picture, output / f"{script.stem}-{picture.name}")
+                shutil.copy(picture, OUTPUT / f"{script.stem}-{picture.name}")
         print(script.name, flush=True)
 
 
@@ -112,5 +157,7 @@ if __name__ == "__main__":
         note_translations()
     elif task == "tutorials":
         record_tutorials(names)
+    elif task == "run":
+        print(end="".join(f"{CELL}\n{text}" for text in run_tutorial(Path(names[0]))[0]))
     else:
         sys.exit(__doc__)

@@ -23,6 +23,8 @@ rows = zip(digits, np.nan_to_num(known, nan=0.5), np.split(completed, 3), strict
 save_tiles(
     np.concatenate([np.stack([x, k, *c]) for x, k, c in rows]), "completions.png", columns=10
 )
+
+# %%
 held = ~np.isnan(known[0])
 print("the known part is kept:", np.array_equal(completed[0][held], digits[0][held]))
 print(
