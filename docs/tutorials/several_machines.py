@@ -52,12 +52,11 @@ def run(machines):
         [sys.executable, "-W", "ignore", str(worker), address, str(machines), str(rank)]
         for rank in range(machines)
     ]
-    started = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in ranks]
-    assert [process.wait() for process in started] == [0] * machines
+    return [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in ranks]
 
 
-run(1)
-run(2)
+started = [*run(1), *run(2)]  # at once, on this machine
+assert all(process.wait() == 0 for process in started)
 
 # %% [markdown]
 # The model that two have trained is as good as that of one. Only the order of the examples differs.

@@ -185,6 +185,13 @@ class CVAEClassifier(ClassifierMixin, _CVAE):
         temperature_: By which log p is divided.
         error_rate_: The share e of examples that x does not tell the class of.
         model_: The `ConditionalVAE`, of standardised X.
+
+    Examples:
+        >>> from sklearn.datasets import load_iris
+        >>> flowers, kinds = load_iris(return_X_y=True)
+        >>> classifier = CVAEClassifier(hidden=16, epochs=30, random_state=0).fit(flowers, kinds)
+        >>> classifier.predict_proba(flowers[:2]).shape
+        (2, 3)
     """
 
     def __init__(
@@ -289,6 +296,11 @@ class CVAEDensity(DensityMixin, _CVAE):
     Attributes:
         model_: The `ConditionalVAE`, of standardised X; with classes in `fit`, conditioned on them.
         classes_: The classes, if there are any.
+
+    Examples:
+        >>> density = CVAEDensity(hidden=16, epochs=5, random_state=0).fit(flowers)
+        >>> density.score_samples(flowers[:3]).shape, density.sample(2).shape
+        ((3,), (2, 4))
     """
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> CVAEDensity:
@@ -328,6 +340,10 @@ class CVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _CVAE):
 
     Attributes:
         model_: The `ConditionalVAE`, of standardised X.
+
+    Examples:
+        >>> CVAETransformer(2, hidden=16, epochs=5, random_state=0).fit_transform(flowers).shape
+        (150, 2)
     """
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> CVAETransformer:
@@ -375,6 +391,14 @@ class CVAESampler(_CVAE):
     Attributes:
         classes_: The classes.
         model_: The `ConditionalVAE`, of standardised X; or `table_`, the `TableCVAE`.
+
+    Examples:
+        >>> rare = np.arange(150) < 60  # fifty of one kind, ten of another
+        >>> more, which = CVAESampler(hidden=16, epochs=5, random_state=0).fit_resample(
+        ...     flowers[rare], kinds[rare]
+        ... )
+        >>> np.bincount(which)
+        array([50, 50])
     """
 
     def __init__(

@@ -30,6 +30,14 @@ class Encoded(ConditionEncoder):
 
     Raises:
         ValueError: A model with several inputs or outputs, or of other shapes.
+
+    Examples:
+        >>> import keras
+        >>> words = keras.Input((5,), dtype="int32")
+        >>> h = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(100, 8)(words))
+        >>> said = ConditionalVAE((6,), Encoded(keras.Model(words, h)), 2, backbone=MLP((8,)))
+        >>> said.generate([3, 14, 15, 92, 65], n=4).shape
+        (4, 6)
     """
 
     spec: EncodedSpec
@@ -121,6 +129,10 @@ class Image(Arrays):
 
     Raises:
         ValueError: A shape that is no picture's, or values out of order.
+
+    Examples:
+        >>> Image((8, 8, 1)).spec.prepare(np.zeros((3, 8, 8))).shape
+        (3, 8, 8, 1)
     """
 
     spec: ImageSpec
@@ -157,6 +169,10 @@ class Signal(Standardised, Arrays):
 
     Raises:
         ValueError: A shape that is no signal's.
+
+    Examples:
+        >>> Signal((64, 1)).spec.prepare(np.zeros((3, 64))).shape
+        (3, 64, 1)
     """
 
     spec: SignalSpec

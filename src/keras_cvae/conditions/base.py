@@ -126,7 +126,12 @@ class ConditionEncoder(keras.layers.Layer):
 
 @CONDITIONS.register("none")
 class Unconditional(ConditionEncoder):
-    """No condition: the plain VAE."""
+    """No condition: the plain VAE.
+
+    Examples:
+        >>> Unconditional().spec.prepare(None) is None
+        True
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -60,6 +60,13 @@ class Optional(ConditionEncoder):
     Args:
         part: The condition, or what stands for one: `Optional(10, dropout=0.1)`.
         dropout: Share of the known ones that each training step forgets.
+
+    Examples:
+        >>> some = ConditionalVAE((6,), Optional(3, dropout=0.1), 2, backbone=MLP((8,)), seed=0)
+        >>> some.compile("adam")
+        >>> history = some.fit(rng.random((9, 6)), [0, 1, None] * 3, verbose=0)
+        >>> some.generate(None, n=2).shape, some.generate(1, n=2, guidance=2).shape
+        ((2, 6), (2, 6))
     """
 
     spec: OptionalSpec
@@ -136,6 +143,12 @@ class Joint(ConditionEncoder):
             `{"class": ["cat", "dog"], "age": Optional("continuous"), "hour": Periodic(24)}`.
         dropout: Share of examples of which each training step forgets all parts at once, for
             guidance and for draws without any condition; each part becomes `Optional` for it.
+
+    Examples:
+        >>> both = Joint({"kind": ["cat", "dog"], "age": Optional(Continuous())})
+        >>> both.spec.prepare([{"kind": "dog", "age": 3}, {"kind": "cat"}])
+        {'kind': array([1, 0], dtype=int32), 'age': array([[ 3.],
+               [nan]], dtype=float32)}
     """
 
     spec: JointSpec

@@ -37,6 +37,12 @@ class KnownPart(ConditionEncoder):
 
     Raises:
         ValueError: A mask of another shape, or that leaves nothing to do; a guess that is no model.
+
+    Examples:
+        >>> filling = ConditionalVAE((8, 8, 1), KnownPart((8, 8, 1)), 2, backbone=MLP((16,)))
+        >>> filled = filling.complete(np.ones((8, 8, 1)), "left", n=3)
+        >>> filled.shape, bool((filled[:, :, :4] == 1).all())
+        ((3, 8, 8, 1), True)
     """
 
     spec: KnownPartSpec

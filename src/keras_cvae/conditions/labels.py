@@ -58,6 +58,12 @@ class Categorical(Labelled):
         encoding: "onehot", or "embedding" for a learned vector per class, which is the default
             for more than 10,000 classes.
         embedding_dim: Length of that vector.
+
+    Examples:
+        >>> Categorical(["cat", "dog"]).spec.prepare(["dog", "cat", "dog"])
+        array([1, 0, 1], dtype=int32)
+        >>> Categorical(3).spec.prepare_any({0: 0.5, 2: 0.5})[0]
+        array([[0.5, 0. , 0.5]], dtype=float32)
     """
 
     spec: CategoricalSpec
@@ -110,6 +116,11 @@ class Tags(Labelled):
         tags: How many tags, or their names.
         encoding: "multihot", or "embedding" for a learned vector per tag, summed.
         embedding_dim: Length of that vector.
+
+    Examples:
+        >>> Tags(["sweet", "sour", "salty"]).spec.prepare([["sweet", "salty"], []])
+        array([[1., 0., 1.],
+               [0., 0., 0.]], dtype=float32)
     """
 
     def __init__(

@@ -23,6 +23,11 @@ class Continuous(Standardised, ConditionEncoder):
 
     Args:
         dim: How many numbers there are.
+
+    Examples:
+        >>> Continuous().spec.prepare([1.5, 20.0])
+        array([[ 1.5],
+               [20. ]], dtype=float32)
     """
 
     spec: ContinuousSpec
@@ -63,6 +68,12 @@ class Periodic(ConditionEncoder):
         dim: How many numbers there are.
         harmonics: Sine and cosine of the number, and of its multiples up to this one: more let x
             change faster around the circle.
+
+    Examples:
+        >>> np.asarray(Periodic(24)(np.array([[0.0], [6.0], [24.0]], "float32"))).round(3) + 0.0
+        array([[0., 1.],
+               [1., 0.],
+               [0., 1.]], dtype=float32)
     """
 
     spec: PeriodicSpec
@@ -97,6 +108,13 @@ class Exposure(Standardised, ConditionEncoder):
 
     Beside other conditions it is a part of a `Joint`: `{"batch": 3, "size": Exposure()}`. The
     library size of single cells is the sum of their counts, `x.sum(axis=1)`.
+
+    Examples:
+        >>> asked = {"shop": 5, "days": Exposure()}
+        >>> sales = ConditionalVAE((20,), asked, 2, likelihood="poisson", backbone=MLP((8,)))
+        >>> one, ten = (sales.generate({"shop": 2, "days": days}, seed=0) for days in (1, 10))
+        >>> bool(np.allclose(ten, 10 * one))
+        True
     """
 
     spec: ExposureSpec

@@ -83,6 +83,11 @@ def load(
 
     Raises:
         DataError: The source is unknown, missing, empty, damaged or inconsistent.
+
+    Examples:
+        >>> data = load_data("digits")
+        >>> data.train.floats().shape, data.train.y[:5], data.class_names[:3]
+        ((1294, 8, 8, 1), array([0, 2, 3, 6, 8], dtype=int32), ('0', '1', '2'))
     """
     size = checked_size(image_size)
     if color not in ("auto", "grey", "rgb"):

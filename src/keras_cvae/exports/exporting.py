@@ -84,6 +84,11 @@ def export(
         ValueError: An unknown format or graph, or a path that does not fit.
         FileExistsError: There is such a file, and `overwrite` is False.
         ImportError: The packages that the format takes are not installed.
+
+    Examples:
+        >>> written = export(model, "draw.onnx")
+        >>> written.graphs, written.difference < 1e-5
+        (('generate',), True)
     """
     path = Path(path)
     names = _asked(model, path, format, graph)

@@ -33,11 +33,12 @@ class Baseline(Part):
     Raises:
         ValueError: Without a condition there is nothing to predict x from.
 
-    Example:
-        baseline = Baseline((28, 28, 1), condition=KnownPart((28, 28, 1), "left"))
-        baseline.compile()
-        baseline.fit(x, x, epochs=10)
-        blur = baseline.predict(x)
+    Examples:
+        >>> baseline = Baseline((8, 8, 1), MLP((16,)), condition=10)
+        >>> baseline.compile("adam")
+        >>> history = baseline.fit(x, y, verbose=0)
+        >>> baseline.predict(y[:3], verbose=0).shape
+        (3, 8, 8, 1)
     """
 
     def __init__(

@@ -39,6 +39,10 @@ class Card(BaseModel):
         weights: How many numbers the model has learned.
         made_with: Versions of the packages, and the backend.
         sha256: Of the configuration and the weights in the file.
+
+    Examples:
+        >>> Card(name="Dots", summary="Draws random dots.", licence="CC0-1.0").licence
+        'CC0-1.0'
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -69,11 +69,14 @@ class ConditionalVAE(Training, Verbs):
     Raises:
         ValueError: An argument that does not fit, named with what was expected.
 
-    Example:
-        model = ConditionalVAE((28, 28, 1), condition=10, latent_dim=2)
-        model.compile()
-        model.fit(x, y, epochs=10)
-        twos = model.generate(2, n=16)
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> x, y = rng.random((40, 8, 8, 1)), np.arange(40) % 10
+        >>> model = ConditionalVAE((8, 8, 1), condition=10, latent_dim=2, backbone=MLP((16,)))
+        >>> model.compile("adam")
+        >>> history = model.fit(x, y, epochs=2, verbose=0)
+        >>> model.generate(2, n=16).shape
+        (16, 8, 8, 1)
     """
 
     prediction = staticmethod(reconstructions)
@@ -266,6 +269,11 @@ class ConditionalVAE(Training, Verbs):
         Raises:
             ValueError: A card with fields that there are none of, or a file in the folder's place.
             FileNotFoundError: There is no folder to write to.
+
+        Examples:
+            >>> card = model.save_to("shared.keras", {"summary": "Random dots."})
+            >>> card.x_shape, load("shared.keras").card.summary
+            ((8, 8, 1), 'Random dots.')
         """
         return sharing.write(self, Path(path), card)
 

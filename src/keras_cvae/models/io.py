@@ -56,6 +56,13 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Any:
         ValueError: The file is damaged, holds no model, names what it must not, or is not the one
             that its card was written for.
         ImportError: It is a model of a table, and what tables take is not installed.
+
+    Examples:
+        >>> load("mnist-dense").x_shape
+        (28, 28, 1)
+        >>> model.save("dots.keras")
+        >>> bool((load("dots.keras").encode(x, y) == model.encode(x, y)).all())
+        True
     """
     path = located(path)
     if path.suffix not in (".keras", ".cvae") or not zipfile.is_zipfile(path):

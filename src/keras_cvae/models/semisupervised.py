@@ -198,11 +198,14 @@ class SemiSupervisedCVAE(ConditionalVAE):
         ValueError: A condition without classes, a weight or a confidence out of range, consistency
             without `augment`, an `augment` that changes x's shape, and as in `ConditionalVAE`.
 
-    Example:
-        model = SemiSupervisedCVAE((28, 28, 1), condition=10, latent_dim=32)
-        model.compile()
-        model.fit(x, np.where(labelled, y, -1), epochs=20)
-        model.recognise(x_test).argmax(axis=1)
+    Examples:
+        >>> few = SemiSupervisedCVAE(
+        ...     (8, 8, 1), 10, latent_dim=2, classifier=MLP((8,)), backbone=MLP((16,)), seed=0
+        ... )
+        >>> few.compile("adam")
+        >>> history = few.fit(x, np.where(np.arange(40) < 20, y, -1), verbose=0)
+        >>> few.recognise(x[:3]).shape  # q(y | x)
+        (3, 10)
     """
 
     def __init__(

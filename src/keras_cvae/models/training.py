@@ -121,6 +121,12 @@ class Training(Checks, Model):
         Raises:
             ValueError: Data that do not fit each other or the model, before training starts where
                 that can be seen; or sizes that cannot be.
+
+        Examples:
+            >>> history = model.fit(x, y, batch_size=20, epochs=2, validation_split=0.5, verbose=0)
+            >>> sorted(history.history)
+            ['kl', 'loss', 'reconstruction', 'val_kl', 'val_loss', 'val_reconstruction']
+            >>> history = model.fit(x, y, class_weight={8: 3.0}, verbose=0)  # eights count thrice
         """
         check_sizes(epochs, batch_size, validation_split)
         self._check_compiled()
@@ -262,6 +268,11 @@ class Training(Checks, Model):
 
         Raises:
             ValueError: Data that do not fit each other or the model.
+
+        Examples:
+            >>> found = model.evaluate(x, y, return_dict=True, verbose=0)
+            >>> bool(abs(found["reconstruction"] + found["kl"] - found["loss"]) < 1e-3)
+            True
         """
         with self.turn:
             self.noise.rewind()

@@ -134,6 +134,14 @@ class Verbs(Inputs, Model):
 
         Returns:
             `(n, *x_shape)` for one condition, `(conditions * n, *x_shape)` for several, in order.
+
+        Examples:
+            >>> model.generate(2, n=3, seed=0).shape
+            (3, 8, 8, 1)
+            >>> model.generate({3: 0.5, 8: 0.5}).shape  # half a 3, half an 8
+            (1, 8, 8, 1)
+            >>> np.unique(model.generate([0, 1], n=2, output="sample"))  # black and white
+            array([0., 1.], dtype=float32)
         """
         work = self.to_generate(condition, n, temperature, seed, output=output, guidance=guidance)
         at_once, weights = self._at_once(batch_size), Snapshot(self)
@@ -270,6 +278,10 @@ class Verbs(Inputs, Model):
 
         Returns:
             Array `(n, *x_shape)`.
+
+        Examples:
+            >>> model.restyle(x[:5], y[:5], to=7).shape
+            (5, 8, 8, 1)
         """
         drawn: np.ndarray = Snapshot(self).answer(
             self.to_restyle(x, condition, to), self._at_once(batch_size)
@@ -306,6 +318,10 @@ class Verbs(Inputs, Model):
 
         Returns:
             Array `(steps, *x_shape)`.
+
+        Examples:
+            >>> model.interpolate(condition=3, to_condition=8, steps=5).shape
+            (5, 8, 8, 1)
         """
         steps = errors.whole("steps", steps, 2)
         if z is None and to_z is not None:
@@ -358,6 +374,11 @@ class Verbs(Inputs, Model):
 
         Returns:
             A tuple with `log_prob` `(n,)`, `standard_error` `(n,)`, and `mean`.
+
+        Examples:
+            >>> found = model.log_prob(x[:4], y[:4], num_samples=20)
+            >>> found.log_prob.shape, bool(found.mean_standard_error > 0)
+            ((4,), True)
         """
         x = self._x(x)
         y = self._conditions(y, len(x))
@@ -408,6 +429,11 @@ class Verbs(Inputs, Model):
             calibration: `(x, y)` that were not trained on, to fit the temperature instead; y are
                 classes, or with `candidates` their positions.
             **options: As in `log_marginal`.
+
+        Examples:
+            >>> p = model.classify(x[:4], num_samples=20)
+            >>> p.shape, bool(np.allclose(p.sum(axis=1), 1))
+            ((4, 10), True)
         """
 
         def joint(x: Any) -> np.ndarray:
@@ -435,6 +461,12 @@ class Verbs(Inputs, Model):
 
         log p(x | y) in nats; or, with `reference` the scores of normal examples that were not
         trained on, the share of these that are no higher: a p-value between 0 and 1.
+
+        Examples:
+            >>> reference = model.score(x[:20], y[:20], num_samples=20)
+            >>> p = model.score(x[20:], y[20:], num_samples=20, reference=reference)
+            >>> p.shape, bool(p.min() >= 0 and p.max() <= 1)
+            ((20,), True)
         """
         scores = self.log_prob(x, y, num_samples, seed, **options).log_prob
         return scores if reference is None else results.percentile(scores, reference)

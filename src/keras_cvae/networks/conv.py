@@ -21,6 +21,11 @@ class Conv(Backbone):
         filters: Channels of the blocks, from the data inwards.
         units: Width of the dense layer between the blocks and the latent.
         activation: Of the hidden layers.
+
+    Examples:
+        >>> pictures = ConditionalVAE((8, 8, 1), 10, 2, backbone=Conv((4, 8), units=16))
+        >>> pictures.latent_dim
+        2
     """
 
     def __init__(self, filters=(32, 64), units=256, activation="relu"):

@@ -15,6 +15,11 @@ class MLP(Backbone):
     Args:
         units: Widths of the hidden layers, from the data inwards.
         activation: Of the hidden layers.
+
+    Examples:
+        >>> dense = ConditionalVAE((6,), 3, 2, backbone=MLP((32, 16), "gelu"))
+        >>> dense.generate(1).shape
+        (1, 6)
     """
 
     def __init__(self, units=(512,), activation="relu"):

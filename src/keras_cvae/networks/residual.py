@@ -74,6 +74,11 @@ class Residual(Backbone):
 
     Raises:
         ValueError: Widths or a number of blocks that are no whole numbers above 0.
+
+    Examples:
+        >>> deep = ConditionalVAE((6,), 3, 2, backbone=Residual(units=16, blocks=3))
+        >>> deep.latent_dim
+        2
     """
 
     def __init__(self, units=512, blocks=2, hidden=None, activation="gelu"):

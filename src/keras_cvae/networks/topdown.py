@@ -43,6 +43,11 @@ class TopDown(Backbone):
             `()` is a dense network.
         levels: Level of each group, not falling; None spreads the groups evenly over the levels.
         activation: Of the hidden layers.
+
+    Examples:
+        >>> groups = ConditionalVAE((6,), 3, [2, 2, 2], backbone=TopDown(units=16))
+        >>> groups.latent_dim
+        6
     """
 
     def __init__(self, units=384, hidden=None, filters=(), levels=None, activation="gelu"):

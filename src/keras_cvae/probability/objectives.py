@@ -89,6 +89,10 @@ class ELBO(Objective):
         free_bits: Nats per latent group below which the batch's mean KL is not pushed further
             (Kingma et al. 2016, eq. 15).
         num_samples: How many z are drawn per example.
+
+    Examples:
+        >>> slow = ELBO(beta=Warmup(1000), free_bits=0.1)
+        >>> warm = ConditionalVAE((8, 8, 1), 10, 2, objective=slow, backbone=MLP((16,)))
     """
 
     def __init__(self, beta: float | Schedule = 1.0, free_bits: float = 0.0, num_samples: int = 1):
@@ -127,6 +131,11 @@ class IWAE(Objective):
 
     Args:
         num_samples: How many z are drawn per example, the paper's k.
+
+    Examples:
+        >>> tight = ConditionalVAE((6,), 3, 2, objective=IWAE(num_samples=10), backbone=MLP((8,)))
+        >>> tight.objective.num_samples
+        10
     """
 
     def __init__(self, num_samples: int = 5):
@@ -152,6 +161,11 @@ class DReG(IWAE):
 
     Args:
         num_samples: How many z are drawn per example, the paper's K.
+
+    Examples:
+        >>> tight = ConditionalVAE((6,), 3, 2, objective=DReG(num_samples=10), backbone=MLP((8,)))
+        >>> tight.objective.num_samples
+        10
     """
 
     doubly_reparameterized = True
@@ -197,6 +211,12 @@ class Hybrid(Objective):
         objective: L, another objective or its name.
         alpha: Its weight, from 0 to 1.
         prior_samples: How many z are drawn from the prior per example.
+
+    Examples:
+        >>> hybrid = Hybrid("elbo", alpha=0.9)
+        >>> mixed = ConditionalVAE((6,), 3, 2, objective=hybrid, backbone=MLP((8,)))
+        >>> mixed.objective.alpha
+        0.9
     """
 
     def __init__(self, objective: Any = "elbo", alpha: float = 0.5, prior_samples: int = 1):
@@ -228,6 +248,10 @@ class GSNN(Hybrid):
 
     Args:
         prior_samples: How many z are drawn from the prior per example.
+
+    Examples:
+        >>> GSNN(prior_samples=5).alpha
+        0.0
     """
 
     def __init__(self, prior_samples: int = 1):

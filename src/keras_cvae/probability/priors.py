@@ -179,7 +179,13 @@ def split_groups(z: Tensor, sizes: Sequence[int]) -> list[Tensor]:
 
 @PRIORS.register("standard")
 class StandardNormal(Prior):
-    """p(z | y) = N(0, I)."""
+    """p(z | y) = N(0, I).
+
+    Examples:
+        >>> free = ConditionalVAE((6,), 3, 2, prior=StandardNormal(), backbone=MLP((8,)))
+        >>> free.sample_prior(1, n=5).shape
+        (5, 2)
+    """
 
     learned = False
 
@@ -197,6 +203,12 @@ class ConditionalNormal(Prior):
     Args:
         units: Widths of the hidden layers; `()` makes the parameters linear in y.
         activation: Of the hidden layers.
+
+    Examples:
+        >>> prior = ConditionalNormal(units=(16,))
+        >>> learned = ConditionalVAE((6,), 3, [2, 2], prior=prior, backbone=MLP((8,)))
+        >>> learned.sample_prior(1, n=5).shape  # two groups of two, side by side
+        (5, 4)
     """
 
     def __init__(self, units: Sequence[int] = (128,), activation: str = "relu", **kwargs: Any):

@@ -32,7 +32,13 @@ class Schedule:
 
 @SCHEDULES.register("warmup")
 class Warmup(Schedule):
-    """Beta grows from 0 to `final` over `steps` steps, then stays (Bowman et al. 2016)."""
+    """Beta grows from 0 to `final` over `steps` steps, then stays (Bowman et al. 2016).
+
+    Examples:
+        >>> beta = Warmup(1000)
+        >>> float(beta(0)), float(beta(500)), float(beta(2000))
+        (0.0, 0.5, 1.0)
+    """
 
     def __init__(self, steps: int, final: float = 1.0):
         self.steps = errors.whole("Warmup steps", steps)
@@ -53,6 +59,11 @@ class Cyclical(Schedule):
         period: Steps of one cycle.
         ramp: Part of the cycle that beta takes to grow.
         final: Beta at the top.
+
+    Examples:
+        >>> beta = Cyclical(period=100, ramp=0.5)
+        >>> [float(beta(step)) for step in (0, 25, 50, 99, 100)]
+        [0.0, 0.5, 1.0, 1.0, 0.0]
     """
 
     def __init__(self, period: int, ramp: float = 0.5, final: float = 1.0):

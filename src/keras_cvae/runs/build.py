@@ -52,6 +52,11 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
 
     Raises:
         ValueError: The data does not fit the likelihood or the backbone.
+
+    Examples:
+        >>> built = build_model(RunConfig(latent_dim=8, units=(64,)), load_data("digits"))
+        >>> built.x_shape, built.latent_dim
+        ((8, 8, 1), 8)
     """
     if config.shift:
         check_shift(data.x_shape)

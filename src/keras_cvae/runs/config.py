@@ -24,7 +24,13 @@ def _setting(default: Any, panel: str, description: str, **bounds: Any) -> Any:
 
 
 class RunConfig(BaseModel):
-    """Everything that decides what a run computes; the data's name is the only other input."""
+    """Everything that decides what a run computes; the data's name is the only other input.
+
+    Examples:
+        >>> config = RunConfig(latent_dim=8, units=(64,), epochs=3)
+        >>> config.model_copy(update={"prior": "standard"}).prior
+        'standard'
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -89,6 +89,11 @@ def train(
         DivergenceError: A loss, a weight or a draw is not finite. The last good state is kept.
         WriteError: The disk is full, or the folder has disappeared.
         Stopped: On Ctrl-C, after which `resume=True` goes on to the same result.
+
+    Examples:
+        >>> run = train("digits", RunConfig(latent_dim=2, units=(16,), epochs=1), "runs/small")
+        >>> load(run.folder).generate(2).shape
+        (1, 8, 8, 1)
     """
     folder = Path(out) if out is not None else default_folder(data, config)
     if not isinstance(config, RunConfig):

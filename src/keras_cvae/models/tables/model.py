@@ -72,10 +72,15 @@ class TableCVAE:
             or "unknown", a value that nobody knows: it is not scored and never generated.
         seed: Of weights, order and noise. None takes a random one.
 
-    Example:
-        table = TableCVAE(seed=0).fit(df)
-        rows = table.sample(500, income=">50K", sex="Female")
-        filled = table.impute(df_with_gaps)
+    Examples:
+        >>> import pandas as pd
+        >>> df = pd.DataFrame({"age": np.arange(200) % 50 + 20, "member": np.arange(200) % 3 > 0})
+        >>> table = TableCVAE(hidden=16, epochs=2, seed=0).fit(df, verbose=0)
+        >>> rows = table.sample(5, member=True, age=(30, 40), seed=0)
+        >>> bool(rows.member.all()), bool(rows.age.between(30, 40).all())
+        (True, True)
+        >>> table.impute(df.assign(age=df.age.where(df.age > 25))).age.isna().sum()
+        np.int64(0)
     """
 
     def __init__(

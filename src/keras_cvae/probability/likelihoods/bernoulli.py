@@ -13,6 +13,11 @@ class Bernoulli(Likelihood):
     """Bernoulli with logits as parameters: log p = x log s(l) + (1 - x) log(1 - s(l)).
 
     For grey levels strictly between 0 and 1 this is a cross-entropy, not a likelihood.
+
+    Examples:
+        >>> p = Bernoulli().distribution(np.zeros((1, 4), "float32"))  # four logits of one example
+        >>> round(float(p.log_prob(np.ones((1, 4), "float32"))[0]), 4)  # 4 log(1 / 2)
+        -2.7726
     """
 
     link = "sigmoid"
@@ -55,6 +60,11 @@ class ContinuousBernoulli(Likelihood):
     """Continuous Bernoulli on [0, 1] (Loaiza-Ganem & Cunningham 2019), with logits as parameters.
 
     In the logit l the normaliser of the paper, 2 artanh(1 - 2s) / (1 - 2s), is l / tanh(l / 2).
+
+    Examples:
+        >>> p = ContinuousBernoulli().distribution(np.zeros((1, 4), "float32"))  # uniform on [0, 1]
+        >>> round(float(p.log_prob(np.full((1, 4), 0.3, "float32"))[0]), 4)
+        0.0
     """
 
     link = "sigmoid"

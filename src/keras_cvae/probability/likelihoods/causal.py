@@ -32,6 +32,12 @@ class CausalBernoulli(Bernoulli):
         near: How many of the decoder's outputs are seen on each of the four sides.
         surround: Whether pixels see what is known on their other sides too; models that complete
             pictures set it by themselves.
+
+    Examples:
+        >>> pixels = CausalBernoulli(channels=4, reach=2)
+        >>> near = ConditionalVAE((8, 8, 1), 10, 2, likelihood=pixels, backbone=MLP((16,)))
+        >>> near.likelihood.reach
+        2
     """
 
     chunk, parallel = 40, 1024  # pictures at once: what fits a CPU's caches, what fills a GPU

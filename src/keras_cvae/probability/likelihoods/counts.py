@@ -142,7 +142,12 @@ class IndependentCounts(Independent):
 
 @LIKELIHOODS.register("poisson")
 class Poisson(Counts):
-    """Poisson counts: variance and mean are equal."""
+    """Poisson counts: variance and mean are equal.
+
+    Examples:
+        >>> Poisson().parameter_shape((2000,))  # of 2,000 genes: the logarithm of the mean of each
+        (2000,)
+    """
 
     def distribution(self, parameters: Tensor, training: bool = False) -> "IndependentPoisson":
         return IndependentPoisson(self.log_mean(parameters), self.axes)
@@ -196,6 +201,10 @@ class NegativeBinomial(Counts):
     Args:
         dispersion: "learned": one r for each value of x's last axis, such as a gene (scvi-tools'
             "gene"). "predicted": the decoder gives r for each value (scvi-tools' "gene-cell").
+
+    Examples:
+        >>> NegativeBinomial("predicted").parameter_shape((2000,))  # of 2,000 genes: two of each
+        (4000,)
     """
 
     DISPERSIONS = ("learned", "predicted")
@@ -294,6 +303,10 @@ class ZeroInflated(Counts):
 
     Raises:
         ValueError: A likelihood of something else.
+
+    Examples:
+        >>> ZeroInflated("poisson").parameter_shape((20,))  # of 20 products: mean and share of each
+        (40,)
     """
 
     def __init__(self, likelihood: Any = "negative_binomial", **kwargs: Any):

@@ -21,6 +21,11 @@ class CategoricalValues(Likelihood):
         levels: How many values there are: 2 for binary, 256 for 8-bit data.
         low: The lowest value.
         high: The highest value; None means `low + levels - 1`, whole numbers.
+
+    Examples:
+        >>> p = CategoricalValues(levels=3).distribution(np.zeros((1, 6), "float32"))  # two values
+        >>> round(float(p.log_prob(np.array([[0.0, 2.0]], "float32"))[0]), 4)  # 2 log(1 / 3)
+        -2.1972
     """
 
     link = "softmax"

@@ -38,6 +38,11 @@ class Gaussian(Likelihood):
 
     Raises:
         ValueError: Another variance, or a sigma that is not a positive number.
+
+    Examples:
+        >>> fixed = ConditionalVAE((6,), 3, 2, likelihood=Gaussian(sigma=0.1), backbone=MLP((8,)))
+        >>> fixed.likelihood.variance, Gaussian().variance
+        ('fixed', 'optimal')
     """
 
     VARIANCES = ("fixed", "learned", "predicted", "optimal")
@@ -245,6 +250,13 @@ class Bounded(Gaussian):
 
     Raises:
         ValueError: Bounds that are out of order, or for another number of values than x has.
+
+    Examples:
+        >>> bounded = Bounded(low=0.0, high=[1.0, 5.0])
+        >>> shares = ConditionalVAE((2,), Signal((16, 1)), 2, likelihood=bounded)
+        >>> drawn = shares.generate(np.zeros(16), n=50, output="sample", seed=0)
+        >>> bool((drawn > 0).all() and (drawn < [1, 5]).all())
+        True
     """
 
     def __init__(

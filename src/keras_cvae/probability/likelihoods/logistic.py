@@ -23,6 +23,10 @@ class DiscretizedLogistic(Likelihood):
     Args:
         components: Logistics at each pixel.
         levels: How many values there are, 256 for 8-bit data.
+
+    Examples:
+        >>> DiscretizedLogistic(components=5).parameter_shape((32, 32, 3))
+        (32, 32, 50)
     """
 
     discrete = True
