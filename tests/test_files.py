@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from keras_cvae.files import WriteError, atomic, leftovers, read_json, write_json
+from keras_cvae.files import WriteError, atomic, leftovers, parsed, read_json, write_json
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -93,3 +93,15 @@ def test_damaged_json_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"history\.json' is damaged: "):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("[" * 5000 + "]" * 5000, "json"), ("[" * 200 + "]" * 200, "json"), ('{"a":' * 5000, "json")]
+    + [("a = " + "[" * n + "]" * n, "toml") for n in (200, 5000)],
+)
+def test_what_nests_too_deep_is_refused(text, language):
+    with pytest.raises(ValueError, match="nests more than 100 deep"):
+        parsed(text, language)
+    assert parsed("[" * 90 + "]" * 90)
+    assert parsed("a = 1", "toml") == {"a": 1}

@@ -4,12 +4,17 @@ import contextlib
 import errno
 import json
 import os
+import tomllib
 import uuid
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+DEEPEST = 100  # how far what is read may nest
+LARGEST = 2**24  # bytes that a part of a file which describes something may have
+SQUEEZED = 200  # how much smaller than its content a part of an archive may be
 _WHY = {
     errno.ENOSPC: "the disk is full. Make room on it, or choose another place",
     errno.EDQUOT: "your share of the disk is used up. Make room, or choose another place",
@@ -90,12 +95,52 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except ValueError as error:  # no JSON, or no text
         raise ValueError(f"'{path}' is damaged: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"'{path}' is damaged: expected an object, received {content!r:.40}.")
     return content
+
+
+def parsed(text: str | bytes, language: str = "json") -> Any:
+    """Read JSON or TOML from whoever made it.
+
+    Raises:
+        ValueError: It is neither, or nests further than anything that is written here.
+    """
+    try:
+        if language == "toml":
+            content: Any = tomllib.loads(text.decode() if isinstance(text, bytes) else text)
+        else:
+            content = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"it nests more than {DEEPEST} deep") from None
+    level = [content] if isinstance(content, dict | list) else []
+    for _ in range(DEEPEST):
+        if not level:
+            return content
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [x for part in parts for x in part if isinstance(x, dict | list)]
+    raise ValueError(f"it nests more than {DEEPEST} deep")
+
+
+def check_members(archive: zipfile.ZipFile, but: Iterable[str] = ()) -> None:
+    """Refuse an archive that would unfold to far more than it is, before anything is unfolded.
+
+    Args:
+        archive: A `.keras` file, for example.
+        but: Parts that may be large, if so much of them is stored.
+
+    Raises:
+        ValueError: Naming the part.
+    """
+    for member in archive.infolist():
+        name, size, stored = member.filename, member.file_size, member.compress_size
+        if size > SQUEEZED * stored + LARGEST:
+            raise ValueError(f"its {name} has {stored} bytes that stand for {size}")
+        if size > LARGEST and name not in but:
+            raise ValueError(f"its {name} has {size} bytes, at most {LARGEST} are read")
 
 
 def _flush(path: Path) -> None:

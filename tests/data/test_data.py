@@ -1,6 +1,8 @@
+import io
 import json
 import os
 import re
+import zipfile
 
 import keras
 import numpy as np
@@ -740,3 +742,41 @@ def test_streamed_images_binarise_like_those_in_memory(folder):
             Batches(memory, 4, **kwargs), Batches(files, 4, **kwargs), strict=True
         ):
             np.testing.assert_array_equal(a, b)
+
+
+# Files that want all the memory.
+
+
+def archived(path, **parts):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in parts.items():
+            file.writestr(f"{name}.npy", content)
+    return path
+
+
+def header(shape, dtype="<f4"):
+    content = io.BytesIO()
+    about = {"shape": shape, "fortran_order": False, "descr": dtype}
+    np.lib.format.write_array_header_1_0(content, about)
+    return content.getvalue()
+
+
+def test_arrays_that_are_smaller_than_they_say_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"x is said to have the shape \(10000, 10000, 10000\)"):
+        load(archived(tmp_path / "claims.npz", x=header((10**4,) * 3)))
+    monkeypatch.setattr("keras_cvae.data.sources.UNFOLDED", 2**20)
+    with pytest.raises(DataError, match=r"x has \d+ bytes that stand for 8000128.*np\.savez"):
+        load(archived(tmp_path / "zeros.npz", x=header((1000, 2000)) + bytes(8 * 10**6)))
+    np.savez(tmp_path / "honest.npz", x=np.zeros((1000, 2000), "float32"))
+    assert load(tmp_path / "honest.npz").x_shape == (2000,)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_and_programs_are_not_asked(tmp_path):
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "bomb.png"
+    Image.new("1", (9000, 8000)).save(path)
+    with pytest.raises(DataError, match=r"bomb.png.*9000x8000 pixels, at most 67108864"):
+        load(tmp_path)
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
+    with pytest.raises(DataError, match="cannot identify image file"):
+        load(tmp_path)

@@ -1,6 +1,5 @@
 """A file must not command: what a saved model names is checked before anything is built."""
 
-import json
 import re
 import zipfile
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from hostile import calls, dense, function, rewritten, sequential
 from keras_cvae import ELBO, MLP, Bounded, ConditionalVAE, TopDown, Warmup, load
 
 
@@ -24,39 +24,6 @@ def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "model.keras"
     small().save(path)
     return path
-
-
-def rewritten(saved, path, edit):
-    """The saved file with another configuration."""
-    with zipfile.ZipFile(saved) as file:
-        parts = {name: file.read(name) for name in file.namelist()}
-    config = json.loads(parts["config.json"])
-    parts["config.json"] = json.dumps(edit(config)).encode()
-    with zipfile.ZipFile(path, "w") as file:
-        for name, content in parts.items():
-            file.writestr(name, content)
-    return path
-
-
-def sequential(layer):
-    start = {"batch_shape": [None, 6], "dtype": "float32", "name": "x"}
-    layers = [{"module": "keras.layers", "class_name": "InputLayer", "config": start}, layer]
-    return {"module": "keras", "class_name": "Sequential", "config": {"layers": layers}}
-
-
-def function(module, name):
-    return {"module": module, "class_name": "function", "config": name, "registered_name": name}
-
-
-def calls(module, name):
-    """A layer that calls a function of Keras' by name."""
-    config = {"name": "l", "function": function(module, name), "arguments": {}}
-    return sequential({"module": "keras.layers", "class_name": "Lambda", "config": config})
-
-
-def dense(activation):
-    config = {"units": 2, "activation": activation}
-    return sequential({"module": "keras.layers", "class_name": "Dense", "config": config})
 
 
 def nested(depth):

@@ -239,9 +239,9 @@ def complete(
 
 
 def _say_if_stretched(image: Path, x_shape: tuple[int, ...]) -> None:
-    from PIL import Image
+    from keras_cvae.data.images import opened
 
-    with Image.open(image) as file:
+    with opened(image) as file:
         size = file.size
     if size[0] * x_shape[0] != size[1] * x_shape[1]:
         err.print(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.data.images import (
@@ -18,6 +17,7 @@ from keras_cvae.data.images import (
     Progress,
     decode,
     lies_sideways,
+    opened,
     threaded,
     unreadable,
 )
@@ -124,7 +124,7 @@ def _images(folder: Path) -> list[Path]:
 def _header(path: Path) -> tuple[tuple[int, int], str]:
     """`((h, w), mode)` without decoding."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             width, height = image.size
             return ((width, height) if lies_sideways(image) else (height, width)), image.mode
     except Exception as error:  # PIL's parsers raise all sorts of things

@@ -19,6 +19,9 @@ Color = Literal["auto", "grey", "rgb"]
 Progress = Callable[..., Iterable]
 
 
+# PIL knows others, some of which it leaves to programs that it finds.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+PIXELS = 2**26  # of one picture; more is what a bomb has
 IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"])
 
 
@@ -112,10 +115,27 @@ def read_image(path: str | Path, x_shape: tuple[int, ...]) -> np.ndarray:
     return ImageFiles([path], (height, width), channels)[0].astype(np.float32) / 255.0
 
 
+def opened(path: Path) -> Image.Image:
+    """Open a picture, of which only the header is read.
+
+    Raises:
+        ValueError: It has too many pixels.
+        OSError: It is no picture, or is damaged.
+    """
+    image = Image.open(path, formats=FORMATS)
+    if image.width * image.height > PIXELS:
+        image.close()
+        raise ValueError(
+            f"it has {image.width}x{image.height} pixels, at most {PIXELS} are read; save a "
+            "smaller one, or an .npz"
+        )
+    return image
+
+
 def decode(path: Path) -> Image.Image:
     """Decodes wholly, upright, without alpha, at 8 bits per channel."""
     try:
-        with Image.open(path) as file:
+        with opened(path) as file:
             file.load()
             image: Image.Image = file
             if file.format in ("JPEG", "MPO"):  # as in the header, see lies_sideways

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,9 @@ from keras_cvae.data.folders import load_folder
 from keras_cvae.data.images import Color, Progress, checked_size
 from keras_cvae.data.splits import check_validation, hold_out
 from keras_cvae.errors import DataError, nearest
+from keras_cvae.files import SQUEEZED
 
+UNFOLDED = 2**28  # bytes of an array that may be stored in none
 _DIGIT_NAMES = tuple("0123456789")
 
 
@@ -159,21 +162,54 @@ def _download(name: str) -> dict[str, Any]:
     return {"x": x, "y": y, "test": test, "class_names": NAMED[name]}
 
 
+def _check_sizes(archive: Any, members: Sequence[str]) -> None:
+    """Refuse arrays that are said to be larger than what is stored of them, before there is memory.
+
+    Raises:
+        ValueError: Naming the array.
+    """
+    for name in members:
+        member = archive.getinfo(name) if name in archive.namelist() else archive.getinfo(name[:-4])
+        stored, size = member.compress_size, member.file_size
+        if size > SQUEEZED * stored + UNFOLDED:
+            raise ValueError(
+                f"its {name[:-4]} has {stored} bytes that stand for {size}; if that is meant, save it "
+                "with np.savez, without compression"
+            )
+        with archive.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            else:
+                shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+        if math.prod(shape) * dtype.itemsize > size:
+            raise ValueError(f"its {name[:-4]} is said to have the shape {shape}, in {size} bytes")
+
+
 def _read_npz(path: Path, conditions: Sequence[str] = ()) -> dict[str, Any]:
     import zipfile
     import zlib
 
-    damaged = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError)
+    damaged = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
     try:
         with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
+            start = file.read(6)
+            file.seek(0)
+            if start == np.lib.format.MAGIC_PREFIX:
                 raise ValueError("it holds a single .npy array")
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no archive of arrays")
+            file.seek(0)
+            loaded = np.load(file, allow_pickle=False)
             known: tuple[str, ...]
             known = ("x_train", "y_train", "x_test", "y_test", "x", "y", "class_names")
             known += tuple(n + end for n in conditions for end in ("", "_train", "_test"))
-            arrays = {k: loaded[k] for k in known if k in loaded.files}
+            wanted = [name for name in known if name in loaded.files]
+            _check_sizes(loaded.zip, [f"{name}.npy" for name in wanted])
+            arrays = {name: loaded[name] for name in wanted}
             found = ", ".join(loaded.files) or "nothing"
+    except MemoryError as error:
+        raise DataError(f"{path} does not fit into memory: {error}") from error
     except damaged as error:
         raise DataError(
             f"{path} could not be read as an .npz file of plain arrays: {error}\n"

@@ -1,7 +1,6 @@
 """What a shared model says of itself. Read without Keras: `cvae presets` lists cards."""
 
 import hashlib
-import json
 import os
 import zipfile
 from collections.abc import Mapping
@@ -12,9 +11,13 @@ from pydantic import BaseModel, ConfigDict
 
 from keras_cvae import trained
 from keras_cvae.errors import listed, nearest
+from keras_cvae.files import check_members, parsed
 
 TABLE = "table.json"  # the part of a file that says what the columns of a table are
-HASHED = ("config.json", "model.weights.h5", TABLE)
+WEIGHTS = "model.weights.h5"
+HASHED = ("config.json", WEIGHTS, TABLE)
+# What may be as large as it is: the weights, and what a checkpoint has of its training.
+ANY_SIZE = (WEIGHTS, "training.json", "metrics.npz")
 
 
 class Card(BaseModel):
@@ -100,11 +103,13 @@ def read_card(path: str | Path) -> Card | None:
         The card; None if there is none in the file.
 
     Raises:
-        ValueError: The card is damaged, or the file is not the one that it was written for.
+        ValueError: The card is damaged, or the file is not the one that it was written for, or
+            would unfold to far more than it is.
     """
     with zipfile.ZipFile(path) as file:
         try:
-            written = json.loads(file.read("metadata.json")).get("card")
+            check_members(file, ANY_SIZE)
+            written = parsed(file.read("metadata.json")).get("card")
             if written is None:
                 return None
             card = Card(**{name: written[name] for name in Card.model_fields if name in written})

@@ -7,7 +7,6 @@ activations.
 """
 
 import importlib
-import json
 import math
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -17,9 +16,10 @@ from typing import Any
 import h5py
 import keras
 
-LARGEST, DEEPEST = 2**24, 100  # bytes of a configuration, and how far it may nest
+from keras_cvae.files import check_members, parsed
+from keras_cvae.models.card import ANY_SIZE, WEIGHTS
+
 VALUES_OF_X = 2**24  # of one example, unless the weights are larger
-SQUEEZED = 200  # how much smaller than its content a part of the file may be
 NETWORK = 2**16  # of any whole number in the configuration of a backbone
 
 ROOTS = ("keras_cvae>ConditionalVAE", "keras_cvae>SemiSupervisedCVAE")
@@ -73,20 +73,15 @@ def check_file(path: Path) -> None:
         UntrustedError: Saying what it names, or which size is beyond reason.
     """
     with zipfile.ZipFile(path) as file:
-        members = {member.filename: member for member in file.infolist()}
-        for name, member in members.items():
-            if member.file_size > SQUEEZED * member.compress_size + LARGEST:
-                raise UntrustedError(
-                    f"its {name} has {member.compress_size} bytes that stand for {member.file_size}"
-                )
-        if members["config.json"].file_size > LARGEST:
-            raise UntrustedError(
-                f"its configuration has {members['config.json'].file_size} bytes, at most "
-                f"{LARGEST} are read"
-            )
-        config = json.loads(file.read("config.json"))
-        stored = members["model.weights.h5"].file_size
-        with file.open("model.weights.h5") as weights, h5py.File(weights) as content:
+        try:
+            check_members(file, ANY_SIZE)
+            config = parsed(file.read("config.json"))
+        except ValueError as error:
+            raise UntrustedError(str(error)) from None
+        if assets := [name for name in file.namelist() if name.startswith("assets")]:
+            raise UntrustedError(f"it brings {assets[0]}, and models have no assets")
+        stored = file.getinfo(WEIGHTS).file_size
+        with file.open(WEIGHTS) as weights, h5py.File(weights) as content:
             _check_declared(content, stored)
     check_names(config)
     check_sizes(config["config"], stored)
@@ -101,9 +96,7 @@ def check_names(config: Any) -> None:
     if not isinstance(config, dict) or config.get("registered_name") not in ROOTS:
         name = config.get("class_name") if isinstance(config, dict) else type(config).__name__
         raise UntrustedError(f"it holds a {name}, expected a ConditionalVAE")
-    for key, value, depth in _walk(config):
-        if depth > DEEPEST:
-            raise UntrustedError(f"its configuration nests more than {DEEPEST} deep")
+    for key, value in _walk(config):
         if isinstance(value, dict) and "class_name" in value:
             _check_object(value)
         named = isinstance(value, str) and key not in ("class_name", "registered_name")
@@ -121,7 +114,7 @@ def check_sizes(arguments: dict[str, Any], stored: int) -> None:
     values = math.prod(n for n in x_shape if isinstance(n, int)) if isinstance(x_shape, list) else 1
     if values > max(VALUES_OF_X, stored):
         raise UntrustedError(f"it asks for examples of {values} values, x_shape = {x_shape}")
-    for key, value, _ in _walk(arguments.get("backbone")):
+    for key, value in _walk(arguments.get("backbone")):
         if isinstance(value, int) and value > NETWORK:
             raise UntrustedError(f"its backbone asks for {key} = {value}, beyond {NETWORK}")
 
@@ -138,34 +131,41 @@ def check_weights(variables: Iterable[Any], path: Path) -> None:
     """
     count = sum(math.prod(variable.shape) for variable in variables)
     with zipfile.ZipFile(path) as file:
-        stored = file.getinfo("model.weights.h5").file_size
+        stored = file.getinfo(WEIGHTS).file_size
     if count > stored:
         raise UntrustedError(f"it describes {count} weights and holds {stored} bytes of them")
 
 
 def _check_declared(content: h5py.File, stored: int) -> None:
-    """Refuse arrays that are said to be larger than the file that they are in."""
+    """Refuse arrays that lie elsewhere, or are said to be larger than the file they are in."""
     sizes: list[int] = []
 
-    def note(_: str, entry: Any) -> None:
+    def note(name: str, entry: Any) -> None:
         if isinstance(entry, h5py.Dataset):
+            if entry.external or entry.is_virtual:
+                raise UntrustedError(f"its weights {name} lie in another file")
             sizes.append(math.prod(entry.shape or ()) * entry.dtype.itemsize)
+            return
+        for part in entry:
+            if not isinstance(entry.get(part, getlink=True), h5py.HardLink):
+                raise UntrustedError(f"its weights {name}/{part} are a link")
 
+    note("", content)
     content.visititems(note)
     if sum(sizes) > stored:
         raise UntrustedError(f"its weights are said to have {sum(sizes)} bytes, in {stored}")
 
 
-def _walk(config: Any) -> Iterator[tuple[str, Any, int]]:
-    """Every value within the configuration, with the nearest name above it and its depth."""
-    waiting: list[tuple[str, Any, int]] = [("", config, 0)]
+def _walk(config: Any) -> Iterator[tuple[str, Any]]:
+    """Every value within the configuration, with the nearest name above it."""
+    waiting: list[tuple[str, Any]] = [("", config)]
     while waiting:
-        key, value, depth = waiting.pop()
-        yield key, value, depth
+        key, value = waiting.pop()
+        yield key, value
         if isinstance(value, dict):
-            waiting += [(str(name), part, depth + 1) for name, part in value.items()]
+            waiting += [(str(name), part) for name, part in value.items()]
         elif isinstance(value, list):
-            waiting += [(key, part, depth + 1) for part in value]
+            waiting += [(key, part) for part in value]
 
 
 def _check_object(config: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """One validated description of a run: the command's flags, the config file and Python use it."""
 
-import json
 import tomllib
 import typing
 from importlib import resources
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from keras_cvae import masks
 from keras_cvae.errors import listed, nearest
+from keras_cvae.files import parsed
 from keras_cvae.runs import declaration
 
 
@@ -375,8 +375,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"There is no config file '{path}'.")
     try:
         text = path.read_text()
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (ValueError, UnicodeDecodeError) as error:
+        content = parsed(text, "json" if path.suffix == ".json" else "toml")
+    except ValueError as error:
         raise ConfigError(f"Cannot read '{path}': {error}. Expected TOML, or JSON.") from None
     if not isinstance(content, dict):
         raise ConfigError(f"'{path}' holds no settings. Expected lines like: epochs = 20")

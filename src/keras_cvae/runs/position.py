@@ -1,13 +1,14 @@
 """How far a training is: a part of its checkpoint, and of the model at its end."""
 
 import contextlib
-import json
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from keras_cvae.files import parsed
 
 POSITION = "training.json"
 
@@ -48,7 +49,7 @@ def position_of(path: Path) -> Position:
     if not path.is_file():
         return Position()
     with in_words(path), zipfile.ZipFile(path) as file:
-        return Position(**json.loads(file.read(POSITION)))
+        return Position(**parsed(file.read(POSITION)))
 
 
 @contextlib.contextmanager

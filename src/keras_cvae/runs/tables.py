@@ -13,7 +13,6 @@ A run folder holds
 
 from __future__ import annotations
 
-import json
 import time
 import zipfile
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ from keras_cvae.data.tables.files import parquet_rows, read
 from keras_cvae.data.tables.parquet import ParquetRows, infer_schema
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.errors import DataError
-from keras_cvae.files import atomic, read_json, write_json
+from keras_cvae.files import atomic, parsed, read_json, write_json
 from keras_cvae.models.card import TABLE, Card, located, read_card
 from keras_cvae.runs import manifest
 from keras_cvae.runs.run import RunError, alone, check_folder, default_folder, is_table_run
@@ -137,7 +136,7 @@ class TableRun:
             manifest.check(self.folder, "schema.toml")
             return Schema.read(self.folder / "schema.toml")
         with zipfile.ZipFile(self.shared) as file:
-            return Schema.model_validate(json.loads(file.read(TABLE))["codec"]["schema"])
+            return Schema.model_validate(parsed(file.read(TABLE))["codec"]["schema"])
 
     def rows(self, table: str | Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Read the table again: the rows that were learned, and those that were held out.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from keras_cvae.data.tables.columns import AnyColumn, Category, Datetime, LeftOut, Missing, Number
 from keras_cvae.data.tables.infer import infer
 from keras_cvae.errors import DataError, nearest
+from keras_cvae.files import parsed
 
 
 class Schema(BaseModel):
@@ -150,13 +150,13 @@ class Schema(BaseModel):
             DataError: It is no TOML, or no schema; the message says where.
         """
         try:
-            return cls.model_validate(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise DataError(f"{name} is not TOML: {error}.") from error
+            return cls.model_validate(parsed(text, "toml"))
         except ValidationError as error:
             first = error.errors()[0]
             where = " ".join(str(place) for place in first["loc"])
             raise DataError(f"{name}: {where}: {first['msg']}.") from error
+        except ValueError as error:
+            raise DataError(f"{name} is not TOML: {error}.") from error
 
     @classmethod
     def read(cls, path: str | Path) -> Schema:

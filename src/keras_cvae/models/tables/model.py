@@ -27,10 +27,10 @@ from keras_cvae.data.tables.parquet import ParquetRows
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.data.tables.stream import CodedRows, read_codec
 from keras_cvae.errors import DataError
-from keras_cvae.files import atomic
+from keras_cvae.files import atomic, check_members, parsed
 from keras_cvae.inference.results import percentile
 from keras_cvae.models import sharing
-from keras_cvae.models.card import TABLE, Card, read_card
+from keras_cvae.models.card import ANY_SIZE, TABLE, Card, read_card
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.inputs import checked_groups
 from keras_cvae.models.io import load_network
@@ -592,7 +592,8 @@ class TableCVAE:
             raise FileNotFoundError(f"There is no model at '{path}'.")
         try:
             with zipfile.ZipFile(path) as file:
-                about = json.loads(file.read(TABLE))
+                check_members(file, ANY_SIZE)
+                about = parsed(file.read(TABLE))
             table = cls(**about["config"])
             table._codec = TableCodec.from_dict(about["codec"])
         except (zipfile.BadZipFile, zlib.error, LookupError, TypeError, ValueError) as error:
