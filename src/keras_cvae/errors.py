@@ -1,6 +1,7 @@
 """What error messages share, and the checks of numbers that many arguments need."""
 
 import difflib
+import itertools
 import math
 import os
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+MANY, LONGEST = 1000, 100  # names compared one by one; letters of a name that are looked at
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
 
@@ -18,8 +20,28 @@ class DataError(ValueError):
 
 def nearest(name: object, known: Iterable[object]) -> str:
     """Return " Did you mean 'x'?" for the closest known name, or an empty string."""
-    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
+    wanted, names = str(name)[:LONGEST], [str(k) for k in known]
+    if len(names) > MANY:
+        close = _one_edit_away(wanted, names)
+    else:
+        close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def _one_edit_away(wanted: str, names: list[str]) -> list[str]:
+    """Of many names one that differs by a letter too few, too many, wrong, swapped, or in case."""
+    by_name = {name.casefold(): name for name in reversed(names)}
+    word, letters = wanted.casefold(), "".join(set("".join(by_name)))
+    parts = [(word[:i], word[i:]) for i in range(len(word) + 1)]
+    edits = itertools.chain(
+        [word],
+        (a + b[1] + b[0] + b[2:] for a, b in parts if len(b) > 1),
+        (a + b[1:] for a, b in parts if b),
+        (a + letter + b[1:] for a, b in parts if b for letter in letters),
+        (a + letter + b for a, b in parts for letter in letters),
+    )
+    found = next((edit for edit in edits if edit in by_name), None)
+    return [] if found is None else [by_name[found]]
 
 
 def listed(names: Iterable[object], most: int = 12) -> str:
@@ -27,37 +49,6 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     names = list(names)
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(str(name) for name in names[:most]) + more
-
-
-def check_dense(x: Any, name: str) -> None:
-    """Refuse sparse arrays, and tables with columns that are no numbers.
-
-    Args:
-        x: Anything.
-        name: What to call it in messages.
-
-    Raises:
-        DataError: Saying how to make it dense, or which column holds what.
-    """
-    if hasattr(x, "toarray"):
-        raise DataError(
-            f"{name} is sparse ({type(x).__name__}). Expected a dense array: {name}.toarray()."
-        )
-    columns = getattr(x, "columns", None)
-    if columns is None or not hasattr(x, "dtypes"):
-        return
-    text = [
-        (column, dtype)
-        for column, dtype in zip(columns, x.dtypes, strict=True)
-        if getattr(dtype, "kind", "f") not in "biuf"
-    ]
-    if text:
-        column, dtype = text[0]
-        more = f", and {len(text) - 1} more like it" if len(text) > 1 else ""
-        raise DataError(
-            f"The column {column!r} of {name} holds {dtype} values{more}. Expected numbers. Leave "
-            "it out of x; a column of names can be the condition."
-        )
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -74,7 +65,7 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int
     Raises:
         ValueError: It is no whole number, below `least` or above `most`.
     """
-    if not _real(value) >= least or _real(value) % 1:
+    if isinstance(value, bool) or not _real(value) >= least or _real(value) % 1:
         raise ValueError(
             f"{name}: received {value!r}, expected a whole number of at least {least}."
         )

@@ -53,7 +53,8 @@ def atomic(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[P
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder '{path.parent}' of '{path.name}' does not exist.")
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    stem, suffix = _split(path)
+    temporary = path.with_name(f".{stem}.{uuid.uuid4().hex[:8]}{suffix}")
     try:
         yield temporary
         if durable:
@@ -76,7 +77,14 @@ def atomic(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[P
 def leftovers(path: str | os.PathLike[str]) -> list[Path]:
     """Temporary files of `path`, left by a process that was killed while it wrote."""
     path = Path(path)
-    return sorted(path.parent.glob(f".{path.stem}.{'[0-9a-f]' * 8}{path.suffix}"))
+    stem, suffix = _split(path)
+    return sorted(path.parent.glob(f".{stem}.{'[0-9a-f]' * 8}{suffix}"))
+
+
+def _split(path: Path) -> tuple[str, str]:
+    """The name of a file without its suffix, and the suffix; `.weights.h5` is one."""
+    suffix = ".weights.h5" if path.name.endswith(".weights.h5") else path.suffix
+    return path.name.removesuffix(suffix), suffix
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

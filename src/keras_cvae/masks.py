@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_cvae.columns import as_array
 from keras_cvae.errors import listed, nearest
 
 RANDOM = "random"
@@ -143,7 +144,7 @@ def random(n: int, x_shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
 
 def bare(x: Any) -> np.ndarray:
     """x as an array, with NaN where a NumPy mask of its own hides it."""
-    return np.ma.filled(x.astype("float32"), np.nan) if np.ma.is_masked(x) else np.asarray(x)
+    return np.ma.filled(x.astype("float32"), np.nan) if np.ma.is_masked(x) else as_array(x, "x")
 
 
 def holes(x: Any, mask: Any, x_shape: tuple[int, ...] | None = None) -> np.ndarray:

@@ -29,20 +29,21 @@ class Registry:
         return decorate
 
     def get(self, identifier: Any) -> Any:
-        """Turn a name into an instance with its defaults; hand an instance through.
+        """Turn a name or a class into an instance with its defaults; hand an instance through.
 
         Raises:
             ValueError: An unknown name, or an object that is no variant of this part.
         """
         if isinstance(identifier, tuple(self.classes.values())):
             return identifier
-        if isinstance(identifier, str) and identifier in self.classes:
+        found = self.classes.get(identifier) if isinstance(identifier, str) else identifier
+        if isinstance(found, type) and issubclass(found, tuple(self.classes.values())):
             try:
-                return self.classes[identifier]()
+                return found()
             except TypeError:
                 raise ValueError(
                     f"The {self.part} {identifier!r} needs arguments. Expected an instance, "
-                    f"{self.classes[identifier].__name__}(...)."
+                    f"{found.__name__}(...)."
                 ) from None
         hint = nearest(identifier, self.classes) if isinstance(identifier, str) else ""
         raise ValueError(

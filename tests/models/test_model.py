@@ -531,7 +531,7 @@ def test_fit_refuses(x, y, kwargs, message, small):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: m.decode(np.zeros((2, 3)), 0), r"z of shape \(2, 3\). Expected \(n, 2\)"),
+        (lambda m: m.decode(np.zeros((2, 3)), 0), r"z has the shape \(2, 3\). Expected \(n, 2\)"),
         (lambda m: m.decode(np.zeros((3, 2)), [0, 1]), "2 conditions for 3 examples"),
         (lambda m: m.encode(X, 3), "Unknown class 3"),
         (lambda m: m.encode(X[0], 0), r"shape \(6,\)"),

@@ -103,6 +103,14 @@ class ConditionEncoder(keras.layers.Layer):
 
     # From training data.
 
+    def far(self, condition: Any) -> str:
+        """Say which number of canonical conditions is far from those of training; "" if none is.
+
+        Args:
+            condition: Canonical conditions `(n, ...)`, NumPy.
+        """
+        return ""
+
     def adapt(self, conditions: Any) -> None:
         """Fit mean and scale, if there are any, to training conditions; the model saves them.
 

@@ -120,6 +120,9 @@ class Optional(ConditionEncoder):
         if len(known):
             self.part.settle(known, again)
 
+    def far(self, condition: Any) -> str:
+        return self.part.far(condition[~self.spec.missing(condition)])
+
     def example(self) -> Any:
         return self.part.example()
 
@@ -228,6 +231,10 @@ class Joint(ConditionEncoder):
     def settle(self, condition: Any, again: bool = True) -> None:
         for name, values in condition.items():
             self.parts[name].settle(values, again)
+
+    def far(self, condition: Any) -> str:
+        found = ((name, part.far(condition[name])) for name, part in self.parts.items())
+        return next((f"{words}, of {name!r}" for name, words in found if words), "")
 
     def example(self) -> Any:
         shown = {name: part.example() for name, part in self.parts.items()}

@@ -141,6 +141,10 @@ class Exposure(Standardised, ConditionEncoder):
             super().settle(np.log(exposure))
             self.typical.assign(exposure.mean())
 
+    def far(self, condition: Any) -> str:
+        found = super().far(np.log(condition))
+        return found and f"an exposure whose logarithm is {found}"
+
     def example(self) -> Any:
         return float(f"{float(ops.convert_to_numpy(self.typical)):.3g}")
 

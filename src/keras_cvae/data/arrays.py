@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from keras_cvae.columns import as_array
 from keras_cvae.data.containers import Data, Split, as_floats, shortened
 from keras_cvae.data.images import Color, checked_size, recolored, resized
 from keras_cvae.data.splits import split_data
-from keras_cvae.errors import DataError, check_dense
+from keras_cvae.errors import DataError
 
 
 def from_arrays(
@@ -105,8 +106,7 @@ def _notes(y: np.ndarray | None, names: tuple[str, ...] | None) -> tuple[str, ..
 
 def _checked_x(x: Any, what: str) -> np.ndarray:
     """`(n, h, w, c)` or `(n, d)`, non-empty and finite; integers as they came, floats float32."""
-    check_dense(x, what)
-    x = np.asarray(x)
+    x = as_array(x, what)
     if x.dtype.kind not in "buif":
         raise DataError(f"Expected numbers in {what}. Received: dtype {x.dtype}.")
     if x.ndim not in (2, 3, 4):

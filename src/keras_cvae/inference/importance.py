@@ -20,6 +20,7 @@ from keras_cvae.conditions.candidates import enumerated
 from keras_cvae.inference.results import ClassLogProb, LogProb
 from keras_cvae.inference.steps import EXAMPLES, Snapshot, Step, decoded_at_once, features
 from keras_cvae.inference.steps import batch_size as even
+from keras_cvae.probability.normal import DiagonalNormal
 from keras_cvae.trees import take
 
 PILOT = 16  # samples that every class gets before the likely ones get all
@@ -57,7 +58,8 @@ class _Moments:
 
 def observed(model: Any, inputs: dict[str, Any]) -> Any:
     """What q(z | x, y) needs of `x`: once for all draws."""
-    return model.hierarchy.observe(inputs["x"], features(model, inputs))
+    evidence = model.hierarchy.observe(inputs["x"], features(model, inputs))
+    return evidence.bounded() if isinstance(evidence, DiagonalNormal) else evidence
 
 
 def log_weights(model: Any, inputs: dict[str, Any]) -> Any:

@@ -11,6 +11,9 @@ import numpy as np
 from keras import ops
 
 from keras_cvae import trees
+from keras_cvae.checks import checked
+from keras_cvae.columns import as_array
+from keras_cvae.models.inputs import is_array
 from keras_cvae.models.parts import PARTS, Part, likelihood_for
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.likelihoods.base import Likelihood
@@ -120,15 +123,13 @@ class Baseline(Part):
         return super().predict({"x": x, "condition": y}, verbose=0)
 
     def _checked(self, x: Any, y: Any = None) -> tuple[Any, Any]:
-        if not isinstance(x, np.ndarray):  # a data set
+        if not is_array(x):  # a data set
             return x, y
-        if x.shape[1:] != self.x_shape or len(x) != len(y):
-            raise ValueError(
-                f"Received x of shape {x.shape} with {len(y)} conditions. Expected (n, "
-                f"{', '.join(map(str, self.x_shape))}), and a condition for each."
-            )
+        x, y = checked(as_array(x, "x"), self.x_shape, "x"), self.condition.spec.prepare(y)
+        if len(x) != (count := trees.count(y)):
+            raise ValueError(f"{len(x)} examples come with {count} conditions. Expected one each.")
         self.likelihood.check(x)
-        return x.astype("float32", copy=False), self.condition.spec.prepare(y)
+        return x, y
 
     def arguments(self) -> dict[str, Any]:
         return {"x_shape": self.x_shape, "body": self.body, "likelihood": self.likelihood}

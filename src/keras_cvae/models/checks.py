@@ -7,12 +7,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae import errors, trees
+from keras_cvae import trees
 from keras_cvae.backend import layers_of
 from keras_cvae.conditions.spec import ConditionSpec, JointSpec, KnownPartSpec
 from keras_cvae.data.containers import as_floats
 from keras_cvae.data.stored import Stored
 from keras_cvae.models.examples import Examples, joined, unpacked
+from keras_cvae.models.headers import Headers
 from keras_cvae.models.inputs import Inputs, is_array
 from keras_cvae.models.streams import SCALED_BY, Extremes, Watch, first_batches
 from keras_cvae.models.weights import checked_weights
@@ -40,15 +41,27 @@ class Checks(Inputs):
         Args:
             given: What the user gave.
             name: What to call x in messages.
-            scaled: Whether scalings are taken from the first batches of a data set.
+            scaled: Whether it is what is trained on: scalings are taken from the first batches of
+                a data set, and names of columns are noted.
 
         Raises:
             ValueError: Saying what does not fit.
         """
-        errors.check_dense(given.x, name)
         given = unpacked(tuple(given))
         if is_array(given.x):
+            if scaled:
+                if not int(self.step):
+                    self.headers = Headers()
+                self.headers.learn(given.x, given.y, self.fitted_spec)
             return self._checked_arrays(given, name)
+        if isinstance(given.x, str | bytes | set | frozenset) or not (
+            isinstance(given.x, keras.utils.PyDataset) or hasattr(given.x, "__iter__")
+        ):
+            came = "nothing" if given.x is None else type(given.x).__name__
+            raise ValueError(
+                f"{name}: received {came}. Expected an array (n, "
+                f"{', '.join(map(str, self.x_shape))}), or a data set that yields batches."
+            )
         for what in ("y", "sample_weight"):
             if getattr(given, what) is not None:
                 raise ValueError(
@@ -70,16 +83,12 @@ class Checks(Inputs):
     def _labels(self, y: Any) -> Any:
         """The canonical conditions of training examples; None where all may be missing, and is."""
         spec = self.fitted_spec
-        return None if y is None and spec.forgettable else spec.prepare(y)
+        if y is None and spec.forgettable:
+            return None
+        return spec.prepare(self.headers.condition(y, spec))
 
     def _checked_data(self, data: Any, name: str, scaled: bool) -> Any:
         """A data set whose first batches are checked, and which still yields all of them."""
-        if not isinstance(data, keras.utils.PyDataset) and not hasattr(data, "__iter__"):
-            came = "nothing" if data is None else type(data).__name__
-            raise ValueError(
-                f"{name}: received {came}. Expected an array (n, "
-                f"{', '.join(map(str, self.x_shape))}), or a data set that yields batches."
-            )
         stored = data.stored() if hasattr(data, "stored") else None
         scaled = scaled and self._lacks_scales()
         first, data = first_batches(data, SCALED_BY if scaled and stored is None else 0)

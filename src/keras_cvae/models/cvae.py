@@ -10,7 +10,7 @@ elbo(x | y) = E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z | y) )
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
@@ -24,6 +24,7 @@ from keras_cvae.inference.drawing import reconstructions
 from keras_cvae.models import sharing
 from keras_cvae.models.assembly import assemble
 from keras_cvae.models.card import Card
+from keras_cvae.models.headers import Headers
 from keras_cvae.models.inputs import checked_groups, checked_shape
 from keras_cvae.models.noise import Noise
 from keras_cvae.models.serialization import seeded, serialize
@@ -100,10 +101,11 @@ class ConditionalVAE(Training, Verbs):
     ) -> None:
         super().__init__(**kwargs)
         self.x_shape = checked_shape(x_shape)
+        self.sizes = {"x": self.x_shape}
         self.seed = None if seed is None else errors.whole("seed", seed, 0)
         with seeded(self.seed, "condition"):
             self.condition = composed.get(condition)
-        self.memory = Memory(self.condition.spec)
+        self.memory, self.headers = Memory(self.condition.spec), Headers()
         if self.condition.knows_part and self.condition.spec.shape != self.x_shape:
             raise ValueError(
                 f"The condition knows a part of examples {self.condition.spec.shape}. Expected "
@@ -148,6 +150,7 @@ class ConditionalVAE(Training, Verbs):
 
     def _asked(self, data: Any) -> dict[str, Any]:
         inputs = super()._asked(data)
+        self._x(inputs["x"])
         if inputs.get("condition") is not None:
             self._yielded(inputs["condition"])  # refuses what no condition can be
         return inputs
@@ -278,18 +281,30 @@ class ConditionalVAE(Training, Verbs):
         return sharing.write(self, Path(path), card)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "x_shape": self.x_shape,
-            "condition": serialize(self.condition),
-            "latent_dim": self.channels,
-            "likelihood": serialize(self.likelihood),
-            "prior": serialize(self.prior.prior if self.hierarchy.separate else None),
-            "backbone": serialize(self.backbone),
-            "encoder": serialize(self.encoder.body if self.encoder.own else None),
-            "decoder": serialize(self.decoder.body if self.decoder.own else None),
-            "objective": serialize(self.objective),
-            "seed": self.seed,
-        }
+        return (
+            super().get_config()
+            | {
+                "x_shape": self.x_shape,
+                "condition": serialize(self.condition),
+                "latent_dim": self.channels,
+                "likelihood": serialize(self.likelihood),
+                "prior": serialize(self.prior.prior if self.hierarchy.separate else None),
+                "backbone": serialize(self.backbone),
+                "encoder": serialize(self.encoder.body if self.encoder.own else None),
+                "decoder": serialize(self.decoder.body if self.decoder.own else None),
+                "objective": serialize(self.objective),
+                "seed": self.seed,
+            }
+            | ({"columns": self.headers.names} if self.headers.names else {})
+        )
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        arguments = dict(config)
+        headers = Headers(arguments.pop("columns", None))
+        model: Self = super().from_config(arguments, custom_objects)
+        model.headers = headers
+        return model
 
 
 def _batched(value: Any) -> Any:

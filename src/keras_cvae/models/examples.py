@@ -64,7 +64,7 @@ def unpacked(batch: Any) -> Examples:
         return given
     if "x" not in given.x or not set(given.x) <= {"x", "condition"} or given.y is not None:
         raise ValueError(
-            f"Received a dict with {errors.listed(given.x)}"
+            f"Received a dict with {errors.listed(given.x) or 'nothing'}"
             f"{'' if given.y is None else ', and y beside it'}. Expected {{'x': ..., "
             "'condition': ...}, or (x, y)."
         )

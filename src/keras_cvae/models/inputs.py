@@ -9,6 +9,9 @@ from keras import ops
 
 from keras_cvae import errors
 from keras_cvae.checks import checked
+from keras_cvae.columns import as_array, names_of
+from keras_cvae.conditions.spec.entries import shortened
+from keras_cvae.models.headers import Headers
 
 
 class Inputs:
@@ -16,6 +19,7 @@ class Inputs:
 
     condition: Any
     memory: Any
+    headers: Headers
     likelihood: Any
     x_shape: tuple[int, ...]
     step: Any
@@ -23,6 +27,8 @@ class Inputs:
     def _repack(self, data: Any) -> Any:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         inputs = x if isinstance(x, dict) else _pack(x, y)
+        if not hasattr(inputs["x"], "shape"):
+            inputs = inputs | {"x": self._x(inputs["x"])}
         if "condition" not in inputs and self.condition.spec.forgettable:
             inputs = inputs | {"condition": self._nothing_known(inputs["x"])}
         shape = tuple(inputs["x"].shape[1:])
@@ -53,24 +59,23 @@ class Inputs:
                 f"A mask hides some of {name}. Expected whole examples; condition=KnownPart(...) "
                 "learns to complete what is missing."
             )
-        errors.check_dense(x, name)
-        try:
-            values = np.asarray(x)
-        except ValueError:  # a list of arrays of several shapes
-            raise ValueError(
-                f"{name} is a {type(x).__name__} of {len(x)} that differ in shape. Expected an "
-                f"array (n, {', '.join(map(str, self.x_shape))}) and the condition beside it: "
-                "fit(x, y), predict(x, condition=y), or {'x': x, 'condition': y}."
-            ) from None
-        single = checked(values, self.x_shape, name)
+        beside = ", and the condition beside it: fit(x, y), predict(x, condition=y), or {'x': x, "
+        beside = f"{beside}'condition': y}}" if self.condition.width else ""
+        shape = ", ".join(map(str, self.x_shape))
+        x = self.headers.x(x)
+        values = as_array(x, name, f"an array (n, {shape}){beside}")
+        single = checked(values, self.x_shape, name, columns=names_of(x))
         if not len(single):
             raise ValueError(f"{name} is empty. Expected at least one example.")
         self.likelihood.check(single)
+        if self.likelihood.view is not None:
+            self._warn_far(name, self.likelihood.view.far(single))
         return single
 
     def _conditions(self, condition: Any, n: int) -> Any:
         """Canonical conditions of n examples, of which all may have the same."""
-        y = self.condition.spec.for_each(condition, n)
+        spec = self.condition.spec
+        y = spec.for_each(self.headers.condition(condition, spec), n)
         self._check_asked(y)
         return y
 
@@ -80,7 +85,8 @@ class Inputs:
 
     def _known(self, condition: Any) -> tuple[Any, bool]:
         """Canonical conditions that something is asked for, and whether it is one."""
-        y, single = self.condition.spec.prepare_any(condition)
+        spec = self.condition.spec
+        y, single = spec.prepare_any(self.headers.condition(condition, spec))
         self._check_asked(y)
         return y, single
 
@@ -89,6 +95,13 @@ class Inputs:
         self._check_known_part(y)
         if y is not None and int(self.step):
             self.memory.check(y)
+            self._warn_far("The condition", self.condition.far(y))
+
+    def _warn_far(self, what: str, found: str) -> None:
+        """Warn once of numbers far from those of training."""
+        if found and what not in self.headers.warned:
+            self.headers.warned.add(what)
+            errors.warn(f"{what} holds {found}. So far from training the model guesses.")
 
     def _check_known_part(self, y: Any) -> None:
         """Refuse canonical conditions that x itself could not be."""
@@ -108,17 +121,21 @@ def is_array(x: Any) -> bool:
     """Whether x is examples at hand, not a data set that yields them."""
     if isinstance(x, keras.utils.PyDataset) or hasattr(x, "__next__"):
         return False
-    return hasattr(x, "__array__") or isinstance(x, list | tuple)
+    return hasattr(x, "__array__") or hasattr(x, "toarray") or isinstance(x, list | tuple)
 
 
 def checked_shape(x_shape: Sequence[int]) -> tuple[int, ...]:
     """Check the shape of one example."""
-    shape = tuple(int(n) for n in np.atleast_1d(x_shape))
-    if not shape or any(n < 1 for n in shape):
+    sizes = list(x_shape) if np.iterable(x_shape) else [x_shape]
+    try:
+        if not sizes:
+            raise ValueError("no axis")
+        return tuple(errors.whole("x_shape", size) for size in sizes)
+    except ValueError:
         raise ValueError(
-            f"x_shape: received {x_shape}, expected positive sizes, like (28, 28, 1) or (20,)."
-        )
-    return shape
+            f"x_shape: received {shortened(repr(x_shape))}, expected the sizes of one "
+            "example, without the number of examples, like (28, 28, 1) or (20,)."
+        ) from None
 
 
 def checked_groups(latent_dim: Any) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from keras_cvae.models import baseline, semisupervised  # noqa: F401  whose clas
 from keras_cvae.models.card import TABLE, located, read_card
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.serialization import seeded
-from keras_cvae.models.trust import UntrustedError, check_file, check_weights
+from keras_cvae.models.trust import (
+    OWN,
+    UntrustedError,
+    check_file,
+    check_weights,
+    unknown_class,
+)
 
 # What is raised where a configuration and what it names do not fit each other, or bytes are wrong.
 DAMAGE = (
@@ -35,7 +42,12 @@ DAMAGE = (
 )
 
 
-def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Any:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    trusted: bool = False,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> Any:
     """Load a trained model, on any backend: one that comes along, a file, or what is in a folder.
 
     Nothing is built before everything that the file names is known to be part of a model: classes
@@ -47,6 +59,8 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Any:
             `model.keras` or `table.cvae`, of a run or as `save_to` writes it.
         trusted: Whether the file comes from yourself: then it may name your own registered classes
             too. Python code is not unpickled in any case.
+        custom_objects: Classes and functions of your own by name, as in Keras. The file may name
+            these, trusted or not, and they need not be registered. A model of a table has none.
 
     Returns:
         A `ConditionalVAE`; of a table a `TableCVAE`.
@@ -76,50 +90,58 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Any:
         from keras_cvae.models.tables import TableCVAE
 
         return TableCVAE.load(path, trusted=trusted)
-    return load_network(path, trusted)
+    return load_network(path, trusted, custom_objects)
 
 
 @closing_scopes
-def load_network(path: Path, trusted: bool) -> ConditionalVAE:
+def load_network(
+    path: Path, trusted: bool, custom_objects: Mapping[str, Any] | None = None
+) -> ConditionalVAE:
     """Load the `ConditionalVAE` in a file: all of the model, or the network of a table."""
-    if not trusted:
-        try:
-            check_file(path)
-            _check_built(path)
-        except UntrustedError as error:
-            raise ValueError(f"'{path}' is not loaded: {error}.") from error
-        except DAMAGE as error:
-            raise _damaged(path, error) from error
+    own = dict(custom_objects or {})
     try:
+        if not trusted:
+            check_file(path, own)
+            _check_built(path, own)
         card = read_card(path)
-        model = _read(path)
+        model = _read(path, own)
+    except UntrustedError as error:
+        raise ValueError(f"'{path}' is not loaded: {error}.") from error
     except DAMAGE as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error, own) from error
     if not isinstance(model, ConditionalVAE):
         raise ValueError(f"'{path}' holds a {type(model).__name__}. Expected a ConditionalVAE.")
     model.card = card
     return model
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, own: dict[str, Any]) -> Any:
     """What Keras makes of a file, whose name has to end in .keras for that."""
     if path.suffix == ".keras":
-        return keras.saving.load_model(path)
+        return keras.saving.load_model(path, custom_objects=own)
     with tempfile.TemporaryDirectory() as folder:
-        return keras.saving.load_model(shutil.copy(path, Path(folder) / "model.keras"))
+        copy = shutil.copy(path, Path(folder) / "model.keras")
+        return keras.saving.load_model(copy, custom_objects=own)
 
 
-def _check_built(path: Path) -> None:
+def _check_built(path: Path, own: dict[str, Any]) -> None:
     """Build the model without memory for its weights, and compare them with those of the file."""
     with zipfile.ZipFile(path) as file:
         config = json.loads(file.read("config.json"))
     config.pop("compile_config", None)
-    with keras.StatelessScope(initialize_variables=False), seeded(0):
+    scopes = keras.StatelessScope(initialize_variables=False), keras.saving.custom_object_scope(own)
+    with scopes[0], scopes[1], seeded(0):
         model = keras.saving.deserialize_keras_object(config)
     forget_variables()
     check_weights(model.variables, path)
 
 
-def _damaged(path: Path, error: BaseException) -> ValueError:
+def _damaged(path: Path, error: BaseException, own: Mapping[str, Any]) -> ValueError:
+    try:
+        unknown = unknown_class(path, own)
+    except DAMAGE:
+        unknown = ""
+    if unknown:
+        return ValueError(f"'{path}' names {unknown}, which is not known here{OWN}.")
     why = str(error).strip().split("\n")[0][:300]
     return ValueError(f"'{path}' is damaged and cannot be loaded: {why}")

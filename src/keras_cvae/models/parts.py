@@ -15,6 +15,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_cvae.checks import checked
+from keras_cvae.columns import as_array
 from keras_cvae.conditions import composed
 from keras_cvae.conditions.base import ConditionEncoder
 from keras_cvae.inference.steps import Snapshot
@@ -46,9 +48,18 @@ class Part(Model):
 
     def build_on(self, **inputs: Sequence[int]) -> None:
         """Create the weights by a symbolic call on inputs of these shapes."""
+        self.sizes = {name: tuple(shape) for name, shape in inputs.items()}
         symbols = {name: keras.Input(shape, name=name) for name, shape in inputs.items()}
         condition = self.condition.symbolic()
         self(symbols if condition is None else symbols | {"condition": condition})
+
+    def _asked(self, data: Any) -> dict[str, Any]:
+        inputs = super()._asked(data)
+        for name, shape in self.sizes.items():
+            checked(as_array(inputs[name], name), shape, name)
+        if "condition" in inputs:
+            self.condition.spec.positional().prepare(inputs["condition"])
+        return inputs
 
     def apply(self, inputs: dict[str, np.ndarray], batch_size: int) -> Any:
         """As `predict` on arrays, without Keras' loop around it."""

@@ -12,6 +12,8 @@ import numpy as np
 from keras import ops
 
 from keras_cvae.backend import KeptState, closing_scopes, held, layers_of, remembered
+from keras_cvae.conditions.spec import ConditionSpec, JointSpec
+from keras_cvae.errors import listed
 from keras_cvae.files import atomic
 from keras_cvae.inference.steps import Programs, Snapshot, as_numpy
 from keras_cvae.models.serialization import rebuilt
@@ -20,6 +22,20 @@ from keras_cvae.models.serialization import rebuilt
 def outputs(model: Any, inputs: dict[str, Any]) -> Any:
     """What the model gives when it is called."""
     return model(inputs)
+
+
+def _parts(condition: Any, spec: ConditionSpec) -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Canonical conditions by name, with the shape of one; `()` where that may differ.
+
+    Raises:
+        ValueError: Others than those that there are.
+    """
+    if not isinstance(spec, JointSpec):
+        return {"condition": (condition, spec.shape)}
+    if not isinstance(condition, Mapping) or set(condition) != set(spec.parts):
+        came = listed(condition) if isinstance(condition, Mapping) else type(condition).__name__
+        raise ValueError(f"Received the conditions {came}. Expected {listed(spec.parts)}.")
+    return {f"condition {n!r}": (condition[n], part.shape) for n, part in spec.parts.items()}
 
 
 def not_finite(model: keras.Model) -> str:
@@ -41,14 +57,18 @@ class Model(KeptState, keras.Model):
     Attributes:
         prediction: The step that `predict` runs on a batch, by default the model's call.
         takes: What its inputs hold beside the condition, by name.
+        sizes: The shape of one example of each of these inputs.
+        condition: The condition.
         programs: The compiled steps of this model. They are not saved, copied or pickled.
     """
 
     prediction: ClassVar[Any] = staticmethod(outputs)
     takes: ClassVar[str] = "x"
+    condition: Any
 
     def __init__(self, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
+        self.sizes: dict[str, tuple[int, ...]] = {}
         self.programs = Programs(self)
 
     def __call__(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -58,16 +78,37 @@ class Model(KeptState, keras.Model):
         """Inputs by name.
 
         Raises:
-            ValueError: They have no names.
+            ValueError: They have no names, or others, or other shapes than this model takes.
         """
-        if isinstance(inputs, Mapping):
-            return inputs
-        shape = getattr(inputs, "shape", None)
-        came = type(inputs).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
-        raise ValueError(
-            f"The {self.name} was called with an object of type {came}. Expected "
-            f"{{'{self.takes}': ..., 'condition': ...}}."
-        )
+        if not isinstance(inputs, Mapping):
+            shape = getattr(inputs, "shape", None)
+            came = type(inputs).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
+            raise ValueError(
+                f"The {self.name} was called with an object of type {came}. Expected "
+                f"{{'{self.takes}': ..., 'condition': ...}}."
+            )
+        wanted = [*self.sizes, *(["condition"] if self.condition.width else [])]
+        if not set(wanted) <= set(inputs):
+            raise ValueError(
+                f"The {self.name} received {listed(inputs) or 'nothing'}. Expected "
+                f"{' and '.join(wanted)}."
+            )
+        given = {name: (inputs[name], shape) for name, shape in self.sizes.items()}
+        if self.condition.width:
+            given |= _parts(inputs["condition"], self.condition.spec)
+        for name, (value, shape) in given.items():
+            found = getattr(value, "shape", None)
+            if found is None or (shape and tuple(found[1:]) != shape):
+                received = f"a {type(value).__name__}" if found is None else f"the shape {found}"
+                size = f" (n, {', '.join(map(str, shape))})" if shape else ""
+                raise ValueError(
+                    f"The {self.name} received {received} for {name}. Expected an array{size}."
+                )
+        counts = {name: value.shape[0] for name, (value, _) in given.items()}
+        if len(set(counts.values()) - {None}) > 1:
+            words = ", ".join(f"{count} of {name}" for name, count in counts.items())
+            raise ValueError(f"The {self.name} received {words}. Expected as many of each.")
+        return inputs
 
     def _asked(self, data: Any) -> dict[str, Any]:
         """The inputs of a batch that `predict` is asked for."""
@@ -83,11 +124,13 @@ class Model(KeptState, keras.Model):
         callbacks: Any = None,
     ) -> Any:
         """As in Keras. Several threads may predict at once, also while the model is fitted."""
+        if isinstance(x, Mapping):
+            self._named(x)
         return _Loop(self).predict(x, batch_size, verbose, steps, callbacks)
 
     def predict_on_batch(self, x: Any) -> Any:
         """As in Keras; x is a batch, `(x, condition)` or inputs by name."""
-        data = x if isinstance(x, tuple) else (x,)
+        data = x if isinstance(x, tuple) else (x,)  # of a list, the rows
         return as_numpy(Snapshot(self)(type(self).prediction, self._asked(data)))
 
     # The weights, all of them or none.
@@ -114,6 +157,26 @@ class Model(KeptState, keras.Model):
                 )
         with self._all_or_nothing():
             super().set_weights(weights)
+
+    def save_weights(
+        self, filepath: str | PathLike[str], overwrite: bool = True, **kwargs: Any
+    ) -> None:
+        """Save the weights to a `.weights.h5` file, under another name first, as `save` does.
+
+        Raises:
+            ValueError: A path that does not end in `.weights.h5`.
+            FileExistsError: There is such a file, and `overwrite` is False.
+            FileNotFoundError: There is no such folder.
+        """
+        path = Path(filepath)
+        if not path.name.endswith(".weights.h5"):
+            raise ValueError(
+                f"Received the path '{path}'. Expected one that ends in '.weights.h5'."
+            )
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"'{path}' exists. Choose another name, or overwrite=True.")
+        with atomic(path, durable=True) as temporary, held(self):
+            super().save_weights(temporary, **kwargs)
 
     def load_weights(
         self, filepath: str | PathLike[str], skip_mismatch: bool = False, **kwargs: Any

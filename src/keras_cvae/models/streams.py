@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvae.backend import remembered
+from keras_cvae.columns import detached
 from keras_cvae.models.state import not_finite
 
 LOOKED_AT = 2  # batches, before training
@@ -41,8 +42,8 @@ def first_batches(data: Any, examples: int) -> tuple[list[Any], Any]:
         if batch is None:
             break
         batches.append(batch)
-    if isinstance(data, types.GeneratorType):
-        data = _chained(batches, data)
+    if isinstance(source, types.GeneratorType) and hasattr(data, "__next__"):
+        data = _chained(batches, source)
     return [keras.tree.map_structure(_numpy, batch) for batch in batches], data
 
 
@@ -50,7 +51,16 @@ def _batches(data: Any) -> Iterator[Any]:
     if isinstance(data, keras.utils.PyDataset):
         n = data.num_batches
         return (data[i] for i in (itertools.count() if n is None else range(n)))
-    return iter(data)
+    return in_tuples(data) if hasattr(data, "__next__") else iter(data)
+
+
+def in_tuples(data: Iterator[Any]) -> Iterator[Any]:
+    """The batches of an iterator as Keras takes them, tuples, whatever holds the arrays."""
+    for batch in data:
+        parts = batch if isinstance(batch, tuple | list) else (batch,)
+        while len(parts) > 1 and parts[-1] is None:
+            parts = parts[:-1]
+        yield tuple(np.asarray(part) if isinstance(part, list) else part for part in parts)
 
 
 def _chained(first: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
@@ -59,11 +69,12 @@ def _chained(first: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
 
 
 def _length(batch: Any) -> int:
-    return len(keras.tree.flatten(batch)[0])
+    first = keras.tree.flatten(batch)[0]
+    return len(first) if np.ndim(first) else 1
 
 
-def _numpy(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+def _numpy(values: Any) -> Any:
+    return None if values is None else np.asarray(detached(values))
 
 
 class Extremes(NamedTuple):

@@ -9,7 +9,7 @@ activations.
 import importlib
 import math
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,11 @@ KINDS = (
     keras.optimizers.schedules.LearningRateSchedule,
     keras.DTypePolicy,
 )
-OWN = "; with classes of your own, in a file that you made, use load(path, trusted=True)"
+OWN = (
+    "; classes of your own are known once their module is imported, where they are decorated with "
+    "@keras.saving.register_keras_serializable(), or by load(path, custom_objects={name: class}); "
+    "a file that you made yourself may name registered ones with load(path, trusted=True)"
+)
 # They run code of the file's choosing, or read files that it names.
 REFUSED = tuple(
     getattr(keras.layers, name)
@@ -66,8 +70,12 @@ class UntrustedError(ValueError):
     """A file that is not loaded, because of what it names or asks for."""
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, own: Collection[str] = ()) -> None:
     """Refuse a `.keras` file that names more than a model consists of, or asks for more memory.
+
+    Args:
+        path: The file.
+        own: Names of classes and functions that it may name, too.
 
     Raises:
         UntrustedError: Saying what it names, or which size is beyond reason.
@@ -83,22 +91,23 @@ def check_file(path: Path) -> None:
         stored = file.getinfo(WEIGHTS).file_size
         with file.open(WEIGHTS) as weights, h5py.File(weights) as content:
             _check_declared(content, stored)
-    check_names(config)
+    check_names(config, own)
     check_sizes(config["config"], stored)
 
 
-def check_names(config: Any) -> None:
+def check_names(config: Any, own: Collection[str] = ()) -> None:
     """Refuse a configuration that names more than a model consists of.
 
     Raises:
         UntrustedError: Saying what it names.
     """
-    if not isinstance(config, dict) or config.get("registered_name") not in ROOTS:
+    if not isinstance(config, dict) or config.get("registered_name") not in (*ROOTS, *own):
         name = config.get("class_name") if isinstance(config, dict) else type(config).__name__
-        raise UntrustedError(f"it holds a {name}, expected a ConditionalVAE")
+        hint = "" if not isinstance(config, dict) or _is_of_keras(config.get("module")) else OWN
+        raise UntrustedError(f"it holds a {name}, expected a ConditionalVAE{hint}")
     for key, value in _walk(config):
         if isinstance(value, dict) and "class_name" in value:
-            _check_object(value)
+            _check_object(value, own)
         named = isinstance(value, str) and key not in ("class_name", "registered_name")
         if named and _is_foreign(keras.saving.get_registered_object(value)):
             raise UntrustedError(f"it names {value}, which is no part of a model{OWN}")
@@ -168,7 +177,31 @@ def _walk(config: Any) -> Iterator[tuple[str, Any]]:
             waiting += [(key, part) for part in value]
 
 
-def _check_object(config: dict[str, Any]) -> None:
+def unknown_class(path: Path, own: Collection[str]) -> str:
+    """A class that a file names, of nobody that is known here; "" if it names none.
+
+    Args:
+        path: The file.
+        own: Names of classes that are known, too.
+    """
+    with zipfile.ZipFile(path) as file:
+        config = parsed(file.read("config.json"))
+    for _, value in _walk(config):
+        if not isinstance(value, dict) or not value.get("registered_name"):
+            continue
+        name, module = value.get("class_name"), value.get("module")
+        if name not in (*VALUES, "function") and not _is_of_keras(module):
+            registered = value["registered_name"]
+            if registered not in own and keras.saving.get_registered_object(registered) is None:
+                return f"{module}.{name}"
+    return ""
+
+
+def _is_of_keras(module: Any) -> bool:
+    return str(module).partition(".")[0] in ("keras", "keras_cvae", "builtins")
+
+
+def _check_object(config: dict[str, Any], own: Collection[str]) -> None:
     """Refuse the configuration of an object that no model consists of.
 
     Raises:
@@ -176,16 +209,18 @@ def _check_object(config: dict[str, Any]) -> None:
     """
     name, module = config["class_name"], config.get("module")
     registered = config.get("registered_name")
-    if name in VALUES:
+    if name in VALUES or (own and registered in own):
         return
     if name == "function":
         named = config.get("config")
+        if named in own:
+            return
         plain = isinstance(named, str) and registered in (None, "function", named)
         known = module in ("builtins", "keras.activations") and callable(
             getattr(keras.activations, str(named), None)
         )
-        own = isinstance(named, str) and keras.saving.get_registered_object(named) is not None
-        if plain and known and not own and named not in RESOLVERS:
+        replaced = isinstance(named, str) and keras.saving.get_registered_object(named) is not None
+        if plain and known and not replaced and named not in RESOLVERS:
             return
         raise UntrustedError(f"it names the function {module}.{named}, expected an activation{OWN}")
     found = keras.saving.get_registered_object(registered) if registered else None

@@ -1,14 +1,19 @@
 """What a conditional VAE is asked for: draws, completions, styles, likelihoods, classes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_cvae import errors, trees
+from keras_cvae.checks import as_float32, checked
+from keras_cvae.columns import as_array
 from keras_cvae.inference import drawing, importance, results, steps
 from keras_cvae.inference.steps import Snapshot, Step, Work
+from keras_cvae.models.examples import unpacked
 from keras_cvae.models.inputs import Inputs, is_array
 from keras_cvae.models.state import Model
+from keras_cvae.models.streams import in_tuples
 
 
 class Verbs(Inputs, Model):
@@ -32,7 +37,7 @@ class Verbs(Inputs, Model):
         """Reconstructions `(n, *x_shape)`: the mean of p(x | z, y) at the mean of q(z | x, y).
 
         Args:
-            x: Array `(n, *x_shape)`, or a data set of x or `(x, y)`.
+            x: Array `(n, *x_shape)`, a data set of x or `(x, y)`, or `{"x", "condition"}`.
             batch_size: Examples at once, of an array; 32 by default.
             verbose: Whether there is a progress bar.
             condition: With an array: one condition, or one for each x.
@@ -46,9 +51,17 @@ class Verbs(Inputs, Model):
                 "predict received a second array in the place of batch_size. Expected "
                 "predict(x, condition=...)."
             )
+        if isinstance(x, Mapping):
+            if condition is not None:
+                raise ValueError(
+                    "predict received a dict and a condition beside it. Expected one of the two."
+                )
+            x, condition, _ = unpacked(x)
         if is_array(x):
             x = self._x(x)
             x = self._inputs(x=x, condition=self._conditions(condition, len(x)))
+        elif hasattr(x, "__next__"):
+            x = in_tuples(x)
         return super().predict(x, batch_size, verbose, **kwargs)
 
     def encode(
@@ -236,8 +249,10 @@ class Verbs(Inputs, Model):
         total = n if y is None else n * trees.count(y)
         if not total:
             raise ValueError("Received no condition at all. Expected at least one.")
-        noise = rng.standard_normal((total, self.latent_dim))
-        return (temperature * noise).astype("float32")
+        noise = as_float32(temperature * rng.standard_normal((total, self.latent_dim)))
+        if not np.isfinite(noise).all():
+            raise ValueError(f"temperature: received {temperature:g}, beyond single precision.")
+        return noise
 
     def _guidance(self, weight: float) -> dict[str, Any]:
         """What guidance needs beside the noise and the condition: the same for all draws."""
@@ -332,6 +347,9 @@ class Verbs(Inputs, Model):
         weights = Snapshot(self)
         noise = np.zeros((steps, self.latent_dim), "float32")
         if z is not None:
+            for one in (z, to_z):
+                if np.ndim(one) == 2 and len(one) != 1:
+                    raise ValueError(f"interpolate: received {len(one)} z. Expected one an end.")
             styles = [
                 weights.whole(drawing.styles, self._latents("interpolate", one, end), 1)
                 for one, end in ((z, ends[0]), (to_z, ends[-1]))
@@ -473,12 +491,10 @@ class Verbs(Inputs, Model):
 
     def _latents(self, verb: str, z: Any, condition: Any) -> dict[str, Any]:
         """Inputs of z `(n, latent_dim)`, or one z, and its conditions."""
-        z = np.asarray(z, "float32")
-        z = z[None] if z.ndim == 1 else z
-        if z.ndim != 2 or z.shape[1] != self.latent_dim or not len(z):
-            raise ValueError(
-                f"{verb} received z of shape {np.shape(z)}. Expected (n, {self.latent_dim})."
-            )
+        z = as_array(z, f"{verb}: z", f"an array (n, {self.latent_dim})")
+        z = checked(z[None] if z.ndim == 1 else z, (self.latent_dim,), f"{verb}: z")
+        if not len(z):
+            raise ValueError(f"{verb}: z is empty. Expected at least one.")
         return self._inputs(z=z, condition=self._conditions(condition, len(z)))
 
     def _answer(self, step: Step, inputs: dict[str, Any], batch_size: int | None) -> np.ndarray:

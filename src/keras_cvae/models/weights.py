@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_cvae import errors
 from keras_cvae.backend import reweighed
+from keras_cvae.columns import as_array, is_nothing
 from keras_cvae.conditions.spec import ConditionSpec, JointSpec
-from keras_cvae.conditions.spec.entries import is_nothing
 from keras_cvae.errors import listed
 
 
@@ -30,7 +30,7 @@ def checked_weights(
     """
     if weights is None:
         return None
-    weights = np.asarray(weights)
+    weights = as_array(weights, name)
     if weights.dtype.kind not in "iufb" or weights.shape not in ((n,), (n, 1)):
         raise ValueError(
             f"{name} has the shape {weights.shape} and holds {weights.dtype} values. Expected one "

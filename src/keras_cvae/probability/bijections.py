@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_cvae.tensors import Tensor
 
+FAR = 30  # standard deviations, from which on a number has little to do with those of training
 SMALLEST = 1e-37  # distance to a bound that float32 still tells from none
 
 
@@ -46,6 +47,28 @@ class Standardised(keras.layers.Layer):
     def spread_of(self, constants: np.ndarray) -> np.ndarray:
         """Return what is taken for the standard deviation of values `(size,)` that never change."""
         return np.ones_like(constants)
+
+    def far(self, values: np.ndarray) -> str:
+        """Say which of some values is far from what mean and scale were fitted to; "" if none is.
+
+        Args:
+            values: `(..., size)`, on the scale of `settle`.
+        """
+        mean, scale, adapted = (
+            ops.convert_to_numpy(weight.value) for weight in (self.mean, self.scale, self.adapted)
+        )
+        values = np.reshape(values, (-1, len(mean)))
+        if not adapted or not len(values):
+            return ""
+        ends = np.stack([np.fmin.reduce(values), np.fmax.reduce(values)]).astype("float64")
+        away = np.nan_to_num(np.abs(ends - mean) / scale)
+        end, place = np.unravel_index(np.argmax(away), away.shape)
+        if away[end, place] <= FAR:
+            return ""
+        of = f" in place {place}" if len(mean) > 1 else ""
+        return (
+            f"{ends[end, place]:g}{of}; in training it was {mean[place]:.4g} +- {scale[place]:.2g}"
+        )
 
     def standardise(self, values: Tensor) -> Tensor:
         """Compute (values - mean) / scale for values `(..., size)`, in float32."""
@@ -119,6 +142,9 @@ class Bijection(Standardised):
 
     def settle(self, values: np.ndarray, again: bool = True) -> None:
         super().settle(ops.convert_to_numpy(self._unbounded(values)), again)
+
+    def far(self, values: np.ndarray) -> str:
+        return super().far(np.where(self.free, values, np.nan))
 
     def spread_of(self, constants: np.ndarray) -> np.ndarray:
         # A hundredth of its size: draws of what never changes hardly change either.

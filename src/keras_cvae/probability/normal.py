@@ -35,6 +35,10 @@ class DiagonalNormal(NamedTuple):
         """Return the same distribution, whose parameters pass no gradients on."""
         return DiagonalNormal(ops.stop_gradient(self.mean), ops.stop_gradient(self.log_var))
 
+    def bounded(self) -> "DiagonalNormal":
+        """Return it with a standard deviation between e^-20 and e^20, whose draws are finite."""
+        return DiagonalNormal(self.mean, ops.clip(self.log_var, -40.0, 40.0))
+
     def sample(self, noise: Tensor) -> Tensor:
         """Move standard normal `noise` `(..., dim)` to this distribution (reparameterisation)."""
         return self.mean + ops.exp(0.5 * self.log_var) * noise

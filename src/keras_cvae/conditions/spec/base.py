@@ -60,7 +60,15 @@ class ConditionSpec(abc.ABC):
             raise ValueError(
                 f"This model is conditioned on {self.summary()}, but no condition was given."
             )
-        return self.canonical(known(conditions))
+        return self.canonical(known(self.arranged(conditions)))
+
+    def arranged(self, conditions: Any) -> Any:
+        """The columns of a table in the order that the canonical form has them.
+
+        Raises:
+            ValueError: They are named, and not as this condition's parts are.
+        """
+        return conditions
 
     @abc.abstractmethod
     def canonical(self, values: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ class OptionalSpec(ConditionSpec):
     def prepare(self, conditions: Any) -> np.ndarray:
         if conditions is None:
             return self.part.prepare(None)  # says what is missing
-        values, missing = entries(conditions)
+        values, missing = entries(self.part.arranged(conditions))
         missing = missing | self.part.marks_missing(values)
         if missing.all():
             return self.unknown(len(missing))

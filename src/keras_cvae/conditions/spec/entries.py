@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Made once, for they are asked of every example of a long list.
-LISTS = (list, tuple)
-PLAIN = (str, int, float)
-ARRAYS = (np.ndarray, np.generic)
+from keras_cvae.columns import detached, is_nothing
+
+LISTS = (list, tuple)  # made once, for it is asked of every example of a long list
 
 
 class Entries(NamedTuple):
@@ -102,21 +101,12 @@ def shape_of(condition: Any) -> tuple[int, ...]:
     """The shape of arrays and nested lists, of what is known of them; `()` of anything else."""
     if hasattr(condition, "shape"):
         return tuple(condition.shape)
+    if hasattr(condition, "__array__"):  # of pyarrow
+        return np.shape(condition)
     if not isinstance(condition, Sequence) or isinstance(condition, str | bytes):
         return ()
     first = next((row for row in condition if not is_nothing(row)), None)
     return (len(condition), *shape_of(first))
-
-
-def is_nothing(value: Any) -> bool:
-    """Whether a value stands for a missing one: None, NaN (all of an array), pandas' NA."""
-    if value is None or value is np.ma.masked:
-        return True
-    if isinstance(value, PLAIN):
-        return bool(value != value)
-    if isinstance(value, ARRAYS):
-        return value.dtype.kind == "f" and value.size > 0 and bool(np.isnan(value).all())
-    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def shortened(value: Any) -> str:
@@ -127,14 +117,16 @@ def shortened(value: Any) -> str:
 
 def _array(conditions: Any) -> np.ndarray:
     if not isinstance(conditions, LISTS):
-        values = np.asarray(conditions)
+        values = np.asarray(detached(conditions))
         if values.dtype.kind == "S":
-            return values.astype(str)
+            return np.char.decode(values, "utf-8", "replace")
         return _objects(values.tolist()) if values.dtype.kind == "O" and values.ndim else values
     try:
         values = np.asarray(conditions)
     except ValueError:  # of several shapes
         return _objects(conditions)
+    if values.dtype.kind == "S" and all(isinstance(row, bytes) for row in conditions):
+        return np.char.decode(values, "utf-8", "replace")
     text = values.dtype.kind == "U" and all(isinstance(row, str) for row in conditions)
     numbers = values.dtype.kind in "iufb" and (values.size or not conditions)  # not empty lists
     return values if text or numbers else _objects(conditions)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_cvae.checks import checked
+from keras_cvae.columns import NUMBER, as_array, labels_of
 from keras_cvae.conditions.spec.base import ConditionSpec, Trait
 from keras_cvae.conditions.spec.entries import dense, shape_of, shortened
 from keras_cvae.errors import listed, nearest, number, warn
@@ -15,7 +16,6 @@ from keras_cvae.errors import listed, nearest, number, warn
 Label = str | int
 CLASSES: Trait = ("classes",)
 NAMES = (list, tuple, set, frozenset)  # the tags of one example
-NUMBER = (int, float, np.number, np.bool)
 LABEL = (str, *NUMBER)
 
 
@@ -32,6 +32,20 @@ class Named(ConditionSpec):
     @functools.cached_property
     def _by_name(self) -> dict[Any, int]:
         return {name: i for i, name in enumerate(self.names)}
+
+    def arranged(self, conditions: Any) -> Any:
+        columns = labels_of(conditions)
+        if columns is None or not len(columns) == len(self.labels) > 1:
+            return conditions
+        names = list(map(str, columns))
+        if set(names) == set(self.names):
+            return as_array(conditions, "The condition")[:, [names.index(n) for n in self.names]]
+        if all(isinstance(name, str) for name in columns) and not isinstance(self.labels, range):
+            raise ValueError(
+                f"The condition is a table with the columns {listed(names)}. Expected those of its "
+                f"labels, {listed(self.names)}, or an array without names, in this order."
+            )
+        return conditions
 
 
 @dataclass(frozen=True)

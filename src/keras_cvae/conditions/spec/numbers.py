@@ -108,10 +108,11 @@ class ExposureSpec(ContinuousSpec):
 
     def canonical(self, values: np.ndarray) -> np.ndarray:
         single = super().canonical(values)
-        if single.size and not single.min() > 0:
+        if single.size and not single.min() >= np.finfo("float32").tiny:
             row = int(np.argmin(single))
             raise ValueError(
-                f"Exposures are above 0. Received {single[row, 0]:g} in row {row}. Leave out "
+                "Exposures are above 0, by more than single precision rounds away. "
+                f"Received {single[row, 0]:g} in row {row}. Leave out "
                 "examples of which there was nothing to count."
             )
         return single
