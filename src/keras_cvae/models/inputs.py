@@ -12,6 +12,7 @@ from keras_cvae.checks import checked
 from keras_cvae.columns import as_array, names_of
 from keras_cvae.conditions.spec.entries import shortened
 from keras_cvae.models.headers import Headers
+from keras_cvae.probability.bijections import Standardised
 
 
 class Inputs:
@@ -68,7 +69,7 @@ class Inputs:
         if not len(single):
             raise ValueError(f"{name} is empty. Expected at least one example.")
         self.likelihood.check(single)
-        if self.likelihood.view is not None:
+        if isinstance(self.likelihood.view, Standardised):
             self._warn_far(name, self.likelihood.view.far(single))
         return single
 
