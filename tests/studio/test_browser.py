@@ -4,6 +4,7 @@ import base64
 import io
 import re
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -126,6 +127,48 @@ def test_log_p_is_that_of_the_library(pages, opened):
     )
     off = np.hypot(error, exact.standard_error[0])
     assert abs(nats - exact.log_prob[0]) < 5 * off + 0.01 * abs(nats)
+
+
+@pytest.mark.parametrize("name", ["colour", "causal", "counts"])
+def test_densities_are_those_of_the_library(name, pages, opened):
+    path, model = pages(name)
+    rng = np.random.default_rng(0)
+    p = rng.normal(0, 1, (3, *model.likelihood.parameter_shape(model.x_shape))).astype("float32")
+    uniforms = rng.random((3, *model.likelihood.uniforms_shape(model.x_shape))).astype("float32")
+    distribution = model.likelihood.distribution(p)
+    x = keras.ops.convert_to_numpy(distribution.sample(uniforms))
+    exact = keras.ops.convert_to_numpy(distribution.log_prob(x))
+    found = opened(path).evaluate(
+        """([x, p]) => Array.from(
+            studio.model.likelihood.logProb(Float32Array.from(x), Float32Array.from(p), 3))""",
+        [x.ravel().tolist(), p.ravel().tolist()],
+    )
+    np.testing.assert_allclose(found, exact.ravel(), rtol=0.01)  # of rounded weights
+
+
+def test_counts_are_drawn_as_the_library_draws_them(pages, opened):
+    path, model = pages("counts")
+    y = {"batch": [1], "size": [50.0]}
+    exact = model.generate(y, 4000, seed=0, output="sample")
+    found = opened(path).evaluate(
+        """() => {
+            const one = {batch: {1: 1}, size: [50]}, rows = [];
+            for (let seed = 0; seed < 100; seed++) {
+                const noise = Float32Array.from({length: 40 * studio.model.dim}, () => {
+                    let sum = -6;
+                    for (let k = 0; k < 12; k++) sum += Math.random();
+                    return sum;
+                });
+                rows.push(...studio.model.generate(new Array(40).fill(one), noise, {sample: seed}));
+            }
+            return rows;
+        }"""
+    )
+    found = np.reshape(found, exact.shape)
+    assert np.array_equal(found, np.round(found))
+    spread = np.sqrt(exact.var(axis=0) / len(exact))
+    assert (np.abs(found.mean(axis=0) - exact.mean(axis=0)) < 7 * spread).all()
+    assert np.allclose((found == 0).mean(axis=0), (exact == 0).mean(axis=0), atol=0.05)
 
 
 def test_draw_and_all_classes_follow(pages, opened):

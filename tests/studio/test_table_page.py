@@ -108,6 +108,35 @@ def test_a_number_is_fixed_by_its_slider_and_a_link_keeps_it(path, opened):
     again.wait_for_selector(".card.fixed", state="detached")
 
 
+def test_rows_follow_the_joint_where_what_is_fixed_comes_late(path, table, opened):
+    """By brute force: the town comes after sex and old, which a direct draw sees it fix."""
+    page = opened(path)
+    found = page.evaluate(
+        """() => {
+            const { model } = studio, known = new Array(model.parts.length).fill(-1);
+            const town = model.columns.find(column => column.name === 'town');
+            const [first, second] = town.about.parts.map(part => part.place);
+            [known[first], known[second]] = [3, 4];
+            const places = ['sex', 'old'].map(name =>
+                model.columns.find(column => column.name === name).first);
+            const joint = [0, 1, 2, 3].map(k => {
+                const row = [...known];
+                [row[places[0]], row[places[1]]] = [k >> 1, k & 1];
+                return Math.exp(model.logProb(row));
+            });
+            const drawn = [0, 0, 0, 0];
+            for (const row of model.draw(known, 2000, 5)) {
+                drawn[2 * row[places[0]] + row[places[1]]] += 1 / 2000;
+            }
+            const sum = joint.reduce((a, b) => a + b);
+            return [first > Math.max(...places), joint.map(p => p / sum), drawn];
+        }"""
+    )
+    late, joint, drawn = found
+    assert late
+    np.testing.assert_allclose(drawn, joint, atol=0.06)
+
+
 def test_in_the_mean_the_page_draws_what_the_table_does(path, table, opened):
     page = opened(path)
     drawn = page.evaluate(

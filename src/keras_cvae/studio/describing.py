@@ -210,10 +210,14 @@ def _(found: logistic.DiscretizedLogistic, arrays: Arrays) -> dict[str, Any]:
 @likelihood.register
 def _(found: counts.Counts, arrays: Arrays) -> dict[str, Any]:
     zeros = isinstance(found, counts.ZeroInflated)
+    inner = found.likelihood if isinstance(found, counts.ZeroInflated) else found
+    learned = isinstance(inner, counts.NegativeBinomial) and inner.dispersion == "learned"
     assert found.view is not None
     return {
         "kind": "counts",
         "parameters": found.parameters_per_value,
         "zeros": zeros,
+        "poisson": isinstance(inner, counts.Poisson),
+        "log_r": plain(inner.log_r) if learned else None,
         "log_mean": plain(found.view.log_mean),
     }

@@ -1,6 +1,8 @@
 // p(x | z, y): means, draws and log p at the decoder's parameters, for rows of x laid out flat.
 
-import { clamp, logSumExp, quantile, sigmoid, softmax, softplus } from "./numbers.js";
+import {
+  clamp, gammaDraw, logGamma, logSumExp, poissonDraw, quantile, sigmoid, softmax, softplus,
+} from "./numbers.js";
 
 /** The likelihood that `about` describes, for x of this shape. */
 export function likelihood(about, shape, weights) {
@@ -8,30 +10,36 @@ export function likelihood(about, shape, weights) {
   return KINDS[about.kind](about, { size, channels, shape, weights });
 }
 
-/** Values that are independent given the parameters: what one value does makes all of them. */
+/**
+ * Values that are independent given the parameters: what one value does makes all of them.
+ * Factors, one for each row, are what the means of counts are multiplied by.
+ */
 function independent(per, size, { mean, sample, logDensity }) {
-  const each = (p, rows, value) => {
+  const factor = (factors, r) => (factors ? factors[r] : 1);
+  const each = (p, rows, factors, value) => {
     const out = new Float32Array(rows * size);
     for (let r = 0; r < rows; r++) {
-      const from = r * size * per;
-      for (let i = 0; i < size; i++) out[r * size + i] = value(p, from, i, r * size + i);
+      const from = r * size * per, times = factor(factors, r);
+      for (let i = 0; i < size; i++) out[r * size + i] = value(p, from, i, times);
     }
     return out;
   };
   return {
-    mean: (p, rows, given) => fixed(each(p, rows, mean), given),
-    sample: sample && ((p, rows, next, given) =>
-      fixed(each(p, rows, (p, from, i) => sample(p, from, i, next)), given)),
-    logProb: logDensity && ((x, p, rows, given) => {
+    mean: (p, rows, given, factors) => fixed(each(p, rows, factors, mean), given),
+    sample: (p, rows, next, given, factors) =>
+      fixed(each(p, rows, factors, (p, from, i, times) => sample(p, from, i, next, times)), given),
+    logProb: (x, p, rows, given, factors) => {
       const out = new Float64Array(rows);
       for (let r = 0; r < rows; r++) {
+        const times = factor(factors, r);
         for (let i = 0; i < size; i++) {
           const place = r * size + i;
-          if (!given || !given.known[place]) out[r] += logDensity(x[place], p, r * size * per, i);
+          if (given && given.known[place]) continue;
+          out[r] += logDensity(x[place], p, r * size * per, i, times);
         }
       }
       return out;
-    }),
+    },
   };
 }
 
@@ -45,6 +53,7 @@ const KINDS = {
   bernoulli(about, { size }) {
     return {
       binary: true,
+      settled: (x) => +(x > 0.5),
       range: [0, 1],
       ...independent(1, size, {
         mean: (p, from, i) => sigmoid(p[from + i]),
@@ -102,6 +111,7 @@ const KINDS = {
     const law = (p, from, i) => p.subarray(from + i * levels, from + (i + 1) * levels);
     return {
       range: [low, high],
+      settled: (x) => low + clamp(Math.round((x - low) / step), 0, levels - 1) * step,
       ...independent(levels, size, {
         mean: (p, from, i) =>
           softmax(law(p, from, i)).reduce((sum, share, k) => sum + share * (low + k * step), 0),
@@ -136,8 +146,34 @@ const KINDS = {
       }
       return sum;
     };
+    /** log of the mass of a level x in [-1, 1]; never of 0. */
+    const half = 1 / (levels - 1);
+    const logMass = (x, mean, logScale) => {
+      const rate = Math.exp(-logScale), away = x - mean;
+      const low = -softplus(-rate * (away + half)), high = -softplus(rate * (away - half));
+      if (x < half - 1) return low;
+      return x > 1 - half ? high : low + high + Math.log(-Math.expm1(-2 * half * rate));
+    };
     return {
       range: [0, 1],
+      settled: (x) => Math.round(clamp(x, 0, 1) * (levels - 1)) / (levels - 1),
+      logProb: (x, p, rows) => {
+        const out = new Float64Array(rows), seen = new Array(c), each = new Float64Array(n);
+        for (let o = 0, from = 0; o < x.length; o += c, from += parts * n) {
+          const at = (part, k) => p[from + part * n + k];
+          for (let channel = 0; channel < c; channel++) seen[channel] = 2 * x[o + channel] - 1;
+          const total = logSumExp(p.subarray(from, from + n));
+          for (let k = 0; k < n; k++) {
+            each[k] = p[from + k] - total;
+            for (let channel = 0; channel < c; channel++) {
+              const mean = before(at, k, channel, seen);
+              each[k] += logMass(seen[channel], mean, Math.max(at(1 + c + channel, k) - 2, -7));
+            }
+          }
+          out[Math.floor(o / size)] += logSumExp(each);
+        }
+        return out;
+      },
       mean: (p, rows) =>
         pixels(p, rows, (at, share, out, o) => {
           const mixed = new Array(c).fill(0);
@@ -167,15 +203,43 @@ const KINDS = {
   },
 
   counts(about, { size, channels }) {
-    const { parameters: per, zeros, log_mean: start } = about;
-    const place = (from, i) => from + Math.floor(i / channels) * channels * per + (i % channels);
-    const value = (p, from, i) => {
-      const l = p[place(from, i)];
-      const more = Math.min(Math.max(l, -60), 10) + Math.log1p(Math.max(l - 10, 0));
-      const mean = Math.exp(start[i % channels] + more);
-      return zeros ? mean * sigmoid(3 - p[place(from, i) + (per - 1) * channels]) : mean;
+    const { parameters: per, zeros, log_mean: start, poisson, log_r: learned } = about;
+    const part = (p, from, i, block) =>
+      p[from + Math.floor(i / channels) * channels * per + (i % channels) + block * channels];
+    const middle = (p, from, i, times) => {
+      const l = part(p, from, i, 0);
+      const more = clamp(l, -60, 10) + Math.log1p(Math.max(l - 10, 0));
+      return times * Math.exp(start[i % channels] + more);
     };
-    return { range: null, ...independent(per, size, { mean: value }) };
+    /** The logit of an added zero, and r: the variance is mean + mean^2 / r. */
+    const absent = (p, from, i) => (zeros ? part(p, from, i, per - 1) - 3 : -Infinity);
+    const shape = (p, from, i) =>
+      Math.exp(clamp(learned ? learned[i % channels] : part(p, from, i, 1), -12, 16));
+    const counted = (x, mean, p, from, i) => {
+      if (poisson) return (x && x * Math.log(mean)) - mean - logGamma(x + 1);
+      const r = shape(p, from, i), ways = logGamma(x + r) - logGamma(r) - logGamma(x + 1);
+      return (x && ways + x * Math.log(mean / (r + mean))) - r * Math.log1p(mean / r);
+    };
+    return {
+      range: null,
+      settled: (x) => Math.max(Math.round(x), 0),
+      ...independent(per, size, {
+        mean: (p, from, i, times) => middle(p, from, i, times) * sigmoid(-absent(p, from, i)),
+        sample: (p, from, i, next, times) => {
+          if (zeros && next() < sigmoid(absent(p, from, i))) return 0;
+          const mean = middle(p, from, i, times);
+          if (poisson) return poissonDraw(mean, next);
+          const r = shape(p, from, i);
+          return poissonDraw((gammaDraw(r, next) * mean) / r, next);
+        },
+        logDensity: (x, p, from, i, times) => {
+          const logP = counted(x, middle(p, from, i, times), p, from, i);
+          if (!zeros) return logP;
+          const logit = absent(p, from, i);
+          return (x > 0 ? logP : logSumExp([logit, logP])) - softplus(logit);
+        },
+      }),
+    };
   },
 
   causal_bernoulli(about, { shape: [height, width], size, weights }) {
@@ -229,6 +293,7 @@ const KINDS = {
     };
     return {
       binary: true,
+      settled: (x) => +(x > 0.5),
       range: [0, 1],
       mean: (p, rows, given) => fill(p, rows, given, (probability) => probability),
       sample: (p, rows, next, given) =>

@@ -127,26 +127,25 @@ export class Model {
   /** Pictures for conditions and noise, rows x size: means, or with `sample` draws of a seed. */
   generate(conditions, noise, { guidance = 1, sample = null } = {}) {
     const [parameters, env] = this.drawn(conditions, noise, guidance);
-    const rows = conditions.length;
-    const x =
-      sample === null || !this.likelihood.sample
-        ? this.likelihood.mean(parameters, rows, env.given)
-        : this.likelihood.sample(parameters, rows, uniforms(sample, 7), env.given);
-    return this.exposed(x, conditions);
+    const rows = conditions.length, factors = this.exposures(conditions);
+    return sample === null
+      ? this.likelihood.mean(parameters, rows, env.given, factors)
+      : this.likelihood.sample(parameters, rows, uniforms(sample, 7), env.given, factors);
   }
 
-  /** Means of counts are proportional to an exposure, where there is one. */
-  exposed(x, conditions) {
+  /** What the means of counts are multiplied by, one for each row; null if by nothing. */
+  exposures(conditions) {
     const { parts = [] } = this.condition;
-    const size = x.length / conditions.length;
-    for (const [name, part] of parts) {
-      if (part.kind !== "exposure") continue;
-      conditions.forEach((one, r) => {
-        const factor = one[name][0] / part.about.typical;
-        for (let i = r * size; i < (r + 1) * size; i++) x[i] *= factor;
-      });
-    }
-    return x;
+    const found = parts.filter(([, part]) => part.kind === "exposure");
+    if (!found.length) return null;
+    return conditions.map((one) =>
+      found.reduce((product, [name, part]) => (product * one[name][0]) / part.about.typical, 1));
+  }
+
+  /** The nearest x that can be: what log p is said of. */
+  settled(x) {
+    const { settled } = this.likelihood;
+    return settled ? x.map((value) => settled(value)) : x;
   }
 
   /** Reads x, rows x size: style, KL, and what the ELBO and importance weights are made of. */
@@ -181,17 +180,18 @@ export class Model {
   /** About the ELBO of x, rows x size, in nats: at the mean of q, which is enough to compare. */
   score(x, conditions) {
     const found = this.infer(x, conditions);
-    const logP = this.likelihood.logProb?.(x, found.parameters, conditions.length, found.given);
-    return { ...found, elbo: logP && logP.map((value, r) => value - found.kl[r]) };
+    const rows = conditions.length, factors = this.exposures(conditions);
+    const logP = this.likelihood.logProb(x, found.parameters, rows, found.given, factors);
+    return { ...found, elbo: logP.map((value, r) => value - found.kl[r]) };
   }
 
   /** log p(x | y) of one x by importance sampling: [nats, standard error]. */
   logProb(x, one, draws = 64, seed = 0) {
-    if (!this.likelihood.logProb) return null;
     const conditions = new Array(draws).fill(one);
     const many = repeated(x, draws);
     const found = this.infer(many, conditions, normals(draws * this.dim, seed, 3));
-    const logP = this.likelihood.logProb(many, found.parameters, draws, found.given);
+    const factors = this.exposures(conditions);
+    const logP = this.likelihood.logProb(many, found.parameters, draws, found.given, factors);
     const weights = Array.from(logP, (value, r) => value + found.ratio[r]);
     const total = logSumExp(weights);
     const squares = weights.reduce((sum, w) => sum + Math.exp(2 * (w - total)), 0);

@@ -97,6 +97,44 @@ export function quantile(p) {
   return (at(a, r) * q) / (at(b, r) * r + 1);
 }
 
+/** log Gamma(z) for z > 0 (Stirling's series, from 12 on). */
+export function logGamma(z) {
+  let before = 0;
+  for (; z < 12; z++) before += Math.log(z);
+  const i = 1 / z, q = i * i;
+  const series = i * (1 / 12 - q * (1 / 360 - q * (1 / 1260 - q / 1680)));
+  return (z - 0.5) * Math.log(z) - z + 0.5 * Math.log(2 * Math.PI) + series - before;
+}
+
+/** A Poisson count: by inversion, and for large means by rejection (Hörmann 1993). */
+export function poissonDraw(mean, next) {
+  if (mean < 30) {
+    let k = 0, term = Math.exp(-mean), left = next();
+    while ((left -= term) > 0 && k < 500) term *= mean / ++k;
+    return k;
+  }
+  const b = 0.931 + 2.53 * Math.sqrt(mean), a = 0.02483 * b - 0.059;
+  const inverse = 1.1239 + 1.1328 / (b - 3.4);
+  for (;;) {
+    const u = next() - 0.5, v = next(), s = 0.5 - Math.abs(u);
+    const k = Math.floor(((2 * a) / s + b) * u + mean + 0.43);
+    if (s >= 0.07 && v <= 0.9277 - 3.6224 / (b - 2)) return k;
+    if (k < 0 || (s < 0.013 && v > s)) continue;
+    const bound = k * Math.log(mean) - mean - logGamma(k + 1);
+    if (Math.log((v * inverse) / (a / (s * s) + b)) <= bound) return k;
+  }
+}
+
+/** A number from Gamma(shape, 1) (Marsaglia & Tsang 2000). */
+export function gammaDraw(shape, next) {
+  if (shape < 1) return gammaDraw(shape + 1, next) * next() ** (1 / shape);
+  const d = shape - 1 / 3, c = 1 / Math.sqrt(9 * d);
+  for (;;) {
+    const normal = quantile(next()), v = (1 + c * normal) ** 3;
+    if (v > 0 && Math.log(next()) < 0.5 * normal * normal + d * (1 - v + Math.log(v))) return d * v;
+  }
+}
+
 export function sigmoid(x) {
   return 1 / (1 + Math.exp(-x));
 }

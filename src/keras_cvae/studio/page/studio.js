@@ -12,7 +12,7 @@ export class Studio {
     this.painter = painter;
     this.listeners = [];
     // Without a latent all means are the same: draws are what there is to see.
-    this.drawsPixels = Boolean(painter && !model.dim && model.likelihood.sample);
+    this.drawsPixels = Boolean(painter && !model.dim);
     this.state = {
       view: "",
       y: model.condition.start(),

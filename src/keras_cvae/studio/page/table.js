@@ -3,6 +3,8 @@
 import { Player } from "./engine.js";
 import { softmax, uniforms } from "./numbers.js";
 
+const PROPOSALS = 64, MOST = 64; // at once, and at most for each row
+
 export class TableModel {
   constructor(about, weights) {
     this.about = about;
@@ -42,11 +44,70 @@ export class TableModel {
     return softmax(scores);
   }
 
-  /** Draw what is not known of a row, many times: levels by part. */
+  /**
+   * Draw what is not known of a row, many times: levels by part, from p(rest | known) of the joint.
+   *
+   * What comes after all that is known follows from it. What comes before is drawn with the known in
+   * sight, weighed by the ratio of the joint's density to that of this draw, and resampled, as in
+   * the library (`models/tables/asking.py`).
+   */
   draw(known, count, seed) {
-    const next = uniforms(seed, 41), rows = Array.from({ length: count }, () => Array.from(known));
-    this.parts.forEach((_, i) => {
-      if (known[i] >= 0) return;
+    let found = [];
+    for (const rows of this.drawing(known, count, seed)) found = rows || found;
+    return found;
+  }
+
+  /** The same as a generator, which gives null after each small step, and the rows at its end. */
+  *drawing(known, count, seed) {
+    const next = uniforms(seed, 41), end = known.findLastIndex((level) => level >= 0) + 1;
+    const before = [...known.keys()].filter((i) => i < end && known[i] < 0);
+    let rows = Array.from({ length: count }, () => Array.from(known));
+    if (before.length) rows = yield* this.resampled(known, end, count, next);
+    yield* this.fill(rows, [...known.keys()].filter((i) => i >= end), next);
+    yield rows;
+  }
+
+  /** Rows whose first parts follow p(before | known); see `draw`. */
+  *resampled(known, end, count, next) {
+    const free = [...known.keys()].filter((i) => i < end && known[i] < 0);
+    const rows = [], logW = [];
+    let weights = [], worth = 0;
+    while (worth < 2 * count && rows.length < MOST * count) {
+      const more = Array.from({ length: PROPOSALS }, () => Array.from(known));
+      const logQ = yield* this.fill(more, free, next);
+      const sofar = more.map((row) => row.map(() => -1)), logP = logQ.map((q) => -q);
+      for (let i = 0; i < end; i++) {
+        const logits = this.logits(sofar);
+        more.forEach((row, r) => {
+          logP[r] += Math.log(this.law(i, logits, r, sofar[r])[row[i]]);
+          sofar[r][i] = row[i];
+        });
+        yield null;
+      }
+      rows.push(...more);
+      logW.push(...logP);
+      weights = softmax(logW);
+      worth = 1 / weights.reduce((sum, w) => sum + w * w, 0) || 0;
+    }
+    // Systematically: each is taken count x weight times, rounded down or up.
+    const start = next(), chosen = [];
+    let sum = 0;
+    rows.forEach((row, r) => {
+      sum += weights[r] * count;
+      while (chosen.length < count && chosen.length + start < sum) chosen.push([...row]);
+    });
+    while (chosen.length < count) chosen.push([...rows[rows.length - 1]]);
+    for (let i = count - 1; i > 0; i--) {
+      const k = Math.floor(next() * (i + 1));
+      [chosen[i], chosen[k]] = [chosen[k], chosen[i]];
+    }
+    return chosen;
+  }
+
+  /** Draw parts of rows one after the other; returns log q of each row. */
+  *fill(rows, parts, next) {
+    const logQ = new Array(rows.length).fill(0);
+    for (const i of parts) {
       const logits = this.logits(rows);
       rows.forEach((row, r) => {
         const law = this.law(i, logits, r, row);
@@ -54,9 +115,11 @@ export class TableModel {
         while (k < law.length - 1 && (left -= law[k]) > 0) k++;
         while (law[k] === 0 && k > 0) k--;
         row[i] = k;
+        logQ[r] += Math.log(law[k]);
       });
-    });
-    return rows;
+      yield null;
+    }
+    return logQ;
   }
 
   /** log p of what is known, in the order of the columns. */

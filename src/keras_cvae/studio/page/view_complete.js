@@ -171,12 +171,10 @@ export function completeView(studio) {
 
   function describe(x, one) {
     if (spread === 0) return;
-    const exact = model.likelihood.binary ? x.map((v) => +(v > 0.5)) : x;
+    const exact = model.settled(x);
     const logP = model.logProb(exact, { ...one, values: exact }, 48, state.seed);
-    if (logP) {
-      words.textContent = `${t("knownShare", Math.round(100 * (1 - spread)))} ${t(
-        "logPCompletion", said(logP[0]), said(Math.max(logP[1], 0.05)))}`;
-    }
+    words.textContent = `${t("knownShare", Math.round(100 * (1 - spread)))} ${t(
+      "logPCompletion", said(logP[0]), said(Math.max(logP[1], 0.05)))}`;
   }
 
   const root = el("section.view.complete", {},

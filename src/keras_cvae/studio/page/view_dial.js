@@ -48,13 +48,14 @@ export function dialView(studio) {
 
   /** Adds log p of the picture, once the dial rests. */
   function describe(x, about) {
-    const { binary } = model.likelihood;
-    const logP = model.logProb(binary ? x.map((v) => +(v > 0.5)) : x, state.y, 48, state.seed);
-    if (!logP || !isFinite(logP[0])) return;
+    const { binary, settled } = model.likelihood;
+    const logP = model.logProb(model.settled(x), state.y, 48, state.seed);
+    if (!isFinite(logP[0])) return;
     const given = model.condition.words(state.y);
     const exact = model.dim ? said(Math.max(logP[1], 0.05)) : "0";
     const text = t("logP", given ? ` | ${given}` : "", said(logP[0]), exact);
-    words.textContent = `${about} · ${text}${binary && !state.sample ? t("binarised") : ""}`;
+    words.textContent = `${about} · ${text}${
+      settled && !state.sample ? t(binary ? "binarised" : "rounded") : ""}`;
   }
 
   const root = el("section.view.turn", {},
@@ -95,7 +96,7 @@ export function settingControls(studio) {
     label: t("guidance"), hint: t("guidanceHint"), min: 0, max: 5, step: 0.05,
     value: state.guidance, oninput: (value) => studio.change({ guidance: value }),
   });
-  const sample = model.likelihood.sample && toggle({
+  const sample = toggle({
     label: t("sample"), hint: t("sampleHint"), value: state.sample,
     oninput: (on) => studio.change({ sample: on }),
   });
@@ -104,12 +105,12 @@ export function settingControls(studio) {
       el("div.row", {},
         el("label.choice", {}, el("span", {}, t("seed")), seed),
         button("⚄", () => throwDice(studio), { "aria-label": t("dice"), title: t("dice"), class: "dice" }),
-        sample ? sample.root : null)),
+        sample.root)),
     update: () => {
       if (document.activeElement !== seed) seed.value = String(state.seed);
       temperature.set(state.temperature);
       if (guidance) guidance.set(state.guidance);
-      if (sample) sample.set(state.sample);
+      sample.set(state.sample);
     },
   };
 }

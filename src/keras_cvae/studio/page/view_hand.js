@@ -173,7 +173,7 @@ export function handView(studio, usual) {
   function read(picture, sweep) {
     const labels = sweep ? sweep.map(([, y]) => y) : [state.y];
     const now = performance.now();
-    const whole = state.reading < 0 && sweep && model.likelihood.logProb;
+    const whole = state.reading < 0 && sweep;
     if (whole && (last.cost < 6 || now - last.when > 5 * last.cost)) {
       const found = model.score(repeated(picture, labels.length), labels);
       last.shares = softmax(found.elbo);
@@ -235,14 +235,14 @@ export function handView(studio, usual) {
 
   /** In words what the picture is, once the pen rests. */
   function describe(picture, sweep) {
-    if (state.reading < 0 && sweep && model.likelihood.logProb) {
+    if (state.reading < 0 && sweep) {
       last.when = -1e9;
       read(picture, sweep);
       paintGrid(picture, sweep);
     }
     const y = sweep ? sweep[last.reading][1] : state.y;
-    const { binary } = model.likelihood;
-    const exact = binary ? picture.map((v) => +(v > 0.5)) : picture;
+    const { binary, settled } = model.likelihood;
+    const exact = model.settled(picture);
     const found = model.infer(exact, [y]), kl = found.kl[0];
     const lines = [];
     if (last.shares) lines.push(reads(sweep));
@@ -253,17 +253,14 @@ export function handView(studio, usual) {
       lines.push(`${t("style", said(kl))} ${t(kind, said(kl > high ? high : low, 0))}`);
     }
     const logP = model.logProb(exact, y, 48, state.seed);
-    if (!logP) lines.push(t("noLogP"));
-    else {
-      const given = model.condition.words(y), [value, error] = logP;
-      let text = t("logP", given ? ` | ${given}` : "", said(value), said(Math.max(error, 0.05)));
-      if (binary) text += t("binarised");
-      if (usual.known) {
-        const [low, high] = usual.range("logP");
-        text += t(value < low ? "logPLow" : value > high ? "logPHigh" : "logPUsual");
-      }
-      lines.push(text);
+    const given = model.condition.words(y), [value, error] = logP;
+    let text = t("logP", given ? ` | ${given}` : "", said(value), said(Math.max(error, 0.05)));
+    if (settled) text += t(binary ? "binarised" : "rounded");
+    if (usual.known) {
+      const [low, high] = usual.range("logP");
+      text += t(value < low ? "logPLow" : value > high ? "logPHigh" : "logPUsual");
     }
+    lines.push(text);
     words.textContent = lines.join(" ");
     usual.find(() => studio.state.view === "hand" && update());
   }

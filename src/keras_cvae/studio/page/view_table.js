@@ -1,9 +1,10 @@
 // A table: any columns are fixed, and the distributions of the others follow.
 
 import { button, choice, copy, el } from "./elements.js";
+import { uniforms } from "./numbers.js";
 import { said, t } from "./words.js";
 
-const BARS = 8, BINS = 36, AT_ONCE = 8;
+const BARS = 8, BINS = 36, AT_ONCE = 20, SLICE = 12; // rows, milliseconds
 
 export function tableView(studio) {
   const { model, state } = studio;
@@ -22,7 +23,7 @@ export function tableView(studio) {
   const fix = (column, levels) => {
     const known = fixed();
     column.about.parts.forEach((part, k) => (known[part.place] = levels ? levels[k] : -1));
-    rows = [];
+    forget();
     studio.change({
       table: known.map((level, i) => [i, level]).filter(([, level]) => level >= 0)
         .map((one) => one.join(".")).join("_"),
@@ -34,6 +35,11 @@ export function tableView(studio) {
   const cards = model.shown.map((column) => card(column, (i) => model.law(i, usual, 0, none), fix));
 
   let rows = [], drawing = 0;
+  const forget = () => {
+    rows = [];
+    clearTimeout(drawing);
+    root.classList.remove("busy");
+  };
   const body = el("tbody"), count = choice({
     label: "", options: ["20", "100", "500"], oninput: (k) => (wanted = [20, 100, 500][k]),
   });
@@ -43,24 +49,31 @@ export function tableView(studio) {
   table.hidden = true;
 
   function drawRows() {
-    const known = fixed(), seed = state.seed;
-    rows = [];
+    const known = fixed(), seed = state.seed, within = uniforms(seed, 43);
+    forget();
     body.replaceChildren();
     table.hidden = false;
-    clearTimeout(drawing);
+    const some = () => model.drawing(known, Math.min(AT_ONCE, wanted - rows.length), seed + rows.length);
+    let steps = some();
     const more = () => {
-      const some = model.draw(known, Math.min(AT_ONCE, wanted - rows.length), seed + rows.length);
-      for (const levels of some) {
-        const u = ((rows.length * 0.618034) % 1) * 0.98 + 0.01;
+      const until = performance.now() + SLICE;
+      let drawn = null;
+      while (!drawn && performance.now() < until) drawn = steps.next().value;
+      for (const levels of drawn || []) {
         const texts = model.shown.map((column) =>
-          column.text(column.about.parts.map((part) => levels[part.place]), u));
+          column.text(column.about.parts.map((part) => levels[part.place]), within()));
         rows.push(texts);
+        copyRows.disabled = false;
         body.append(el("tr", {}, texts.map((text) => el("td", {}, text))));
       }
+      if (drawn) steps = some();
       if (rows.length < wanted) drawing = setTimeout(more, 0);
+      else root.classList.remove("busy");
     };
+    root.classList.add("busy");
     more();
     studio.state.seed = seed + 1;
+    table.scrollIntoView({ block: "nearest" });
   }
   const csv = () => {
     const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
@@ -68,7 +81,10 @@ export function tableView(studio) {
     return `${all.map((row) => row.map(quoted).join(",")).join("\n")}\n`;
   };
 
+  const copyRows = button(t("copyCsv"), () => copy(csv(), t("csvCopied")));
+
   function update() {
+    copyRows.disabled = !rows.length;
     const known = fixed();
     // What is fixed shows how it would be if it alone were free.
     const freed = cards.filter(({ column }) => known[column.first] >= 0).map(({ column }) => {
@@ -95,12 +111,9 @@ export function tableView(studio) {
   const root = el("section.table", {}, words,
     el("div.cards", {}, cards.map((one) => one.root)),
     el("div.row", {}, button(t("rows"), drawRows), count.root,
-      button(t("copyCsv"), () => {
-        if (!rows.length) drawRows();
-        copy(csv(), t("csvCopied"));
-      }),
+      copyRows,
       button(t("freeAll"), () => {
-        rows = [];
+        forget();
         studio.change({ table: "" });
       })),
     table);
@@ -149,7 +162,7 @@ function bars(column, usual, fix) {
   const every = pairs ? column.value.map((value, place) => [labels[value], [Math.floor(place / column.base), place % column.base]])
     : order.map((k) => [label(k), [k]]);
   const list = order.length > shown.length || pairs
-    ? choice({ label: "", options: ["…", ...every.map(([text]) => text)],
+    ? choice({ label: "", options: [t("anotherValue"), ...every.map(([text]) => text)],
         oninput: (k) => fix(column, k ? every[k - 1][1] : null) })
     : null;
   if (list) list.select.setAttribute("aria-label", column.name);
