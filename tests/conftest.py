@@ -21,7 +21,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # runs in another process, as users do, what is marked `optimized`; `make test-all` every test.
 QUICKLY = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
 if QUICKLY:
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    # One thread compiles a program: the other worker needs the other core.
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    )
 
 # Programs and graphs are many and stay: to look through all of them takes a tenth of the time.
 gc.set_threshold(100_000, 50, 100)

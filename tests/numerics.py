@@ -14,6 +14,20 @@ def numpy(x):
     return keras.ops.convert_to_numpy(x)
 
 
+def compiled(function, *arrays):
+    """What a function of arrays returns, in NumPy: one program on JAX.
+
+    There, operations one by one are a program each for every shape, and compiling is the time that
+    tests take. Weights are constants in it: none may be assigned by the function.
+    """
+    arrays = [np.asarray(x, "float32") for x in arrays]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        function = jax.jit(function)
+    return keras.tree.map_structure(numpy, function(*map(tensor, arrays)))
+
+
 def gradient(function, *inputs):
     """The gradient of a scalar function in its inputs, as NumPy: one, or a list for several."""
     arrays = [np.asarray(x, "float32") for x in inputs]

@@ -368,7 +368,7 @@ def test_keras_says_which_evaluation_is_within_fit():
             return super().evaluate(*args, **kwargs)
 
     trained = Model(SHAPE, 3, 1, backbone=MLP((4,)))
-    trained.compile("adam", run_eagerly=True)
+    trained.compile("adam")
     trained.fit(X[:8], Y[:8], validation_data=(X[:8], Y[:8]), verbose=0)
     trained.evaluate(X[:8], Y[:8], verbose=0)
     assert said == [True, False]

@@ -8,7 +8,7 @@ import keras_cvae
 from keras_cvae import MLP, ConditionalVAE
 from keras_cvae.networks.topdown import Resize, TopDown
 from keras_cvae.tensors import concatenate
-from numerics import numpy, tensor
+from numerics import compiled, tensor
 
 # Backbone, lengths (channels) of the groups.
 DENSE = (TopDown(12, 8), [3, 2])
@@ -36,37 +36,51 @@ def x(rng):
 def test_all_walks_meet_the_same_distributions(backbone, groups, x, rng):
     """Inference, ancestral sampling and decoding agree on p(z | y) and p(x | z, y) at one z."""
     model = build(backbone, groups)
-    hierarchy, features = model.hierarchy, model.condition.features(np.array([0, 1, 2, 0]))
-    noise = tensor(rng.normal(size=(2, 4, model.latent_dim)))
-    evidence = hierarchy.observe(tensor(x), features)
-    latents, parameters = hierarchy.infer(evidence, features, noise)
-    z = concatenate([latent.z for latent in latents])
-    np.testing.assert_allclose(
-        numpy(hierarchy.decode(z, features)), numpy(parameters), rtol=1e-4, atol=1e-5
-    )
-    factors, _ = hierarchy.prior.factors(features, z)
-    for latent, factor in zip(latents, factors, strict=True):
-        np.testing.assert_allclose(
-            numpy(latent.prior.log_prob(latent.z)), numpy(factor.log_prob(latent.z)), rtol=1e-4
-        )
-    style = hierarchy.prior.noise(features, z)
-    drawn = concatenate(hierarchy.prior.sample(features, style[1])[0])
-    np.testing.assert_allclose(numpy(drawn), numpy(z)[1], rtol=1e-3, atol=1e-4)
-    again = hierarchy.generate(features, style[1])
-    np.testing.assert_allclose(numpy(again), numpy(parameters)[1], rtol=1e-3, atol=1e-4)
+    hierarchy, y = model.hierarchy, np.array([0, 1, 2, 0])
+
+    def walks(x, noise):
+        features = model.condition.features(y)
+        latents, parameters = hierarchy.infer(hierarchy.observe(x, features), features, noise)
+        z = concatenate([latent.z for latent in latents])
+        factors, _ = hierarchy.prior.factors(features, z)
+        style = hierarchy.prior.noise(features, z)
+        return {
+            "z": z,
+            "parameters": parameters,
+            "decoded": hierarchy.decode(z, features),
+            "log_p": [latent.prior.log_prob(latent.z) for latent in latents],
+            "log_p of factors": [
+                factor.log_prob(latent.z) for factor, latent in zip(factors, latents, strict=True)
+            ],
+            "drawn": concatenate(hierarchy.prior.sample(features, style[1])[0]),
+            "generated": hierarchy.generate(features, style[1]),
+        }
+
+    found = compiled(walks, x, rng.normal(size=(2, 4, model.latent_dim)))
+    parameters = found["parameters"]
+    np.testing.assert_allclose(found["decoded"], parameters, rtol=1e-4, atol=1e-5)
+    assert len(found["log_p"]) == len(groups)
+    for one, other in zip(found["log_p"], found["log_p of factors"], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+    np.testing.assert_allclose(found["drawn"], found["z"][1], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["generated"], parameters[1], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("backbone", "groups"), [DENSE, FACTORED], ids=["dense", "factored"])
 def test_the_ratio_averages_to_minus_the_kl(backbone, groups, x, rng):
-    model = build(backbone, groups)
-    features = model.condition.features(np.array([0, 1, 2, 0]))
-    evidence = model.hierarchy.observe(tensor(x), features)
-    noise = tensor(rng.normal(size=(4000, 4, model.latent_dim)))
-    latents, _ = model.hierarchy.infer(evidence, features, noise)
-    for latent in latents:
-        q, p, z = latent.posterior, latent.prior, latent.z
-        ratio = numpy(q.log_prob(z) - p.log_prob(z))
-        kl = np.broadcast_to(numpy(q.kl(p)), ratio.shape)
+    model, y = build(backbone, groups), np.array([0, 1, 2, 0])
+
+    def ratios_and_kl(x, noise):
+        features = model.condition.features(y)
+        evidence = model.hierarchy.observe(x, features)
+        latents, _ = model.hierarchy.infer(evidence, features, noise)
+        return [
+            (q.log_prob(z) - p.log_prob(z), q.kl(p))
+            for q, p, z in ((latent.posterior, latent.prior, latent.z) for latent in latents)
+        ]
+
+    for ratio, kl in compiled(ratios_and_kl, x, rng.normal(size=(4000, 4, model.latent_dim))):
+        kl = np.broadcast_to(kl, ratio.shape)
         error = (ratio - kl).std(axis=0) / np.sqrt(len(ratio))
         assert np.all(np.abs((ratio - kl).mean(axis=0)) < 5.0 * error + 1e-4)
 
@@ -76,22 +90,27 @@ def test_each_group_sees_the_groups_above_x_and_the_condition(backbone, groups, 
     model = build(backbone, groups)
     hierarchy = model.hierarchy
 
-    def latents(x, y, noise):
-        features = model.condition.features(np.full(len(x), y))
-        return hierarchy.infer(hierarchy.observe(tensor(x), features), features, tensor(noise))[0]
+    def means(x, other_x, noise, moved):
+        """Of prior and posterior of each group: first as given, then with one thing changed."""
+        found = []
+        changes = ((x, 0, noise), (x, 0, moved), (x, 1, noise), (other_x, 0, noise))
+        for image, y, unit in changes:
+            features = model.condition.features(np.full(4, y))
+            latents, _ = hierarchy.infer(hierarchy.observe(image, features), features, unit)
+            found.append([(latent.prior.mean, latent.posterior.mean) for latent in latents])
+        return found
 
     noise = rng.normal(size=(1, 4, model.latent_dim))
     moved = noise.copy()
     moved[..., 0] += 1.0  # the first group only
-    start, other_z, other_y = latents(x, 0, noise), latents(x, 0, moved), latents(x, 1, noise)
-    other_x = latents(1.0 - x, 0, noise)
+    start, other_z, other_y, other_x = compiled(means, x, 1.0 - x, noise, moved)
     for g in range(len(groups)):
-        prior, posterior = numpy(start[g].prior.mean), numpy(start[g].posterior.mean)
-        assert not np.allclose(prior, numpy(other_y[g].prior.mean))
-        assert not np.allclose(posterior, numpy(other_x[g].posterior.mean))
+        prior, posterior = start[g]
+        assert not np.allclose(prior, other_y[g][0])
+        assert not np.allclose(posterior, other_x[g][1])
         if g:
-            assert not np.allclose(prior, numpy(other_z[g].prior.mean))
-            assert not np.allclose(posterior, numpy(other_z[g].posterior.mean))
+            assert not np.allclose(prior, other_z[g][0])
+            assert not np.allclose(posterior, other_z[g][1])
 
 
 def test_the_groups_of_maps_have_the_length_of_the_map():

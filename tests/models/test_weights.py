@@ -26,7 +26,7 @@ def trained(condition, y, x=X, cls=ConditionalVAE, **options):
     """The weights after an epoch of one step, and the loss."""
     keras.utils.set_random_seed(0)
     model = cls((6,), copy.deepcopy(condition), 2, backbone=MLP((8,), "tanh"), seed=0)
-    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    model.compile(keras.optimizers.SGD(0.01))
     given = {"x": x} if y is None else {"x": x, "y": y}
     history = model.fit(**given, batch_size=N, shuffle=False, verbose=0, **options).history
     return [keras.ops.convert_to_numpy(w) for w in model.trainable_variables], history["loss"]
@@ -79,7 +79,7 @@ def test_both_kinds_of_weights_are_multiplied():
 def test_what_is_held_out_is_not_weighed():
     keras.utils.set_random_seed(0)
     model = ConditionalVAE((6,), 3, 2, backbone=MLP((8,)), seed=0)
-    model.compile("adam", run_eagerly=True)
+    model.compile("adam")
     options = {"validation_split": 0.5, "class_weight": {0: 100}, "verbose": 0}
     loss = model.fit(X, Y, **options).history["val_loss"][-1]
     np.testing.assert_allclose(loss, model.evaluate(X[15:], Y[15:], verbose=0)[0], rtol=1e-6)
@@ -122,7 +122,7 @@ def test_data_sets_are_weighed(kind):
             made = ((batch,) for batch in made)
     keras.utils.set_random_seed(0)
     model = ConditionalVAE((6,), 3, 2, backbone=MLP((8,), "tanh"), seed=0)
-    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    model.compile(keras.optimizers.SGD(0.01))
     options = {"steps_per_epoch": 1, "shuffle": False, "verbose": 0}
     loss = model.fit(made, class_weight={0: 5, 2: 0.5}, **options).history["loss"]
     found = [keras.ops.convert_to_numpy(w) for w in model.trainable_variables]
