@@ -45,3 +45,17 @@ def test_a_translation_is_of_the_page_as_it_is(english, chinese):
     )
     runs = ("python", "sh")
     assert handbook.blocks(chinese, *runs) == handbook.blocks(english, *runs)
+
+
+def test_the_walk_throughs_are_of_the_code_as_it_is():
+    lines, files = [], {}
+    for block in handbook.blocks(DOCS / "design.md", "diff"):
+        for line in block.splitlines():
+            if line.startswith("+++ b/"):
+                lines = files.setdefault(line.removeprefix("+++ b/"), [])
+            else:
+                lines.append(line[1:])
+    assert len(files) > 10
+    for name, quoted in files.items():
+        text = (ROOT / name).read_text().splitlines()
+        assert [line for line in quoted if line not in text] == [], name
