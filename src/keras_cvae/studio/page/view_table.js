@@ -67,13 +67,13 @@ export function tableView(studio) {
         body.append(el("tr", {}, texts.map((text) => el("td", {}, text))));
       }
       if (drawn) steps = some();
+      if (drawn && rows.length === drawn.length) table.scrollIntoView({ block: "nearest" });
       if (rows.length < wanted) drawing = setTimeout(more, 0);
       else root.classList.remove("busy");
     };
     root.classList.add("busy");
     more();
     studio.state.seed = seed + 1;
-    table.scrollIntoView({ block: "nearest" });
   }
   const csv = () => {
     const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
