@@ -44,6 +44,11 @@ def _one_edit_away(wanted: str, names: list[str]) -> list[str]:
     return [] if found is None else [by_name[found]]
 
 
+def counted(n: int, what: str) -> str:
+    """A number with its noun, in the plural where it needs one."""
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
 def listed(names: Iterable[object], most: int = 12) -> str:
     """Join names for a message, the first `most` of them."""
     names = list(names)

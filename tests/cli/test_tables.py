@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from keras_cvae.cli import main
+from keras_cvae.cli.tables import print_rows
 from keras_cvae.data.tables.files import read
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.evaluation.tables import meets
-from keras_cvae.runs.tables import TableConfig, held_out
+from keras_cvae.runs.tables import TableConfig, TableRun, held_out
 
 
 def _rows(n=600, seed=0):
@@ -113,6 +114,25 @@ def test_a_table_that_comes_trained(run, tmp_path, monkeypatch):
     assert "'adult' comes without the rows" in run("evaluate", "adult").err
     assert "is a model of a table" in run("export", "adult", "-o", "x.onnx").err
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_that_are_wider_than_the_terminal_stay_readable(capsys):
+    frame = pd.DataFrame({f"column {i}": ["United-States", None, i] for i in range(9)})
+    print_rows(frame)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split() == ["column", "0", "United-States", "0"]
+    assert len(said) == 9
+    print_rows(frame.iloc[:, :2])
+    assert capsys.readouterr().out.splitlines()[0].split() == ["column", "0", "column", "1"]
+
+
+def test_the_nats_that_training_prints_are_those_of_held_out_rows(run):
+    metrics = json.loads(run("info", "run", "--json").out)["metrics"]
+    table = TableRun.open("run")
+    assert metrics["held_out_nats"] == pytest.approx(table.model().log_prob(table.rows()[1]).mean())
+    said = run("generate", "run", "-c", "income=>50K", "-c", "age=20.5..40", "-n", 3)
+    assert "One row in" in said.out
+    assert "whole numbers" in run("generate", "run", "-c", "age=30.5").err
 
 
 def test_many_rows_are_drawn_part_by_part(run, tmp_path, monkeypatch):

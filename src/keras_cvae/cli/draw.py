@@ -12,7 +12,6 @@ from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature, starting
 from keras_cvae.cli.shared import (
     check_output,
-    counted,
     images_only,
     open_model,
     progress_bar,
@@ -22,6 +21,7 @@ from keras_cvae.cli.shared import (
     write_drawn,
 )
 from keras_cvae.conditions.spec import JointSpec
+from keras_cvae.errors import counted
 from keras_cvae.runs.run import is_table_run
 
 

@@ -8,7 +8,8 @@ import typer
 
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, starting
-from keras_cvae.cli.shared import counted, open_model
+from keras_cvae.cli.shared import open_model
+from keras_cvae.errors import counted
 from keras_cvae.runs.run import is_table_run
 
 GRAPHS = ("generate", "sample", "encoder", "prior", "decoder", "style")

@@ -15,6 +15,7 @@ from keras_cvae import trained
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.conditions import read, written
+from keras_cvae.errors import counted
 from keras_cvae.files import atomic
 from keras_cvae.runs.run import Run, is_table_run
 
@@ -131,11 +132,6 @@ def show(images: Any, labels: list[str] | None = None) -> None:
                 images[row], labels=labels and labels[row], width=width, color=color
             )
         )
-
-
-def counted(n: int, what: str) -> str:
-    """A number with its noun, in the plural where it needs one."""
-    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def summarise(run: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from rich.text import Text
 
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
-from keras_cvae.cli.shared import check_output, counted, progress_bar, say_next, show_facts
+from keras_cvae.cli.shared import check_output, progress_bar, say_next, show_facts
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.data.tables.columns import (
     AnyColumn,
@@ -26,7 +28,7 @@ from keras_cvae.data.tables.columns import (
 from keras_cvae.data.tables.files import WRITTEN, Writer, read
 from keras_cvae.data.tables.parquet import infer_schema
 from keras_cvae.data.tables.schema import Schema
-from keras_cvae.errors import nearest
+from keras_cvae.errors import counted, nearest
 from keras_cvae.files import atomic, write_json
 from keras_cvae.models.card import read_card
 from keras_cvae.runs.tables import TableConfig, TableRun, large, train
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 PART = 5_000  # rows that are drawn and written at once
 SHOWN = 20  # rows that are printed
+WIDE = 40  # letters of a cell that are printed side by side
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -80,12 +83,14 @@ def train_table(
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return
     m = run.metrics()
-    held = f" Held-out rows: {-m['val_loss']:.2f} nats." if "val_loss" in m else ""
+    nats = m.get("held_out_nats")
+    held = "" if nats is None else f" Held-out rows: log p {nats:.2f} nats."
     out.print(
         f"Learned {m['rows']:,} rows in {m['seconds']:.0f} s.{held} The run is in {run.folder}",
         soft_wrap=True,
     )
-    example = next((_example(c) for c in Schema.read(run.folder / "schema.toml").learned), None)
+    columns = reversed(Schema.read(run.folder / "schema.toml").learned)
+    example = next(filter(None, map(_example, columns)), None)
     asked = ["-c", example] if example else []
     say_next(
         ("rows you ask for", "generate", run.folder, *asked, "-n", 500, "-o", "rows.csv"),
@@ -95,7 +100,10 @@ def train_table(
 
 
 def _example(column: AnyColumn) -> str | None:
-    return f"{column.name}={column.levels[0]}" if isinstance(column, Category) else None
+    """A condition that can be asked for: of levels that a dtype declares, some may never occur."""
+    if not isinstance(column, Category | Boolean) or column.dtype.startswith("category"):
+        return None
+    return f"{column.name}={column.levels[-1]}"
 
 
 def info_table(source: str, output: Path | None, overwrite: bool, as_json: bool) -> None:
@@ -191,7 +199,9 @@ def generate_table(
     import_light_keras()
     model = run.model()
     if output is None:
-        _print_rows(model.sample(min(n, SHOWN), asked, seed=seed))
+        rows = model.sample(min(n, SHOWN), asked, seed=seed)
+        print_rows(rows)
+        _say_rarity(model.schema, asked, rows.attrs["probability"])
         if n > SHOWN:
             err.print(f"{SHOWN} of {n} rows; -o FILE.csv writes all.")
         return
@@ -205,6 +215,8 @@ def generate_table(
     about = {name: sum(each[name] for each in drawn) for name in drawn[0]}
     about["probability"] /= len(drawn)
     _say_written(output, writer.rows, as_json, about if asked else {})
+    if asked and not as_json:
+        _say_rarity(model.schema, asked, about["probability"], about["effective_sample_size"])
 
 
 def _seed(seed: int, part: int) -> int:
@@ -227,7 +239,7 @@ def complete_table(
     if n > 1:  # the completions of a row side by side
         filled = pd.concat(filled).sort_index(kind="stable")
     if output is None:
-        _print_rows(filled.head(SHOWN))
+        print_rows(filled.head(SHOWN))
         return
     with Writer(output) as writer:
         writer.write(filled)
@@ -357,10 +369,9 @@ def _value(column: AnyColumn, text: str) -> Any:
     if isinstance(column, Boolean):
         return TRUTH.get(text.lower(), text)
     if isinstance(column, Number):
-        try:
-            return float(text) if column.decimals != 0 else int(text)
-        except ValueError:
-            return text  # which is refused by name
+        for read in (int, float):
+            with suppress(ValueError):
+                return read(text)
     return text
 
 
@@ -378,28 +389,52 @@ def _say_written(
         print(json.dumps({"file": str(output), "rows": rows} | (about or {})))
         return
     out.print(f"{counted(rows, 'row')}, written to {output}", soft_wrap=True)
-    if about:
-        out.print(
-            f"One row in {1 / about['probability']:.3g} meets the conditions; the proposals are "
-            f"worth {about['effective_sample_size']:,.0f} draws.",
-            soft_wrap=True,
-        )
 
 
-def _print_rows(frame: pd.DataFrame) -> None:
-    """Print rows; side by side, a column in each line, where that is narrower and they are wide."""
-    cells = [[str(name), *map(_cell, frame[name])] for name in frame]
-    down = sum(max(map(len, column)) + 2 for column in cells)
-    across = sum(max(map(len, row)) + 2 for row in zip(*cells, strict=True))
-    turned = down > max(out.width, across)
-    head, *rows = cells if turned else zip(*cells, strict=True)
-    shown = Table(box=None, padding=(0, 1), show_header=not turned)
-    for i, name in enumerate(head):
-        shown.add_column(name, overflow="fold", no_wrap=turned and i == 0)
-    for row in [head, *rows] if turned else rows:
-        shown.add_row(*row)
-    out.print(shown)
+def _say_rarity(
+    schema: Schema, asked: dict[str, Any], probability: float, effective: float | None = None
+) -> None:
+    """Say how rare the conditions are, unless that is a density, of a continuous number."""
+    numbers = [(schema[name], value) for name, value in asked.items()]
+    if not asked or any(
+        isinstance(column, Number) and column.decimals is None and not isinstance(value, tuple)
+        for column, value in numbers
+    ):
+        return
+    worth = f"; the proposals are worth {effective:,.0f} draws" if effective is not None else ""
+    out.print(f"One row in {1 / max(probability, 1e-300):,.3g} meets the conditions{worth}.")
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None or value != value else str(value)
+def print_rows(frame: pd.DataFrame) -> None:
+    """Print rows; if they are wider than the terminal, each from the top down, side by side."""
+    names = [str(name) for name in frame]
+    rows = [
+        ["" if _empty(value) else str(value) for value in row] for row in frame.to_numpy(object)
+    ]
+    widths = [max(map(len, column)) + 2 for column in zip(names, *rows, strict=True)]
+    if sum(widths) <= out.width:
+        shown = _cells(*names)
+        for row in rows:
+            shown.add_row(*map(Text, row))
+        out.print(shown)
+        return
+    room = max(1, out.width - max(map(len, names)) - 2)
+    widest = min(max(map(len, itertools.chain.from_iterable(rows))), WIDE) + 2
+    for start in range(0, len(rows), fit := max(1, room // widest)):
+        shown = _cells("", *[""] * len(rows[start : start + fit]), header=False)
+        for name, *cells in zip(names, *rows[start : start + fit], strict=True):
+            shown.add_row(Text(name, "dim"), *map(Text, cells))
+        out.print(shown)
+        if start + fit < len(rows):
+            out.print()
+
+
+def _cells(*names: str, header: bool = True) -> Table:
+    shown = Table(box=None, padding=(0, 1), show_header=header)
+    for name in names:
+        shown.add_column(Text(name), overflow="fold", max_width=WIDE)
+    return shown
+
+
+def _empty(value: Any) -> bool:
+    return value is None or bool(value != value)

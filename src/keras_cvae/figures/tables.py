@@ -63,6 +63,9 @@ def _numbers(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:
         edges = np.append(distinct, 2 * distinct[-1] - distinct[-2])
     else:
         edges = np.linspace(low, high if high > low else low + 1.0, 41)
+        if np.all(distinct % 1 == 0) and high > low:  # as many whole numbers in each
+            edges = np.arange(low, high + 41, math.ceil((high - low + 1) / 40))[:41] - 0.5
+            edges = edges[: np.searchsorted(edges, high) + 1]
     edges = edges.astype(float)
     shares = [np.histogram(x, edges)[0] / max(len(x), 1) for x in (real, synthetic)]
     axes.stairs(shares[0], edges, fill=True, color=REAL, label="real")
@@ -85,7 +88,7 @@ def _words(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:
         linewidth=1.0,
         label="synthetic",
     )
-    axes.set_xticks(place, [_short(name, 9) for name in names], rotation=60, ha="right")
+    axes.set_xticks(place, [_middle(name, 16) for name in names], rotation=60, ha="right")
 
 
 @rc_context(STYLE)
@@ -122,3 +125,9 @@ def dependence(names: Sequence[str], real: ArrayLike, synthetic: ArrayLike) -> F
 
 def _short(name: str, most: int = 18) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _middle(name: str, most: int) -> str:
+    """A name of a category without its middle: both ends tell it from others."""
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"

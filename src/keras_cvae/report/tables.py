@@ -17,6 +17,12 @@ from keras_cvae.evaluation.tables.plain import is_number, plain
 from keras_cvae.figures.tables import dependence, marginals
 from keras_cvae.report.page import Note, embedded, write_page
 
+METRICS = {
+    "auc": "AUC; 1 is the best, .5 is chance",
+    "macro auc": "mean AUC of each class against the rest; 1 is the best, .5 is chance",
+    "r2": "R2; 1 is the best, 0 is the mean",
+}
+
 
 class Line(NamedTuple):
     """One figure.
@@ -92,11 +98,12 @@ def rows_of(evaluation: TableEvaluation) -> Iterator[tuple[str, list[Line]]]:
         ],
     )
     if e.utility:
+        metric = METRICS[e.utility.metric]
         yield (
             f"Predicting {e.utility.target} of held-out rows",
             [
-                Line("learned from synthetic rows", f"{e.utility.synthetic:.4f}", e.utility.metric),
-                Line("learned from real rows", f"{e.utility.real:.4f}", e.utility.metric),
+                Line("learned from synthetic rows", f"{e.utility.synthetic:.4f}", metric),
+                Line("learned from real rows", f"{e.utility.real:.4f}", metric),
             ],
         )
     for one in e.conditional:

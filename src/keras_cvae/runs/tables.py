@@ -14,6 +14,7 @@ A run folder holds
 from __future__ import annotations
 
 import time
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -263,6 +264,10 @@ def train(
         )
         last = {name: values[-1] for name, values in recorder.history.items()}
         done = {"epochs": len(recorder.history["loss"]), "seconds": time.monotonic() - started}
+        if len(held):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # numbers that were not seen are named already
+                done["held_out_nats"] = float(model.log_prob(held).mean())
         rows = learned.rows - len(held) if isinstance(learned, ParquetRows) else len(learned)
         write_json(folder / "metrics.json", last | done | {"rows": rows})
         model.save(run.model_path)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,12 @@ COLUMNS = {
     "times": _some([dt.time(23, 59), dt.time(0, 0, 1)], object),
     "written": _some(["31.12.2024", "01.02.2023", None]),
     "written_with_time": _some(["2024-01-31T23:59", "2024-01-30T00:00"]),
+    "clock": _some(["09:05", "23:59", None]),
+    "american": _some(["1/5/2024 9:05", "12/31/2023 13:00"]),
+    "milliseconds": _some(["2024-01-31T23:59:00.125Z", "2024-02-01T00:00:00.000Z"]),
+    "offset": _some(["2024-01-31 23:59:00+01:00", "2024-02-01 00:00:00+01:00"]),
+    "aware": _some([dt.datetime(2024, 1, 31, 5, tzinfo=dt.UTC), None], object),
+    "money": _some([Decimal("0.10"), Decimal("12.50"), None], object),
     "duration": _some([pd.Timedelta("1h"), pd.Timedelta("-30min"), None]),
     "constant": _some(["always"]),
 }
@@ -231,6 +238,19 @@ def test_a_moment_is_a_week_a_day_and_a_time():
     assert (again.encode(values) == codes).all()
 
 
+def test_a_window_of_a_day_is_drawn_without_rejection():
+    minutes = np.random.default_rng(0).integers(0, 400 * 1440, 5000)
+    calendar = Calendar.fit(minutes, 1440)
+    start = 54 * 1440 + 600
+    for wanted in (Range(start, start + 10), Among(np.array([start + 3, start + 8]))):
+        shares = calendar.share(wanted)
+        levels = [np.flatnonzero(share) for share in shares]
+        codes = np.stack(np.meshgrid(*levels), -1).reshape(-1, 3).repeat(200, axis=0)
+        drawn = calendar.decode(codes, np.random.default_rng(1).random(codes.shape), wanted)
+        assert wanted.holds(drawn).all()
+        assert len(np.unique(drawn)) == (11 if isinstance(wanted, Range) else 2)
+
+
 def test_a_missing_cell_is_one_level_of_all_parts(codec, table):
     codes = codec.encode(codec.read(table), N)
     for name in table:
@@ -281,6 +301,25 @@ def test_conditions_are_values_sets_and_ranges(codec):
     day = codec.asked("day", "2024-02-03").values[0]
     assert codec.asked("day", (pd.Timestamp("2024-02-03"), None)) == Range(day, None)
     assert codec.asked("boolean", True).values.tolist() == [1]
+    assert codec.asked("whole", pd.Series([3, 5])).values.tolist() == [3, 5]
+    assert codec.asked("whole", (3, float("inf"))) == Range(3, None)
+    first, last = codec.asked("moment", ("2000-01-01 00:30:20", "2000-01-01 00:32:20"))
+    assert last - first == 1  # 00:31 and 00:32
+    with pytest.warns(UserWarning, match="'whole': 1 of 2 values .* 99; .* No row will have"):
+        assert codec.asked("whole", {3, 99}).values.tolist() == [3]
+
+
+def test_rows_that_meet_conditions_are_found_whatever_the_dtype(table, codec):
+    for name, value in {
+        "written": ("01.01.2023", "01.01.2024"),  # not by the order of the text
+        "ordered": ("low", "mid"),
+        "gaps": None,
+        "money": {Decimal("0.10")},
+        "clock": ("10:00", None),
+    }.items():
+        met = table[name][codec.meets(table, {name: value})]
+        assert 0 < len(met) < N
+        assert met.nunique(dropna=False) == (2 if name == "ordered" else 1)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +336,12 @@ def test_conditions_are_values_sets_and_ranges(codec):
         ("boolean", "yes", r"'boolean' holds 'yes'. Expected True or False"),
         ("day", "soon", r"'day' holds 'soon'. Expected dates"),
         ("gaps", {1.0, None}, r"'gaps': received a set with a missing value"),
+        ("whole", 2.5, r"'whole' holds 2.5. Expected whole numbers"),
+        ("decimal", 0.125, r"'decimal' holds 0.125. Expected at most 2 digits"),
+        ("moment", pd.Timestamp("2000-01-01 00:30:20"), r"Expected times in steps of a minute"),
+        ("clock", "9 h", r"'clock' holds '9 h'. Expected .* written as 23:59 is"),
+        ("whole", {99, 100}, r"'whole': received 99, 100, and nothing of it was seen"),
+        ("category", "unused", r"'category': received unused, and nothing of it was seen"),
     ],
 )
 def test_a_condition_that_cannot_be_is_refused_by_name(codec, name, value, message):

@@ -50,12 +50,25 @@ def test_what_is_missing_and_what_is_a_word(tmp_path):
     assert table["c"].tolist() == ["NA", "?", "DE"]  # Namibia
 
 
+def test_codes_and_decimal_commas(tmp_path):
+    text = "zip;n;price;big;\n01234;0;1.234,50;100000000000000000000;\n99999;10;-2,5;7;\n"
+    table = read(_csv(tmp_path / "t.csv", text))
+    assert table.columns.tolist() == ["zip", "n", "price", "big"]
+    assert table["zip"].tolist() == ["01234", "99999"]
+    assert table["n"].tolist() == [0, 10]
+    assert table["price"].tolist() == [1234.5, -2.5]
+    assert table["big"].tolist() == ["100000000000000000000", "7"]
+    table = read(_csv(tmp_path / "t.csv", 'a,b\n"1,5",2\n"2,5",3\n'))
+    assert table["a"].tolist() == ["1,5", "2,5"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a,b,c\n1,2,3\n4,5\n", r"line 3 has 2 cells, and the first line names 3 columns"),
         ("a,b\n1,2\n1,2,3\n", r"line 3 has 3 cells, and the first line names 2 columns"),
         ("", r"is empty"),
+        ("PK\x03\x04", r"is no text, whatever it is called"),
     ],
 )
 def test_ragged_and_empty_csv_are_refused(tmp_path, text, message):

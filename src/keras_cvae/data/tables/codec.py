@@ -21,7 +21,7 @@ from keras_cvae.data.tables.columns import (
     Values,
 )
 from keras_cvae.data.tables.schema import Schema, UnknownColumnError, check_names
-from keras_cvae.errors import DataError, nearest, warn
+from keras_cvae.errors import DataError, listed, nearest, warn
 
 UNKNOWN = -1
 
@@ -264,8 +264,9 @@ class TableCodec:
 
         Args:
             name: The column.
-            value: A value: `Values` of one row. None or NaN: a missing cell. A set or list of
-                values, or a tuple of two, (low, high), either of which may be None: `Wanted`.
+            value: A value: `Values` of one row. None or NaN: a missing cell. A tuple of two,
+                (low, high), either of which may be None, or a set, list or Series of values:
+                `Wanted`.
 
         Raises:
             DataError: No such column; a value that it cannot have, with the nearest; an empty set
@@ -275,7 +276,7 @@ class TableCodec:
         column = coded.column
         if isinstance(value, tuple):
             return self._range(column, value)
-        if isinstance(value, set | frozenset | list | np.ndarray):
+        if pd.api.types.is_list_like(value):
             if not len(value):
                 raise DataError(f"Column '{name}': received an empty set. Expected some values.")
             several = self._one(column, list(value))
@@ -284,15 +285,30 @@ class TableCodec:
                     f"Column '{name}': received a set with a missing value. Expected values, or "
                     "None alone for a missing cell."
                 )
-            return Among(np.unique(several.values))
+            return Among(_seen(coded, several))
         values = self._one(column, [value])
         if values.missing[0] and not coded.missing:
             raise DataError(
                 f"Column '{name}': received {value!r}, a missing cell, and there was none in "
                 "training. Expected a value."
             )
+        first = self.shares[self.slice(name).start]
+        if not first[coded.encode(values)[0, 0]] > 0:
+            raise nothing_seen(column, Among(values.values))
         _say_outside(coded, values)
         return values
+
+    def meets(self, frame: pd.DataFrame, conditions: Mapping[str, Any]) -> np.ndarray:
+        """Which rows of a frame meet conditions, booleans `(n,)`; for these see `asked`."""
+        met = np.ones(len(frame), bool)
+        for name, value in conditions.items():
+            asked = self.asked(name, value)
+            values, missing = self.schema[name].read(frame[name])
+            if isinstance(asked, Values):
+                met &= missing if asked.missing[0] else ~missing & (values == asked.values[0])
+            else:
+                met &= ~missing & asked.holds(values)
+        return met
 
     def _one(self, column: AnyColumn, values: list) -> Values:
         return column.read(pd.Series(values, dtype=object, name=column.name).infer_objects())
@@ -310,15 +326,10 @@ class TableCodec:
             )
         ends: list[Any] = []
         for end, place in zip(value, (0, 1), strict=True):
-            if end is None:
+            if end is None or (isinstance(end, float) and end == (-math.inf, math.inf)[place]):
                 ends.append(None)
                 continue
-            read = self._one(column, [end]).values[0].item()
-            if isinstance(column, Number) and column.decimals is not None:
-                # Inwards: 30.5 .. 40.5 of whole numbers is 31 .. 40.
-                exact = float(end) * 10.0**column.decimals
-                read += (place == 0 and read < exact) - (place == 1 and read > exact)
-            ends.append(read)
+            ends.append(column.bound(end, low=place == 0))
         if None not in ends and ends[0] > ends[1]:
             raise DataError(
                 f"Column '{column.name}': nothing lies in the range {value!r}. Expected "
@@ -390,8 +401,32 @@ def _shares(parts: Sequence[Part], codes: np.ndarray) -> list[np.ndarray]:
     return shares
 
 
-def _say_outside(coded: Coded, values: Values) -> None:
-    """Warn about numbers outside of what was seen: they are taken for the nearest."""
+def _seen(coded: Coded, several: Values) -> np.ndarray:
+    """The different values of a set that can be drawn; a warning names the others."""
+    outside = coded.coding.outside(several.values)
+    if outside.all():
+        raise nothing_seen(coded.column, Among(several.values))
+    _say_outside(coded, several, "No row will have them.")
+    return np.unique(several.values[~outside])
+
+
+def nothing_seen(column: AnyColumn, wanted: Wanted) -> DataError:
+    """What to raise where nothing that is wanted was ever seen."""
+    if isinstance(wanted, Range):
+        ends = ("" if end is None else column.shown(end) for end in wanted)
+        what = "..".join(ends)
+    else:
+        what = listed(map(column.shown, wanted.values), 6)
+    return DataError(
+        f"Column '{column.name}': received {what}, and nothing of it was seen in training. "
+        f"Expected some of what was: {column.describe()}."
+    )
+
+
+def _say_outside(
+    coded: Coded, values: Values, then: str = "The nearest that it saw stand for them."
+) -> None:
+    """Warn about numbers that were not seen, nor lie between those of a bin."""
     column = coded.column
     if not isinstance(column, Number | Datetime):
         return
@@ -402,6 +437,5 @@ def _say_outside(coded: Coded, values: Values) -> None:
         shown = column.write(Values(first, np.zeros(1, bool))).iloc[0]
         warn(
             f"Column '{column.name}': {outside.sum()} of {len(outside)} values were not in "
-            f"training, such as {shown}; it saw {column.low} to {column.high}. The nearest that it "
-            "saw stand for them."
+            f"training, such as {shown}; it saw {column.low} to {column.high}. {then}"
         )

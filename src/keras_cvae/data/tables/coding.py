@@ -343,16 +343,25 @@ class Calendar(Coding):
         return np.concatenate([self.week.encode(week), day[:, None], self.time.encode(time)], 1)
 
     def decode(self, codes, uniforms, wanted=None):
-        weeks = None if wanted is None else self._weeks(wanted)
+        weeks, _, times = (None,) * 3 if wanted is None else self._parts_of(wanted)
         week = self.week.decode(codes[:, :1], uniforms[:, :1], weeks)
-        time = self.time.decode(codes[:, 2:], uniforms[:, 2:])
+        time = self.time.decode(codes[:, 2:], uniforms[:, 2:], times)
         return (week * 7 + codes[:, 1]) * self.steps + time
 
-    def _weeks(self, wanted: Wanted) -> Wanted:
-        length = 7 * self.steps
+    def _parts_of(self, wanted: Wanted) -> tuple[Wanted, np.ndarray, Wanted | None]:
+        """The weeks, the days of the week, and the times of the day of all that is wanted.
+
+        Together they may have more than that. Times are None where any may be.
+        """
         if isinstance(wanted, Among):
-            return Among(np.unique(wanted.values // length))
-        return Range(*(None if end is None else end // length for end in wanted))
+            days, times = np.divmod(wanted.values, self.steps)
+            return Among(np.unique(days // 7)), np.unique(days % 7), Among(np.unique(times))
+        first, last = (None if end is None else end // self.steps for end in wanted)
+        weeks = Range(*(None if day is None else day // 7 for day in (first, last)))
+        if first is None or last is None or last - first >= 6:
+            return weeks, np.arange(7), None
+        within = Range(wanted.low % self.steps, wanted.high % self.steps)
+        return weeks, np.arange(first, last + 1) % 7, within if first == last else None
 
     def log_density(self, values, codes):
         days, time = np.divmod(values, self.steps)
@@ -364,8 +373,9 @@ class Calendar(Coding):
         return self.week.outside(days // 7) | self.time.outside(time)
 
     def share(self, wanted):
-        rest = [np.ones(part.size) for part in self.parts[1:]]
-        return [*self.week.share(self._weeks(wanted)), *rest]
+        weeks, days, times = self._parts_of(wanted)
+        time = self.time.share(Range() if times is None else times)
+        return [*self.week.share(weeks), np.isin(np.arange(7), days).astype(float), *time]
 
     def to_dict(self):
         parts = {"week": self.week.to_dict(), "time": self.time.to_dict()}

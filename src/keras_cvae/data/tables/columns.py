@@ -6,15 +6,17 @@ dtype was, and where they are missing. `write` gives the Series back as it was.
 
 from __future__ import annotations
 
-import datetime as dt
+import math
 import re
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from keras_cvae.errors import DataError, listed, nearest
+from keras_cvae.data.tables.moments import moments, written
+from keras_cvae.errors import DataError, counted, listed, nearest
 
 Level = bool | int | float | str
 Missing = Literal["never", "state", "unknown"]
@@ -27,11 +29,6 @@ STEPS = {  # name -> NumPy's unit, and how many make a day
     "microsecond": ("us", 86_400 * 10**6),
     "nanosecond": ("ns", 86_400 * 10**9),
 }
-FORMATS = (
-    *("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"),
-    *("%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%d.%m.%Y", "%d.%m.%Y %H:%M"),
-    *("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%d-%m-%Y", "%Y%m%d"),
-)
 DECIMALS = 9  # a number with more of them is continuous
 
 
@@ -79,9 +76,27 @@ class Column(BaseModel):
             values[~missing] = self._read(series[~missing])
         return Values(values, missing)
 
+    def bound(self, end: Any, *, low: bool) -> Any:
+        """One end of a range as `Values` have it; the nearest that lies within.
+
+        Args:
+            end: As a user gives it.
+            low: Whether it is the lower one.
+        """
+        series = pd.Series([end], dtype=object, name=self.name).infer_objects()
+        values, missing = self.read(series)
+        if missing[0]:
+            raise self._refuse(f"{end!r} as the end of a range", "a value, or None for no limit")
+        return values[0].item()
+
     def write(self, values: Values) -> pd.Series:
         """Write the column with the dtype that it had."""
         raise NotImplementedError
+
+    def shown(self, value: Any) -> str:
+        """One of `Values.values` as its reader writes it."""
+        of = np.array([value], np.int64 if self.whole else np.float64)
+        return str(self.write(Values(of, np.zeros(1, bool))).iloc[0])
 
     def describe(self) -> str:
         """Say in a few words what the values are."""
@@ -113,15 +128,22 @@ class Number(Column):
         return self.decimals is not None
 
     def describe(self) -> str:
-        what = {None: "continuous", 0: "whole"}.get(self.decimals, f"{self.decimals} decimals")
+        what = {None: "continuous", 0: "whole"}.get(
+            self.decimals, f"{counted(self.decimals or 0, 'decimal')}"
+        )
         return f"{what}, {self.low:g} to {self.high:g}"
 
     def _read(self, present: pd.Series) -> np.ndarray:
-        values = self._numeric(present)
+        values = given = self._numeric(present)
         if values.dtype.kind == "u":  # beyond int64 as well: the same order, 2^63 lower
             big = values.astype(np.uint64)
             values = big.astype(np.int64) if not self._unsigned else _signed(big)
         elif self._unsigned:
+            below = (values < 0) | (values % 1 > 0)
+            if below.any():
+                raise self._refuse(
+                    repr(_plain(values[int(np.argmax(below))])), "whole numbers >= 0"
+                )
             values = _signed(values.astype(np.uint64))
         if values.dtype.kind == "i":
             if self.decimals == 0:
@@ -130,9 +152,34 @@ class Number(Column):
         if np.isinf(values).any():
             row = present.index[int(np.argmax(np.isinf(values)))]
             raise self._refuse(f"an infinite number (row {row!r})", "finite numbers")
+        values = values.astype(np.float64)
         if self.decimals is None:
-            return values.astype(np.float64)
-        return np.rint(values.astype(np.float64) * 10.0**self.decimals).astype(np.int64)
+            return values
+        scaled = np.rint(values * 10.0**self.decimals)
+        off = np.abs(scaled / 10.0**self.decimals - values)
+        finer = off > self._rounding(given.dtype) * np.abs(values)
+        if finer.any():
+            what = f"at most {self.decimals} digits after the point, as in training"
+            raise self._refuse(
+                repr(_plain(given[int(np.argmax(finer))])),
+                what if self.decimals else "whole numbers, as in training",
+            )
+        return scaled.astype(np.int64)
+
+    def _rounding(self, dtype: np.dtype) -> float:
+        """How far, in parts of itself, a number may be from one with so many decimals."""
+        kinds = [dtype] if dtype.kind == "f" else []
+        if match := re.match(r"float(16|32)", self.dtype.lower()):
+            kinds.append(np.dtype(match[0]))
+        return max(1e-9, *(4 * float(np.finfo(kind).eps) for kind in kinds), 0.0)
+
+    def bound(self, end, *, low):
+        if self.decimals is None or not isinstance(end, float | np.floating) or end % 1 == 0:
+            return super().bound(end, low=low)
+        exact = float(end) * 10.0**self.decimals
+        if abs(exact - round(exact)) <= 1e-9 * abs(exact):
+            return round(exact)
+        return math.ceil(exact) if low else math.floor(exact)  # 30.5 .. 40.5 is 31 .. 40
 
     def _numeric(self, present: pd.Series) -> np.ndarray:
         if _is_bool(present) or present.dtype.kind in "mM":
@@ -144,7 +191,7 @@ class Number(Column):
             raise self._refuse(repr(bad), "numbers") from None
         if isinstance(values.dtype, pd.api.extensions.ExtensionDtype):
             values = values.astype(getattr(values.dtype, "numpy_dtype", np.dtype("float64")))
-        return values.to_numpy()
+        return values.to_numpy() if values.dtype != object else values.to_numpy(np.float64)
 
     @property
     def _unsigned(self) -> bool:
@@ -156,7 +203,12 @@ class Number(Column):
             numbers = numbers / 10.0**self.decimals
         elif self._unsigned:
             numbers = numbers.view(np.uint64) ^ np.uint64(1 << 63)
-        if pd.api.types.is_object_dtype(_dtype(self.dtype)):
+        if "decimal" in self.dtype.lower():
+            exact = Decimal(1).scaleb(-(self.decimals or 0))
+            found = [Decimal(repr(number)) for number in numbers.tolist()]
+            found = found if self.decimals is None else [one.quantize(exact) for one in found]
+            numbers = np.array(found, object)
+        elif pd.api.types.is_object_dtype(_dtype(self.dtype)):
             numbers = numbers.astype(object)
         return _typed(self.name, numbers, missing, self.dtype)
 
@@ -251,9 +303,20 @@ class Datetime(Column):
     def describe(self) -> str:
         return f"{self.low} to {self.high}, every {self.step}"
 
+    def ends(self, times: np.ndarray) -> dict[str, str]:
+        """`low` and `high` of points in time as `moments` gives them."""
+        ends = pd.Series([times.min(), times.max()])
+        if not self.has_date and not _duration(self.dtype):
+            shown = (pd.Timestamp(0) + ends).dt.time
+        else:
+            shown = ends.dt.date if self.has_date and self.step == "day" else ends
+        return {"low": str(shown[0]), "high": str(shown[1])}
+
     @property
     def has_date(self) -> bool:
         """Whether it has a place in the week: neither a time of day nor a duration."""
+        if self.format is not None:
+            return "%Y" in self.format
         return self.dtype != "time" and not _duration(self.dtype)
 
     @property
@@ -262,28 +325,51 @@ class Datetime(Column):
         return STEPS[self.step][1]
 
     def _read(self, present: pd.Series) -> np.ndarray:
+        times = self.moments(present)
+        steps = times.astype(f"{times.dtype.kind}8[{STEPS[self.step][0]}]")
+        finer = steps.astype(times.dtype) != times
+        if finer.any():
+            first = _plain(present.iloc[int(np.argmax(finer))])
+            raise self._refuse(repr(first), f"times in steps of a {self.step}, as in training")
+        return steps.view(np.int64)
+
+    def moments(self, present: pd.Series) -> np.ndarray:
+        """Points in time `(n,)`, as `moments.moments` has them.
+
+        Raises:
+            DataError: A value is none, or is written in another way.
+        """
         try:
-            times = moments(present, self.format)
+            return moments(present, self.format)
         except (ValueError, TypeError, AttributeError):
             bad = next((v for v in present if not _is_moment(v, self.format)), present.iloc[0])
-            how = f"written as {self.format}" if self.format else f"as in a {self.dtype} column"
+            how = f"as in a {self.dtype} column"
+            if self.format is not None:
+                first = pd.Series([pd.Timestamp(2024, 12, 31, 23, 59, 58)])
+                how = f"written as {written(first, self.format)[0]} is, {self.format}"
             raise self._refuse(repr(_plain(bad)), f"dates or times {how}") from None
-        return times.astype(f"{times.dtype.kind}8[{STEPS[self.step][0]}]").view(np.int64)
+
+    def bound(self, end, *, low):
+        times = self.moments(pd.Series([end], dtype=object).infer_objects())
+        steps = times.astype(f"{times.dtype.kind}8[{STEPS[self.step][0]}]")
+        return steps.view(np.int64)[0].item() + int(low and steps[0] < times[0])
 
     def write(self, values: Values) -> pd.Series:
         steps, missing = values
         unit = STEPS[self.step][0]
         times = steps.view(f"{'M' if self.has_date else 'm'}8[{unit}]")
         times = times.astype(f"{times.dtype.kind}8[s]") if unit in ("D", "h", "m") else times
-        if self.dtype == "time":
+        if not self.has_date and not _duration(self.dtype):
             times = times + np.datetime64(0, "s")
         series = pd.Series(times)
         if self.format is not None:
-            text = series.dt.strftime(self.format).to_numpy(object)
+            text = written(series, self.format).to_numpy(object)
             return _typed(self.name, text, missing, self.dtype)
-        if self.dtype in ("date", "time", "datetime"):
-            parts = series.dt.to_pydatetime() if self.dtype == "datetime" else series
-            parts = parts if self.dtype == "datetime" else getattr(series.dt, self.dtype)
+        if self.dtype == "datetime[UTC]":
+            series = series.dt.tz_localize("UTC")
+        if self.dtype in ("date", "time", "datetime", "datetime[UTC]"):
+            kind = self.dtype.removesuffix("[UTC]")
+            parts = series.dt.to_pydatetime() if kind == "datetime" else getattr(series.dt, kind)
             return _typed(self.name, np.asarray(list(parts), object), missing, self.dtype)
         dtype = _dtype(self.dtype)
         if getattr(dtype, "tz", None) is not None:
@@ -320,8 +406,12 @@ def name_of(dtype: Any) -> str:
 def _dtype(name: str) -> Any:
     if name == "str":
         return pd.Series(["text"]).dtype  # object before pandas 3
-    if name in ("date", "time", "datetime", "object[float]"):
+    if name in ("date", "time", "datetime", "datetime[UTC]", "object[float]", "object[Decimal]"):
         return np.dtype(object)
+    if match := re.fullmatch(r"decimal128\((\d+), (\d+)\)\[pyarrow\]", name):
+        import pyarrow as pa
+
+        return pd.ArrowDtype(pa.decimal128(int(match[1]), int(match[2])))
     return pd.api.types.pandas_dtype(name)
 
 
@@ -367,38 +457,9 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def _is_moment(value: Any, written: str | None) -> bool:
+def _is_moment(value: Any, how: str | None) -> bool:
     try:
-        moments(pd.Series([value]), written)
+        moments(pd.Series([value]), how)
     except (ValueError, TypeError, AttributeError):
         return False
     return True
-
-
-def moments(present: pd.Series, written: str | None = None) -> np.ndarray:
-    """Points in time (UTC) as datetime64 `(n,)`; times of day and durations as timedelta64.
-
-    Raises:
-        ValueError: They are none, or text that is not `written` so.
-    """
-    first = present.iloc[0]
-    if isinstance(first, dt.time):
-        return np.array([_since_midnight(value) for value in present], "m8[us]")
-    if isinstance(first, dt.timedelta):
-        return pd.to_timedelta(present).to_numpy()
-    if isinstance(present.dtype, pd.ArrowDtype):
-        present = present.astype(object)
-    if isinstance(first, str):
-        present = pd.to_datetime(present, format=written)
-    elif isinstance(first, dt.date):
-        present = pd.to_datetime(present)
-    else:
-        raise ValueError(f"{first!r} is no date or time")
-    if present.dt.tz is not None:
-        present = present.dt.tz_convert("UTC").dt.tz_localize(None)
-    return present.to_numpy()
-
-
-def _since_midnight(value: dt.time) -> int:
-    seconds = (value.hour * 60 + value.minute) * 60 + value.second
-    return seconds * 10**6 + value.microsecond

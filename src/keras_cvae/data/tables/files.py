@@ -14,10 +14,11 @@ import pandas as pd
 
 from keras_cvae.data.kinds import CSV, PARQUET, TABLES, suffix
 from keras_cvae.data.tables.frames import from_arrow
-from keras_cvae.errors import DataError
+from keras_cvae.errors import DataError, counted
 from keras_cvae.files import atomic
 
 WRITTEN = (".csv", ".parquet", ".feather")
+DECIMAL_COMMA = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"  # 1.234,5
 EMPTY = {"NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "-", "."}
 
 
@@ -26,7 +27,9 @@ def read(path: str | Path) -> pd.DataFrame:
 
     CSV may be compressed by gzip, have any usual separator, quote, line end or encoding. Spaces
     after a separator are no part of a value. An empty cell is missing; words such as NA are, where
-    all the rest of a column are numbers. Whole numbers stay whole where some are missing.
+    all the rest of a column are numbers. Whole numbers stay whole where some are missing. Digits
+    that begin with a zero (a postcode) or have more than 64 bits (an account) are text. Where
+    another separator than the comma is used, 1,5 is a number.
 
     Raises:
         DataError: There is no such file, it is none of these kinds, is damaged, or rows have
@@ -64,8 +67,8 @@ def _damaged(path: Path, reader: Any) -> Any:
         ) from error
     except (OSError, ValueError) as error:  # pyarrow's errors are subclasses of these
         raise DataError(
-            f"'{path}' could not be read: {str(error).splitlines()[0]} It may be cut short, or be "
-            "no table at all."
+            f"'{path}' could not be read: {str(error).splitlines()[0].rstrip('.')}. It may be cut "
+            "short, or be no table at all."
         ) from error
 
 
@@ -76,38 +79,56 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if not start.strip():
         raise DataError(f"'{path}' is empty. Expected a row of names, and rows of values.")
     separator = _separator(start)
-    _check_lengths(path, encoding, separator)
+    names, codes = _names(path, encoding, separator)
     frame = pd.read_csv(
         path,
         sep=separator,
         encoding=encoding,
+        names=list(range(len(names))),  # pandas would make names that occur twice different
+        header=0,
+        dtype=dict.fromkeys(codes, str),
         skipinitialspace=True,
         keep_default_na=False,
         na_values=[""],
         index_col=False,
         low_memory=False,
     )
-    with _opened(path, encoding) as file:  # pandas makes names that occur twice different
-        frame.columns = pd.Index(_stripped(next(csv.reader(file, delimiter=separator))))
     for place in range(frame.shape[1]):
         before = column = frame.iloc[:, place]
-        if not pd.api.types.is_numeric_dtype(column.dtype):
-            column = _numbers(column)
+        if not pd.api.types.is_numeric_dtype(column.dtype) and place not in codes:
+            column = _numbers(column, comma=separator != ",")
         if column.dtype.kind == "f" and column.isna().any() and column.notna().any():
             present = column.dropna()
             if (present == present.round()).all() and present.abs().max() < 2**53:
                 column = column.astype("Int64")
         if column is not before:
             frame.isetitem(place, column)
-    return frame
+    frame.columns = pd.Index(names)
+    # Each line of a spreadsheet may end in a separator.
+    none = [
+        place for place, name in enumerate(names) if not name and frame.iloc[:, place].isna().all()
+    ]
+    return frame if not none else frame.iloc[:, [i for i in range(len(names)) if i not in none]]
 
 
-def _numbers(column: pd.Series) -> pd.Series:
-    """The column as numbers, if it is one but for words that mean an empty cell."""
-    words = column.isin(EMPTY)
-    if not words.any():
+def _numbers(column: pd.Series, comma: bool) -> pd.Series:
+    """The column as numbers, if it is one but for words that mean an empty cell.
+
+    Args:
+        column: Text, or whole numbers of more than 64 bits, which become text.
+        comma: Whether 1,5 is a number.
+    """
+    if column.dtype == object and any(type(value) is int for value in column):
+        return column.astype("str")
+    if column.dtype == object:
         return column
-    numbers = pd.to_numeric(column.mask(words), errors="coerce")
+    words = column.isin(EMPTY)
+    plain = column
+    if comma and column.str.fullmatch(DECIMAL_COMMA).where(column.notna() & ~words, True).all():
+        plain = column.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    elif not words.any():
+        return column
+    numbers = pd.to_numeric(plain.mask(words), errors="coerce")
     return column if (numbers.isna() & ~words & column.notna()).any() else numbers
 
 
@@ -121,16 +142,19 @@ def _encoding(path: Path) -> str:
     """UTF-8 with or without a mark, UTF-16 with one, else what Windows wrote."""
     try:
         with _opened(path, "latin-1") as file:
-            if file.read(2) in ("\xff\xfe", "\xfe\xff"):
-                return "utf-16"
-        with _opened(path, "utf-8") as file:
-            for _ in file:
-                pass
-    except UnicodeDecodeError:
-        return "cp1252"
+            start = file.read(2**16)
+        if start.startswith(("\xff\xfe", "\xfe\xff")):
+            return "utf-16"
+        if "\0" in start or start.startswith(("PK\x03\x04", "PAR1")):
+            raise DataError(f"'{path}' is no text, whatever it is called. Expected a CSV file.")
+        for encoding in ("utf-8", "cp1252", "latin-1"):
+            with contextlib.suppress(UnicodeDecodeError), _opened(path, encoding) as file:
+                for _ in file:
+                    pass
+                return "utf-8-sig" if encoding == "utf-8" else encoding
     except (EOFError, gzip.BadGzipFile, OSError) as error:
         raise DataError(f"'{path}' could not be read: {error}. It may be cut short.") from error
-    return "utf-8-sig"
+    raise AssertionError("latin-1 reads everything")
 
 
 def _separator(start: str) -> str:
@@ -147,17 +171,27 @@ def _separator(start: str) -> str:
     return max(",;\t|", key=lines[0].count)  # ragged: said below
 
 
-def _check_lengths(path: Path, encoding: str, separator: str) -> None:
+def _names(path: Path, encoding: str, separator: str) -> tuple[list[str], set[int]]:
+    """The names of the columns, and the places of those that hold codes: digits after a zero.
+
+    Raises:
+        DataError: A row has more or fewer cells.
+    """
+    codes: set[int] = set()
     with _opened(path, encoding) as file:
         rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
-        names = _stripped(next(rows))
+        names = _stripped(next(row for row in rows if row))
         for row in rows:
             if row and len(row) != len(names):
                 raise DataError(
-                    f"'{path}': line {rows.line_num} has {len(row)} cells, and the first line "
-                    f"names {len(names)} columns. Expected as many in each row; a cell with a "
-                    f"'{separator}' in it needs quotes."
+                    f"'{path}': line {rows.line_num} has {counted(len(row), 'cell')}, and the "
+                    f"first line names {counted(len(names), 'column')}. Expected as many in each "
+                    f"row; a cell with a '{separator}' in it needs quotes."
                 )
+            for place, cell in enumerate(row):
+                if cell[:1] == "0" and cell[1:].strip().isdigit():
+                    codes.add(place)
+    return names, codes
 
 
 def _stripped(names: list[str]) -> list[str]:

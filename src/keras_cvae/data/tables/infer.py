@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import pandas as pd
 
 from keras_cvae.data.tables.columns import (
     DECIMALS,
-    FORMATS,
     STEPS,
     AnyColumn,
     Boolean,
@@ -20,12 +20,13 @@ from keras_cvae.data.tables.columns import (
     Missing,
     Number,
     Ordered,
-    moments,
     name_of,
 )
+from keras_cvae.data.tables.moments import how_written, moments
 from keras_cvae.errors import DataError
 
-IDS = 20  # rows above which text that is different in every row is an id
+IDS = 20  # rows above which what is different in every row is an id
+PAIRS = 20  # of equal numbers that would be there by chance, from which on none is no chance
 WORDS = 8  # in the mean, from which on text is prose
 
 
@@ -68,11 +69,7 @@ def infer(series: pd.Series, missing: Missing = "state") -> AnyColumn:
 
 
 def _number(series: pd.Series, present: pd.Series, about: dict[str, Any]) -> AnyColumn:
-    values = present.to_numpy()
-    if values.dtype == object:  # nullable
-        whole = pd.api.types.is_integer_dtype(series.dtype)
-        values = values.astype("int64" if whole else "float64")
-    name = about["name"]
+    values, name = _plain_numbers(present), about["name"]
     if values.dtype.kind == "f":
         infinite = np.isinf(values)
         if infinite.any():
@@ -81,19 +78,42 @@ def _number(series: pd.Series, present: pd.Series, about: dict[str, Any]) -> Any
                 f"Column '{name}' holds infinity in {infinite.sum()} rows, the first with index "
                 f"{row!r}. Expected finite numbers, or empty cells."
             )
-    elif len(values) > 2 and _counts_rows(values):
-        return LeftOut(name=name, dtype=about["dtype"], note="it counts the rows")
+    elif len(values) > 2 and (note := _numbers_rows(values)):
+        return LeftOut(name=name, dtype=about["dtype"], note=note)
     low, high = values.min().item(), values.max().item()
     return Number(decimals=_decimals(values), low=low, high=high, **about)
 
 
-def _counts_rows(values: np.ndarray) -> bool:
+def _numbers_rows(values: np.ndarray) -> str | None:
+    """Why whole numbers are row numbers; None if they are not.
+
+    Drawn from so narrow a range, some of them would have been equal: n^2 / 2 range pairs, at least.
+    """
+    n = len(values)
+    if n <= IDS or len(np.unique(values)) < n:
+        return None
     steps = np.diff(values.astype(np.float64))
-    return bool(len(values) > IDS and abs(steps[0]) == 1 and np.all(steps == steps[0]))
+    if abs(steps[0]) == 1 and np.all(steps == steps[0]):
+        return "it counts the rows"
+    if n**2 / 2 > PAIRS * (float(values.max()) - float(values.min()) + 1):
+        return f"it is a number that is different in every row, such as {values[0]}"
+    return None
+
+
+def _plain_numbers(present: pd.Series) -> np.ndarray:
+    values = present.to_numpy()
+    if values.dtype == object:  # nullable
+        whole = pd.api.types.is_integer_dtype(present.dtype)
+        values = values.astype("int64" if whole else "float64")
+    return values
+
+
+def decimals_of(present: pd.Series) -> int | None:
+    """How many digits after the point occur in numbers; None if there are more than a few."""
+    return _decimals(_plain_numbers(present))
 
 
 def _decimals(values: np.ndarray) -> int | None:
-    """How many digits after the point occur; None if there are more than a few."""
     if values.dtype.kind in "iu":
         return 0
     for digits in range(DECIMALS + 1):
@@ -109,14 +129,20 @@ def _datetime(present: pd.Series, about: dict[str, Any], written: str | None = N
     first = present.iloc[0]
     if pd.api.types.is_object_dtype(present.dtype) and isinstance(first, dt.date | dt.time):
         about["dtype"] = type(first).__name__.lower().replace("timestamp", "datetime")
+        if getattr(first, "tzinfo", None) is not None and about["dtype"] == "datetime":
+            about["dtype"] = "datetime[UTC]"
     times = moments(present, written)
-    step = next(
+    column = Datetime(format=written, step=step_of(times), low="", high="", **about)
+    return column.model_copy(update=column.ends(times))
+
+
+def step_of(times: np.ndarray) -> str:
+    """The longest step of which all times are whole multiples; see `STEPS`."""
+    return next(
         name
         for name, (unit, _) in STEPS.items()
         if np.array_equal(times.astype(f"{times.dtype.kind}8[{unit}]").astype(times.dtype), times)
     )
-    low, high = (str(pd.Series([end]).iloc[0]) for end in (times.min(), times.max()))
-    return Datetime(format=written, step=step, low=low, high=high, **about)
 
 
 def _object(present: pd.Series, about: dict[str, Any]) -> AnyColumn:
@@ -124,12 +150,28 @@ def _object(present: pd.Series, about: dict[str, Any]) -> AnyColumn:
     if kind is bool:
         return Boolean(**about)
     if kind in (int, float):
-        numbers = present.astype("int64" if kind is int else "float64")
+        try:
+            numbers = present.astype("int64" if kind is int else "float64")
+        except OverflowError:
+            big = max(present, key=abs)
+            raise DataError(
+                f"Column '{name}' holds {big}. Expected whole numbers of 64 bits at most, or text: "
+                f"table['{name}'] = table['{name}'].astype(str)."
+            ) from None
         about["dtype"] = "object" if kind is int else "object[float]"
         return _number(numbers, numbers, about)
+    if kind is Decimal:
+        about["dtype"] = "object[Decimal]"
+        digits = max(-int(value.as_tuple().exponent) for value in present)
+        floats = present.astype("float64")
+        exact = max(digits, 0) if digits <= DECIMALS else None
+        return _number(floats, floats, about).model_copy(update={"decimals": exact})
     distinct = pd.Series(present.unique(), dtype=object).astype("str")
-    if written := _written(distinct):
-        return _datetime(present, about, written)
+    if found := how_written(distinct):
+        how, fits = found
+        if fits.all():
+            return _datetime(present, about, how)
+        _refuse_words(name, present, distinct, fits, "dates")
     _check_numbers(name, present, distinct)
     if note := _text(present, distinct):
         return LeftOut(name=name, dtype=about["dtype"], note=note)
@@ -154,37 +196,32 @@ def _check_objects(name: str, present: pd.Series) -> None:
             "type, or empty cells."
         )
     (kind,) = kinds
-    if not issubclass(kind, bool | int | float | str | dt.date | dt.time | dt.timedelta):
+    if not issubclass(kind, bool | int | float | str | Decimal | dt.date | dt.time | dt.timedelta):
         raise DataError(
             f"Column '{name}' holds {kind.__name__} values. Expected numbers, text or dates."
         )
 
 
-def _written(distinct: pd.Series) -> str | None:
-    """How dates are written in text; None if they are no dates."""
-    some = distinct.iloc[:50]
-    if not some.str.contains(r"^[\d\-/:. T]{6,}$").all():
-        return None
-    for written in FORMATS:
-        for part in (some, distinct):
-            times = pd.to_datetime(part, format=written, errors="coerce")
-            if times.isna().any() or not (times.dt.strftime(written) == part).all():
-                break
-        else:
-            return written
-    return None
-
-
 def _check_numbers(name: str, present: pd.Series, distinct: pd.Series) -> None:
     """Refuse a column of numbers that a few words have made text."""
     numbers = pd.to_numeric(distinct, errors="coerce").notna()
-    if len(distinct) <= IDS or numbers.all() or numbers.mean() < 0.8:
+    if not numbers.all() and numbers.mean() >= 0.8:
+        _refuse_words(name, present, distinct, numbers, "numbers")
+
+
+def _refuse_words(
+    name: str, present: pd.Series, distinct: pd.Series, fits: pd.Series, what: str
+) -> None:
+    """Refuse a column of which a few cells are not what the others are, if it is no category."""
+    if len(distinct) <= IDS:
         return
-    word = distinct[~numbers].iloc[0]
-    rows = int((~present.isin(distinct[numbers])).sum())
+    word = distinct[~fits].iloc[0]
+    rows = int((~present.isin(distinct[fits])).sum())
+    alike = " that are written alike" if what == "dates" else ""
     raise DataError(
-        f"Column '{name}' holds numbers and text: {distinct[numbers].iloc[0]!r} and, in {rows} of "
-        f"{len(present)} rows, {word!r}. Expected numbers, with empty cells where there is none."
+        f"Column '{name}' holds {what} and text: {distinct[fits].iloc[0]!r} and, in {rows} of "
+        f"{len(present)} rows, {word!r}. Expected {what}{alike}, with empty cells where there is "
+        "none."
     )
 
 

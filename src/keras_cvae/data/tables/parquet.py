@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_cvae.data.tables.columns import Category, LeftOut, Missing, Number
+from keras_cvae.data.tables.columns import (
+    STEPS,
+    Category,
+    Datetime,
+    LeftOut,
+    Missing,
+    Number,
+)
 from keras_cvae.data.tables.files import batches, parquet_rows
+from keras_cvae.data.tables.infer import decimals_of, step_of
 from keras_cvae.data.tables.schema import Schema
 
 SAMPLE = 300_000  # rows from which the schema and the bins are inferred
@@ -81,7 +89,8 @@ def infer_schema(
         column.name: Counter() for column in inferred.learned if isinstance(column, Category)
     }
     empty: Counter = Counter()
-    ends: dict[str, list[float]] = {}
+    ends: dict[str, list[Any]] = {}
+    finest: dict[str, Any] = {}
     for part in file.parts():
         for column in inferred.learned:
             present = part[column.name].dropna()
@@ -91,11 +100,23 @@ def infer_schema(
             elif isinstance(column, Number) and len(present):
                 low, high = ends.get(column.name, [math.inf, -math.inf])
                 ends[column.name] = [min(low, present.min()), max(high, present.max())]
-    columns = tuple(_completed(column, counts, empty, ends, missing) for column in inferred)
+                most = finest.get(column.name, column.decimals)
+                if most is not None:
+                    digits = decimals_of(present)
+                    finest[column.name] = None if digits is None else max(digits, most)
+            elif isinstance(column, Datetime) and len(present):
+                times = column.moments(present)
+                ends.setdefault(column.name, []).extend([times.min(), times.max()])
+                steps = [*STEPS]
+                step = max(step_of(times), finest.get(column.name, column.step), key=steps.index)
+                finest[column.name] = step
+    columns = tuple(_completed(column, counts, empty, ends, finest, missing) for column in inferred)
     return Schema(columns=columns), counts
 
 
-def _completed(column: Any, counts: dict, empty: Counter, ends: dict, missing: Missing) -> Any:
+def _completed(
+    column: Any, counts: dict, empty: Counter, ends: dict, finest: dict, missing: Missing
+) -> Any:
     """A column with all values that the whole file has."""
     if isinstance(column, LeftOut):
         return column
@@ -108,4 +129,8 @@ def _completed(column: Any, counts: dict, empty: Counter, ends: dict, missing: M
     if isinstance(column, Number) and column.name in ends:
         low, high = (np.asarray(end).item() for end in ends[column.name])
         more |= {"low": min(low, column.low), "high": max(high, column.high)}
+        more["decimals"] = finest.get(column.name, column.decimals)
+    if isinstance(column, Datetime) and column.name in ends:
+        column = column.model_copy(update={"step": finest[column.name]})
+        more |= column.ends(np.asarray(ends[column.name]))
     return column.model_copy(update=more)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from keras_cvae.data.tables.columns import AnyColumn, Category, Datetime, LeftOut, Missing, Number
 from keras_cvae.data.tables.infer import infer
-from keras_cvae.errors import DataError, nearest
+from keras_cvae.errors import DataError, counted, nearest
 from keras_cvae.files import parsed
 
 
@@ -91,8 +91,8 @@ class Schema(BaseModel):
         if len(self.learned) < 2:
             out = "".join(f" Column '{c.name}' was left out: {c.note}." for c in self.left_out)
             raise DataError(
-                f"The table has {len(self.learned)} column to learn. Expected at least two: with "
-                f"one there is nothing that depends on anything.{out}"
+                f"The table has {counted(len(self.learned), 'column')} to learn. Expected at least "
+                f"two: with one there is nothing that depends on anything.{out}"
             )
         if all((column.note or "").startswith("always ") for column in self.learned):
             raise DataError("All columns are constant. Expected at least one that varies.")
@@ -180,8 +180,8 @@ def check_frame(frame: pd.DataFrame) -> None:
     rows, columns = frame.shape
     if not columns or rows < 2:
         raise DataError(
-            f"The table has {rows} row{'s' * (rows != 1)} and {columns} columns. Expected at least "
-            "two of each."
+            f"The table has {counted(rows, 'row')} and {counted(columns, 'column')}. Expected at "
+            "least two of each."
         )
     check_names(frame.columns)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from keras_cvae.evaluation.tables.fidelity import (
     trends,
 )
 from keras_cvae.evaluation.tables.imputing import Imputation, imputation
-from keras_cvae.evaluation.tables.plain import Figures, meets
+from keras_cvae.evaluation.tables.plain import Figures
 from keras_cvae.evaluation.tables.privacy import Privacy, privacy
 from keras_cvae.evaluation.tables.utility import Utility, utility
 
@@ -171,7 +172,10 @@ def imputed(
     truth = holdout.sample(min(500, len(holdout)), random_state=seed)
     hidden = np.random.default_rng(seed).random(truth.shape) < share
     gaps = truth.astype(object).mask(hidden)
-    return imputation(truth, model.impute(gaps, draws, seed=seed), hidden, model.schema)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numbers that were not seen are named by `likelihood`
+        drawn = model.impute(gaps, draws, seed=seed)
+    return imputation(truth, drawn, hidden, model.schema)
 
 
 def conditional(
@@ -192,10 +196,10 @@ def conditional(
         seed: Of the draws.
         least: Rows that a comparison takes at least.
     """
-    met = real[meets(real, condition)]
+    met = real[model.codec.meets(real, condition)]
     drawn = model.sample(max(len(met), least), condition, seed=seed)
     others = [name for name in model.schema.names if name not in condition]
-    filtered = synthetic[meets(synthetic, condition)]
+    filtered = synthetic[model.codec.meets(synthetic, condition)]
 
     def auc(rows: pd.DataFrame) -> float:
         return detection(met[others], rows[others], schema=model.schema, seed=seed).auc
@@ -203,7 +207,7 @@ def conditional(
     return Conditional(
         condition={name: _shown(value) for name, value in condition.items()},
         rows=len(met),
-        violated=int((~meets(drawn, condition)).sum()),
+        violated=int((~model.codec.meets(drawn, condition)).sum()),
         auc=auc(drawn) if len(met) >= least else math.nan,
         filtered_auc=auc(filtered) if min(len(met), len(filtered)) >= least else None,
         probability=drawn.attrs["probability"],

@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from keras_cvae.data.tables.codec import UNKNOWN, TableCodec
+from keras_cvae.data.tables.codec import UNKNOWN, TableCodec, nothing_seen
 from keras_cvae.data.tables.coding import Wanted
 from keras_cvae.data.tables.columns import Values
 from keras_cvae.errors import DataError
 from keras_cvae.models.tables.walks import walk
+from keras_cvae.probability.likelihoods.columns import IMPOSSIBLE
 
 AT_MOST = 64  # proposals for each row, before it is said that they do not suffice
 LEAST = 512  # proposals at once
@@ -220,7 +221,7 @@ class _Condition:
         drawn = self.propose(n, self.end, rng)
         nothing = np.zeros(drawn.x.shape, bool)
         joint = walk(self.model, drawn.x, nothing, order=np.arange(self.end), z=drawn.z)
-        log_w = joint.log_p.astype(float) + drawn.log_w
+        log_w = possible(joint.log_p) + drawn.log_w
         for name, wanted in self.asked.wanted.items():
             there = wanted.holds(drawn.wanted[name].values) & ~drawn.wanted[name].missing
             log_w = np.where(there, log_w, -np.inf)
@@ -250,11 +251,8 @@ def _shares(model: Any, codec: TableCodec, wanted: Mapping[str, Wanted]) -> np.n
         parts = range(*codec.slice(name).indices(len(codec)))
         coded = codec.columns[codec.place(name)]
         found = coded.share(asked)
-        if not any(part.any() for part in found):
-            raise DataError(
-                f"Column '{name}': nothing that was seen in training lies in {asked}. Expected "
-                f"some of {coded.column.describe()}."
-            )
+        if not all(part.any() for part in found):
+            raise nothing_seen(coded.column, asked)
         for i, part in zip(parts, found, strict=True):
             shares[i] = np.broadcast_to(np.atleast_2d(part), shares[i].shape)
     return model.likelihood.table(shares)
@@ -304,7 +302,9 @@ def _filled(
     levels = walked.x.astype(np.int64)
     if proposals > n:
         joint = walk(model, levels, np.zeros(given.shape, bool), z=walked.z)
-        log_w = (joint.log_p.astype(float) - walked.log_p + walked.log_share).reshape(len(x), -1)
+        log_w = (possible(joint.log_p) - walked.log_p + walked.log_share).reshape(len(x), -1)
+        # What is known can be impossible by itself; the proposals then stay as they are.
+        log_w = np.where(np.isfinite(log_w).any(axis=1, keepdims=True), log_w, 0.0)
         chosen = np.stack([_systematic(each, n, rng) for each in log_w])
         levels = levels[chosen + np.arange(len(x))[:, None] * proposals]
     return levels.reshape(len(x), n, -1).swapaxes(0, 1)
@@ -317,6 +317,12 @@ def not_empty(model: Any, codec: TableCodec) -> np.ndarray:
         if coded.missing:
             shares[codec.slice(coded.column.name).start][:, -1] = 0.0
     return model.likelihood.table(shares)
+
+
+def possible(log_p: np.ndarray) -> np.ndarray:
+    """Log p as float64, -inf where a level cannot be."""
+    log_p = log_p.astype(float)
+    return np.where(log_p > IMPOSSIBLE / 2, log_p, -np.inf)
 
 
 def _effective(log_w: np.ndarray) -> float:

@@ -305,6 +305,11 @@ class TableCVAE:
         Warns:
             UserWarning: The proposals do not suffice, or a number lies outside of what was seen.
         """
+        if conditions is not None and not isinstance(conditions, Mapping):
+            raise TypeError(
+                f"conditions: received {type(conditions).__name__}. Expected a mapping of columns "
+                "to what they shall be; rows with gaps are known=..."
+            )
         conditions = dict(conditions or {})
         if twice := conditions.keys() & more:
             raise ValueError(
@@ -372,7 +377,8 @@ class TableCVAE:
         number of draws of z.
 
         A sum of the logarithms of probabilities; for continuous numbers of densities, in their own
-        unit. Cells that are missing, but for columns in which that is a state, are not scored.
+        unit. Cells that are missing, but for columns in which that is a state, are not scored. A
+        category that the schema has and that no learned row had makes it -inf.
 
         Args:
             table: The rows.
@@ -386,6 +392,8 @@ class TableCVAE:
         frame = to_pandas(table)
         values = self.codec.read(frame)
         x = self.codec.encode(values, len(frame))
+        if not len(frame):
+            return np.zeros(0)
         fixed = np.zeros(len(self.codec.columns), bool)
         for name in [given] if isinstance(given, str) else given:
             fixed[self.codec.place(name)] = True
@@ -394,8 +402,8 @@ class TableCVAE:
         if self.latent_dim:
             known = np.where(seen, x, UNKNOWN).astype("float32")
             found = self.model.log_prob(x.astype("float32"), known, num_samples, seed)
-            return found.log_prob + density
-        return walk(self.model, x, seen).log_p.astype(float) + density
+            return asking.possible(found.log_prob) + density
+        return asking.possible(walk(self.model, x, seen).log_p) + density
 
     def predict_proba(self, table: Any, column: str) -> pd.DataFrame:
         """Compute p(column | the other columns) of each row.
@@ -428,6 +436,8 @@ class TableCVAE:
 
     def _law(self, x: np.ndarray, i: int) -> np.ndarray:
         """Log p of all levels of a part given what is known of the others, `(n, longest)`."""
+        if not len(x):
+            return np.zeros((0, max(self.model.likelihood.sizes)))
         if not self.latent_dim:
             return law(self.model, x, x != UNKNOWN, i)
         rng, mean = np.random.default_rng(0), np.full((len(x), 1), -np.inf)
