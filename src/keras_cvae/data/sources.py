@@ -173,8 +173,8 @@ def _check_sizes(archive: Any, members: Sequence[str]) -> None:
         stored, size = member.compress_size, member.file_size
         if size > SQUEEZED * stored + UNFOLDED:
             raise ValueError(
-                f"its {name[:-4]} has {stored} bytes that stand for {size}; if that is meant, save it "
-                "with np.savez, without compression"
+                f"its {name[:-4]} has {stored} bytes that stand for {size}; if that is meant, save "
+                "it with np.savez, without compression"
             )
         with archive.open(member) as file:
             version = np.lib.format.read_magic(file)
