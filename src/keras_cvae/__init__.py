@@ -83,4 +83,5 @@ if os.environ.get("KERAS_CVAE_LAZY") != "1":
     choose_backend()
     import keras_cvae.models.baseline
     import keras_cvae.models.cvae
+    import keras_cvae.models.rates
     import keras_cvae.models.semisupervised  # noqa: F401

@@ -15,6 +15,7 @@ from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.batches import Batches, NextEpoch
 from keras_cvae.data.containers import Split
 from keras_cvae.data.images import ImageFiles
+from keras_cvae.data.look import look
 from keras_cvae.data.sources import load
 from keras_cvae.errors import DataError
 
@@ -780,3 +781,84 @@ def test_a_picture_of_too_many_pixels_is_refused_and_programs_are_not_asked(tmp_
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
     with pytest.raises(DataError, match="cannot identify image file"):
         load(tmp_path)
+
+
+# A folder as it comes from a phone.
+
+
+def test_folders_within_folders_and_links_are_met_once_and_said(folder):
+    (folder / "9" / "deep" / "er").mkdir(parents=True)
+    inside = save_image(folder / "9" / "deep" / "er" / "in.png")
+    before = len(load(folder, validation=0).train)
+    (folder / "10" / "again.png").symlink_to(inside)
+    (folder / "10" / "up").symlink_to(folder, target_is_directory=True)
+    (folder / "10" / "lost.png").symlink_to(folder / "nowhere.png")
+    save_image(folder / "loose.png")
+    (folder / "9" / "IMG_1.HEIC").touch()
+    (folder / "9" / "clip.mov").touch()
+    (folder / "__MACOSX").mkdir()
+    data = load(folder, validation=0)
+    assert len(data.train) == before
+    said = "\n".join(data.notes)
+    for words in (
+        "belong to the class around them: ",
+        "9/deep",
+        "lie beside the folders of classes: ",
+        "loose.png",
+        "again.png",
+        "links lead nowhere",
+        "1 .heic",
+        "Convert them to .jpg",
+        "1 .mov",
+    ):
+        assert words in said, words
+    only = folder / "12"
+    only.mkdir()
+    (only / "IMG_1.HEIC").touch()
+    with pytest.raises(DataError, match=r"12 holds no images.*There are .*2 \.heic"):
+        load(folder)
+
+
+@pytest.mark.parametrize(("fit", "expected"), [("crop", 128.0), ("pad", 0.0), ("stretch", 128.0)])
+def test_pictures_of_another_shape_are_cropped_or_padded_never_squashed(tmp_path, fit, expected):
+    picture = np.zeros((10, 30), np.uint8)
+    picture[:, 10:20] = 128  # a square in the middle
+    Image.fromarray(picture).save(tmp_path / "wide.png")
+    Image.fromarray(picture).save(tmp_path / "wide2.png")
+    data = load(tmp_path, image_size=10, fit=fit, validation=0)
+    x = data.train.x[0, :, :, 0].astype(float)
+    width = {"crop": 10, "pad": 10 / 3, "stretch": 10 / 3}[fit]
+    assert (x[5] > 64).sum() == pytest.approx(width, abs=1)
+    height = {"crop": 10, "pad": 10 / 3, "stretch": 10}[fit]
+    assert (x[:, 5] > 64).sum() == pytest.approx(height, abs=1)
+    assert x[0, 5] == expected
+    again = from_arrays(picture[None].repeat(2, 0), image_size=10, fit=fit, validation=0)
+    np.testing.assert_array_equal(again.train.x[0, :, :, 0], x)
+
+
+def test_signals_keep_their_units_and_get_an_axis_of_channels(rng):
+    x = rng.normal(0, 1e-4, (20, 64))
+    assert from_arrays(x, signals=True).x_shape == (64, 1)
+    data = from_arrays(np.stack([x, x], axis=2), signals=True)
+    assert data.x_shape == (64, 2)
+    assert abs(data.train.x).max() < 1e-2
+    with pytest.raises(DataError, match="Expected signals in x"):
+        from_arrays(rng.random((3, 4, 4, 4)), signals=True)
+
+
+def test_a_look_sees_mixed_sizes_lonely_classes_and_dark_on_light(folder, tmp_path):
+    save_image(folder / "10" / "odd.png", size=(6, 7))
+    (folder / "11").mkdir()
+    save_image(folder / "11" / "only.png")
+    facts = look(folder)
+    assert set(facts.sizes) == {(5, 4), (7, 6)}
+    assert facts.alone == ["11"]
+    about = facts.describe()
+    assert about["sizes"][-1] == "1 of 6x7"
+    ink = np.full((10, 12, 12), 255, np.uint8)
+    ink[:, 4:7, 2:9] = 0
+    ink[:, 8, 8] = 100
+    np.savez(tmp_path / "ink.npz", x=ink)
+    assert look(tmp_path / "ink.npz").light
+    np.savez(tmp_path / "ink.npz", x=255 - ink)
+    assert not look(tmp_path / "ink.npz").light

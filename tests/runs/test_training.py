@@ -21,8 +21,9 @@ import keras_cvae
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.sources import load
 from keras_cvae.errors import DataError
+from keras_cvae.evaluation.prepare import tested
 from keras_cvae.files import WriteError
-from keras_cvae.runs.config import ConfigError, RunConfig
+from keras_cvae.runs.config import ConfigError, RunConfig, load_config
 from keras_cvae.runs.health import exploded
 from keras_cvae.runs.resume import DivergenceError, Stopped
 from keras_cvae.runs.run import Run, RunError, check_folder, create
@@ -282,6 +283,75 @@ def test_more_epochs_for_a_complete_run(tmp_path):
         train("digits", RunConfig(epochs=3), short.folder, resume=True)
 
 
+@pytest.mark.optimized
+def test_a_schedule_starts_again_over_the_epochs_that_are_left(tmp_path):
+    rates = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            rates.append(float(self.model.optimizer.learning_rate))
+            if epoch == killed_at:
+                raise KeyboardInterrupt
+
+    def grown(out):
+        return train("digits", RunConfig(epochs=6), out, resume=True, callbacks=[Watch()])
+
+    killed_at, out = None, tmp_path / "run"
+    config = settings(epochs=2, ema=0.9)
+    train("digits", config, out, callbacks=[Watch()], checkpoint_seconds=0)
+    shutil.copytree(out, tmp_path / "killed")
+    run = grown(out)
+    assert run.begun == 2
+    assert Run.open(out) == run
+    assert len(run.history()["loss"]) == 6
+    assert rates[1] < rates[0] < config.learning_rate
+    assert rates[1] <= rates[5] < rates[4] < rates[3] < rates[2] < config.learning_rate
+    assert train("digits", out=out, resume=True) == run  # complete: nothing is left to do
+    killed_at = 2  # before the first checkpoint that keeps to the new plan
+    with pytest.raises(Stopped, match="--resume"):
+        grown(tmp_path / "killed")
+    killed_at = None
+    assert_same(train("digits", out=tmp_path / "killed", resume=True), run)
+
+
+@pytest.mark.optimized
+def test_patience_ends_a_training_and_keeps_the_best(rng, tmp_path):
+    data = from_arrays((rng.random((60, 8)) < 0.5).astype("uint8"), np.arange(60) % 2)
+
+    class Die(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == best + 3:
+                raise KeyboardInterrupt
+
+    config = settings(epochs=300, patience=5, learning_rate=0.02, batch_size=16)
+    run = train(data, config, tmp_path / "run", checkpoint_seconds=0)
+    losses, metrics = run.history()["val_loss"], run.metrics()
+    best = int(np.argmin(losses)) + 1
+    assert len(losses) == best + 5 < 300
+    assert (metrics["best_epoch"], metrics["val_loss"]) == (best, losses[best - 1])
+    held = data.validation
+    again = run.model().evaluate(held.floats(), held.y, verbose=0, batch_size=16)[0]
+    assert again == pytest.approx(losses[best - 1], abs=1e-3)
+    assert files(run.folder) == ["history.json", "metrics.json", "model.keras", "run.json"]
+    assert train(data, out=run.folder, resume=True) == run
+    stopped = tmp_path / "stopped"
+    with pytest.raises(Stopped):
+        train(data, config, stopped, checkpoint_seconds=0, callbacks=[Die()])
+    assert_same(train(data, out=stopped, resume=True), run)
+
+
+def test_nothing_held_out_trains_on_everything(rng, tmp_path):
+    data = from_arrays((rng.random((20, 4)) < 0.5).astype("uint8"), np.arange(20) % 2, validation=0)
+    run = train(data, settings(epochs=1, validation=0), tmp_path / "run")
+    assert len(data.train) == 20
+    assert set(run.history()) == {"loss", "reconstruction", "kl"}
+    assert run.complete
+    with pytest.raises(DataError, match="trained on all examples"):
+        tested(data)
+    with pytest.raises(ConfigError, match="patience: received 3 without held-out"):
+        load_config(validation=0, patience=3)
+
+
 def test_resuming_a_complete_run_changes_nothing(whole):
     before = (whole.folder / "model.keras").read_bytes()
     assert train("digits", settings(), whole.folder, resume=True) == whole
@@ -357,7 +427,7 @@ def no_fit(monkeypatch):
     [
         (settings(latent_dim=9), r"latent_dim was 3, asked 9"),
         (settings(seed=5, beta=2.0), r"beta was 1.0, asked 2.0"),
-        (settings(epochs=99), r"schedule=cosine.*--epochs cannot change"),
+        (settings(epochs=2), r"12 epochs; received --epochs 2"),
         ("dense", r"other settings"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.text import Text
 
-from keras_cvae import trained
+from keras_cvae import command, trained
 from keras_cvae.cli.app import UsageError, app, out
 from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature
@@ -99,13 +99,45 @@ def info(
     elif card := _card(what):
         about = card.shown()
     else:
-        from keras_cvae.data.sources import load
-
-        about = load(what, progress=progress_bar).describe()
+        about = _about_data(what)
     if as_json:
         print(json.dumps(about))
         return
+    notes, suggested = about.pop("notes", []), about.pop("train_with", None)
     show_facts(about)
+    for note in notes:
+        out.print(note, soft_wrap=True)
+    if suggested:
+        out.print(f"\nTo train on it, which chooses {suggested['chooses']}:", soft_wrap=True)
+        for words in suggested["type"]:
+            out.print(f"  {words}", style="cyan", soft_wrap=True)
+
+
+def _about_data(what: str) -> dict[str, Any]:
+    """The facts of data, split as they would be for a training, and what to type for one."""
+    from keras_cvae.data.look import look
+    from keras_cvae.runs.build import load_data
+    from keras_cvae.runs.choices import choose, flags
+
+    facts = look(what, progress_bar)
+    choice = choose(facts, {})
+    config = choice.config
+    data = load_data(what, config, progress_bar)
+    about = facts.describe() | data.describe()
+    lines = [command.line("train", what)]
+    if facts.named and not config.condition:
+        asked = [f"{name}:{kind}" for name, (kind, _) in facts.named.items() if kind]
+        lines.append(command.line("train", what, *flags({"condition": asked})))
+    notes = list(about.pop("notes", []))
+    if facts.alone:
+        alone = ", ".join(facts.alone[:5])
+        notes.append(
+            f"Classes of one example ({alone}) cannot be held out, nor learned well: more are "
+            "needed, or they may be left out."
+        )
+    about["because"] = list(choice.reasons)
+    chosen = " ".join(flags(choice.settings)) or "the defaults"
+    return about | {"notes": notes, "train_with": {"chooses": chosen, "type": lines}}
 
 
 def _card(what: str) -> Card | None:

@@ -1,7 +1,6 @@
 """What the commands share."""
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,12 +10,13 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from keras_cvae import trained
+from keras_cvae import command, trained
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.conditions import read, written
 from keras_cvae.errors import counted
 from keras_cvae.files import atomic
+from keras_cvae.runs.progress import progress
 from keras_cvae.runs.run import Run, is_table_run
 
 
@@ -137,20 +137,30 @@ def show(images: Any, labels: list[str] | None = None) -> None:
 def summarise(run: Any) -> None:
     """Print what a run came to."""
     m = run.metrics()
+    held, name = ("val_", "Validation") if "val_loss" in m else ("", "Training")
     out.print(
-        f"Trained {counted(m['epochs'], 'epoch')} in {m['seconds']:.0f} s. Validation: loss "
-        f"{m['val_loss']:.2f} nats (reconstruction {m['val_reconstruction']:.2f}, KL "
-        f"{m['val_kl']:.2f}). The run is in {run.folder}",
+        f"Trained {counted(m['epochs'], 'epoch')} in {m['seconds']:.0f} s. {name}: loss "
+        f"{m[held + 'loss']:.2f} nats (reconstruction {m[held + 'reconstruction']:.2f}, KL "
+        f"{m[held + 'kl']:.2f}). The run is in {run.folder}",
         soft_wrap=True,
     )
+    if m[held + "loss"] < 0:
+        out.print(
+            "It is below 0 because x has a density, which may be above 1; lower is better still.",
+            soft_wrap=True,
+        )
+    ahead = progress(run.history(), run.config.epochs or m["epochs"], m.get("best_epoch"))
+    out.print(str(ahead), soft_wrap=True)
+    if ahead.improving:
+        longer = f"{run.resume_command} --epochs {2 * m['epochs']}"
+        out.print(Text.assemble("  go on with it          ", (longer, "cyan")), soft_wrap=True)
 
 
 def say_next(*commands: tuple[Any, ...]) -> None:
     """Print what may be typed next."""
     out.print("\nNext:")
     for what, *words in commands:
-        command = shlex.join(["cvae", *map(str, words)])
-        out.print(Text.assemble(f"  {what:<22} ", (command, "cyan")), soft_wrap=True)
+        out.print(Text.assemble(f"  {what:<22} ", (command.line(*words), "cyan")), soft_wrap=True)
 
 
 def unused(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """`cvae train`, `cvae quickstart`."""
 
 import json
+import math
 import signal
 import time
 from pathlib import Path
@@ -8,15 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_cvae.backend import import_light_keras
+from keras_cvae.backend import accelerated, import_light_keras
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read, written
 from keras_cvae.cli.flags import AsJson, Overwrite, Seed, flags, starting, typed
-from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
+from keras_cvae.cli.shared import counted, progress_bar, say_next, show, summarise, unused
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.conditions.spec import CategoricalSpec
 from keras_cvae.data.kinds import is_table
-from keras_cvae.runs.config import RunConfig, load_config, presets
+from keras_cvae.data.look import look
+from keras_cvae.runs.choices import choose
+from keras_cvae.runs.choices import flags as flags_of
+from keras_cvae.runs.config import RunConfig, load_config, presets, validated
 from keras_cvae.runs.run import Run, check_folder, default_folder
 
 
@@ -43,7 +47,16 @@ def train(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="The run folder. Default: runs/DATA-PRESET.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Continue a stopped run, or with --epochs a complete one for longer."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be trained and how long it takes; no more."),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     schema: Annotated[
@@ -71,13 +84,14 @@ def train(
 ) -> None:
     """Train a conditional VAE into a run folder.
 
+    Without a preset or a config file the settings are chosen by what the data are, which is said.
     Stop it at any moment with Ctrl-C; --resume goes on to the same result. Flags win over the
     config file, the file over the preset, the preset over the defaults.
     """
     if is_table(data):
         from keras_cvae.cli.tables import train_table
 
-        own = {"--preset": preset, "--config": config, "--resume": resume}
+        own = {"--preset": preset, "--config": config, "--resume": resume, "--dry-run": dry_run}
         if given := [name for name, value in own.items() if value]:
             raise UsageError(f"{given[0]} is not for tables.")
         for name, value in (("missing", missing), ("hidden", hidden)):
@@ -86,11 +100,21 @@ def train(
         return
     if not (schema is None and missing is None and hidden is None):
         raise UsageError(f"--schema, --missing and --hidden are for tables. '{data}' is none.")
-    chosen = load_config(preset, config, **typed(settings))
     if resume and overwrite:
         raise UsageError("Received --resume and --overwrite. Expected one of them.")
-
     folder = out_folder or default_folder(data, preset)
+    asked = typed(settings)
+    if preset is None and config is None and not resume:
+        validated(asked)  # before the data are looked at
+        if not dry_run:
+            check_folder(folder, overwrite)
+        chosen = _chosen(data, asked)
+    else:
+        chosen = load_config(preset, config, **asked)
+    if dry_run:
+        _say_what_would_be(data, chosen, as_json)
+        return
+
     run = _train(data, chosen, folder, resume=resume, overwrite=overwrite)
     if as_json:
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
@@ -98,6 +122,51 @@ def train(
     summarise(run)
     model = run.model()
     say_next(*(_after_completing if model.condition.knows_part else _after_drawing)(run, model))
+
+
+def _chosen(data: str, asked: dict[str, Any]) -> RunConfig:
+    """The settings that the data ask for, beside those of the user; said on standard error."""
+    import_light_keras()
+    facts = look(data, progress_bar)
+    choice = choose(facts, asked, accelerated())
+    err.print(str(choice), soft_wrap=True)
+    if facts.named and not choice.config.condition and choice.config.conditional:
+        names = ", ".join(facts.named)
+        flags = " ".join(f"--condition {name}:{kind}" for name, (kind, _) in facts.named.items())
+        err.print(
+            f"The file also holds {names}, which the model will not know. To draw by them: {flags}",
+            soft_wrap=True,
+        )
+    return choice.config
+
+
+def _say_what_would_be(data: str, config: RunConfig, as_json: bool) -> None:
+    """Say the settings that would be trained with, how many epochs, and how long they take."""
+    from keras_cvae.backend import flush_denormals
+    from keras_cvae.cli.progress import in_time
+    from keras_cvae.runs.build import epochs, load_data
+    from keras_cvae.runs.measure import seconds_per_step
+
+    flush_denormals()
+    loaded = load_data(data, config, progress_bar)
+    for note in loaded.notes:
+        err.print(note, soft_wrap=True)
+    count, examples = epochs(config, len(loaded.train)), len(loaded.train)
+    steps = math.ceil(examples / config.batch_size)
+    err.print("Measuring some steps ...")
+    seconds = count * steps * seconds_per_step(loaded, config)
+    settings = config.model_dump(exclude_defaults=True) | {"epochs": count}
+    if as_json:
+        about = {"settings": settings, "examples": examples, "steps": count * steps}
+        print(json.dumps(about | {"seconds": round(seconds)}))
+        return
+    out.print(" ".join(flags_of(settings)), soft_wrap=True)
+    at_most = "Up to " if config.patience else ""
+    out.print(
+        f"{at_most}{counted(count, 'epoch')} of {counted(steps, 'step')} on {examples:,} examples, "
+        f"about {in_time(seconds)} on this machine. Nothing was trained.",
+        soft_wrap=True,
+    )
 
 
 def _after_completing(run: Run, model: Any) -> list[tuple[Any, ...]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_cvae.columns import as_array
 from keras_cvae.data.containers import Data, Split, as_floats, shortened
-from keras_cvae.data.images import Color, checked_size, recolored, resized
+from keras_cvae.data.images import Color, Fit, checked_size, recolored, resized
 from keras_cvae.data.splits import split_data
 from keras_cvae.errors import DataError
 
@@ -25,8 +25,10 @@ def from_arrays(
     validation: float | Literal["test"] = 0.1,
     seed: int = 0,
     image_size: int | tuple[int, int] | None = None,
+    fit: Fit = "crop",
     color: Color = "auto",
     counts: bool = False,
+    signals: bool = False,
 ) -> Data:
     """Check arrays and make a `Data` of them.
 
@@ -46,19 +48,23 @@ def from_arrays(
         validation: The fraction of train that is held out, stratified by class, at least one
             example; "test": the test set serves as validation and train stays whole.
         seed: Chooses the held-out examples.
-        image_size: Side, or `(h, w)`, in pixels to which images are stretched; None: they stay.
+        image_size: Side, or `(h, w)`, in pixels that images get; None: they stay.
+        fit: What is done to images of another shape, as in `images.fitted`.
         color: "grey" (1 channel), "rgb" (3 channels), or "auto": images stay as they are.
         counts: Whether x are counts: they become float32 unscaled, whatever their dtype.
+        signals: Whether x `(n, length)` or `(n, length, channels)` are signals: they become float32
+            `(n, length, channels)` unscaled.
 
     Raises:
         DataError: Arrays that are empty, of different lengths, NaN or infinite, sparse, or of
             unusable shape or type.
     """
     size = checked_size(image_size)
-    xs = [_checked_x(x, "x")]
+    as_x = _checked_signals if signals else _checked_x
+    xs = [as_x(x, "x")]
     ys = [_checked_y(y, len(xs[0]), "y")]
     if test is not None:
-        xs.append(_checked_x(test[0], "x_test"))
+        xs.append(as_x(test[0], "x_test"))
         ys.append(_checked_y(test[1], len(xs[1]), "y_test"))
         if xs[0].shape[1:] != xs[1].shape[1:]:
             raise DataError(
@@ -68,8 +74,9 @@ def from_arrays(
         if (ys[0] is None) != (ys[1] is None):
             have, lack = ("train", "test") if ys[1] is None else ("test", "train")
             raise DataError(f"There is a y for {have} but none for {lack}. Give both or neither.")
-    xs = [x.astype(np.float32, copy=False) for x in xs] if counts else _canonical(xs)
-    xs = [recolored(resized(x, size), color) for x in xs]
+    unscaled = counts or signals
+    xs = [x.astype(np.float32, copy=False) for x in xs] if unscaled else _canonical(xs)
+    xs = [recolored(resized(x, size, fit), color) for x in xs]
     ys, names = (ys, None) if isinstance(y, Mapping) else _encoded(ys, class_names)
     notes = () if isinstance(y, Mapping) else _notes(ys[0], names if class_names is None else None)
     splits = [Split(x, y) for x, y in zip(xs, ys, strict=True)]
@@ -117,6 +124,17 @@ def _checked_x(x: Any, what: str) -> np.ndarray:
         raise DataError(f"Expected at least one example in {what}. Received: shape {x.shape}.")
     x = x[..., None] if x.ndim == 3 else x
     return _finite(x, what) if x.dtype.kind == "f" else x
+
+
+def _checked_signals(x: Any, what: str) -> np.ndarray:
+    """`(n, length, channels)`, of arrays with or without an axis of channels."""
+    if np.ndim(x) not in (2, 3):
+        raise DataError(
+            f"Expected signals in {what}, (n, length) or (n, length, channels). Received: "
+            f"{np.shape(x)}."
+        )
+    checked = _checked_x(x, what)
+    return checked[..., None] if checked.ndim == 2 else checked[..., 0]
 
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:

@@ -51,7 +51,8 @@ class Data:
     Attributes:
         name: `digits`, `mnist`, ..., or the stem of the file, or the folder's name.
         train: What the model learns from.
-        validation: Held out of train, or the test split itself (`validation="test"`).
+        validation: Held out of train, or the test split itself (`validation="test"`); empty where
+            nothing was held out.
         test: None if the source has none.
         class_names: In the order of the indices in y; None if y is None or continuous.
         notes: What is doubtful about how the source was read, a sentence each.
@@ -68,6 +69,12 @@ class Data:
     def x_shape(self) -> tuple[int, ...]:
         """Shape of one example: `(h, w, c)` or `(d,)`."""
         return tuple(self.train.x.shape[1:])
+
+    @property
+    def shown(self) -> Split:
+        """Examples to look at: held out, or of the test set, or where there are none of train."""
+        candidates = (self.validation, self.test, self.train)
+        return next(split for split in candidates if split is not None and len(split))
 
     def describe(self) -> dict[str, Any]:
         """Returns plain, JSON-able facts: counts, shape, values, condition, counts per class."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from keras_cvae.data.containers import Data, Split
 from keras_cvae.data.images import (
     IMAGE_SUFFIXES,
     Color,
+    Fit,
     ImageFiles,
     Progress,
     decode,
@@ -22,7 +25,7 @@ from keras_cvae.data.images import (
     unreadable,
 )
 from keras_cvae.data.splits import split_data
-from keras_cvae.errors import DataError
+from keras_cvae.errors import DataError, listed
 
 _LAYOUT = (
     "Expected one sub-folder per class with images in it (FOLDER/CLASS/*.png), the same under "
@@ -43,68 +46,209 @@ def load_folder(
     color: Color,
     memory_limit: int,
     progress: Progress | None,
+    fit: Fit = "crop",
     **options: Any,
 ) -> Data:
     """Read a folder of images, with one class a sub-folder, or none."""
-    folders = {p.name for p in _listed(root) if p.is_dir()}
-    if "train" in folders and folders <= {"train", "test", "val", "valid", "validation"}:
-        if extra := folders - {"train", "test"}:
-            raise DataError(
-                f"{root} has {sorted(extra)[0]}/ beside train/. Expected train/ and, optionally, "
-                "test/. Move those images into train/ (a part of it is held out by --validation) "
-                "or into test/ (with --validation test)."
-            )
-        parts = [root / part for part in ("train", "test") if part in folders]
-    else:
-        parts = [root]
-    listings = [_class_files(part) for part in parts]
-    names = listings[0][1]
-    index = {name: i for i, name in enumerate(names or ())}
-    paths, ys = [], []
-    for part, (files, part_names) in zip(parts, listings, strict=True):
-        if (names is None) != (part_names is None):
-            raise DataError(f"Only one of {parts[0]} and {part} has sub-folders. {_LAYOUT}")
-        if new := [n for n in part_names or () if n not in index]:
-            raise DataError(
-                f"{part} has a class {new[0]!r} that {parts[0]} has not. "
-                f"The classes in train are: {', '.join(names or ())}."
-            )
-        paths.append([path for path, _ in files])
-        ys.append(np.array([index[c] for _, c in files], np.int32) if names else None)
-
-    every = [path for part in paths for path in part]
-    headers = threaded(_header, every, progress, "checking images")
+    found = Listing.of(root)
+    headers = found.headers(progress)
     if size is None:
-        first = headers[0][0]
-        for path, (other, _) in zip(every, headers, strict=True):
-            if other != first:
+        first = headers[0].size
+        for path, header in zip(found.paths, headers, strict=True):
+            if header.size != first:
+                height, width = header.size
                 raise DataError(
-                    f"The images differ in size: {every[0]} is {first[1]}x{first[0]} pixels "
-                    f"(width x height), {path} is {other[1]}x{other[0]}. "
+                    f"The images differ in size: {found.paths[0]} is {first[1]}x{first[0]} pixels "
+                    f"(width x height), {path} is {width}x{height}. "
                     f"Choose one for all with --image-size N, e.g. --image-size {min(first)}."
                 )
-    channels = {"grey": 1, "rgb": 3}.get(color) or _channels(every, [mode for _, mode in headers])
-    x: list[Any] = [ImageFiles(p, size or headers[0][0], channels, size is not None) for p in paths]
-    if sum(files.nbytes for files in x) <= memory_limit:
-        x = [files.decoded(progress) for files in x]
-    splits = [Split(images, y) for images, y in zip(x, ys, strict=True)]
+    channels = {"grey": 1, "rgb": 3}.get(color) or found.channels(headers)
+    parts: list[Any] = [
+        ImageFiles(part, size or headers[0].size, channels, size is not None, fit)
+        for part in found.parts
+    ]
+    if sum(files.nbytes for files in parts) <= memory_limit:
+        parts = [files.decoded(progress) for files in parts]
+    splits = [Split(images, y) for images, y in zip(parts, found.classes, strict=True)]
     test = splits[1] if len(splits) > 1 else None
-    return split_data(root.resolve().name, splits[0], test, names, **options)
+    data = split_data(root.resolve().name, splits[0], test, found.names, **options)
+    return replace(data, notes=found.notes)
 
 
-def _class_files(folder: Path) -> tuple[list[tuple[Path, str]], tuple[str, ...] | None]:
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image without being decoded.
+
+    Args:
+        size: `(h, w)`, upright.
+        mode: Pillow's name of its colours.
+    """
+
+    size: tuple[int, int]
+    mode: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images in a folder.
+
+    Args:
+        parts: Those of train, and of test where there is one.
+        classes: Indices of their classes `(n,)`, or None without sub-folders.
+        names: Of the classes.
+        notes: What was left out, or may not be what was meant, a sentence each.
+    """
+
+    parts: list[list[Path]]
+    classes: list[np.ndarray | None]
+    names: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+    @property
+    def paths(self) -> list[Path]:
+        """All of them."""
+        return [path for part in self.parts for path in part]
+
+    def headers(self, progress: Progress | None = None) -> list[Header]:
+        """Of each image. `DataError` names those that are none."""
+        return threaded(_header, self.paths, progress, "checking images")
+
+    def channels(self, headers: Sequence[Header]) -> int:
+        """1 if all images are grey, else 3."""
+        return _channels(self.paths, [header.mode for header in headers])
+
+    @classmethod
+    def of(cls, root: Path) -> Listing:
+        """List a folder.
+
+        Raises:
+            DataError: It holds no images, or is laid out in another way.
+        """
+        folders = {p.name for p in _listed(root) if p.is_dir()}
+        if "train" in folders and folders <= {"train", "test", "val", "valid", "validation"}:
+            if extra := folders - {"train", "test"}:
+                raise DataError(
+                    f"{root} has {sorted(extra)[0]}/ beside train/. Expected train/ and, "
+                    "optionally, test/. Move those images into train/ (a part of it is held out by "
+                    "--validation) or into test/ (with --validation test)."
+                )
+            parts = [root / part for part in ("train", "test") if part in folders]
+        else:
+            parts = [root]
+        seen = _Seen()
+        listings = [_class_files(part, seen) for part in parts]
+        names = listings[0][1]
+        index = {name: i for i, name in enumerate(names or ())}
+        paths, ys = [], []
+        for part, (files, part_names) in zip(parts, listings, strict=True):
+            if (names is None) != (part_names is None):
+                raise DataError(f"Only one of {parts[0]} and {part} has sub-folders. {_LAYOUT}")
+            if new := [n for n in part_names or () if n not in index]:
+                raise DataError(
+                    f"{part} has a class {new[0]!r} that {parts[0]} has not. "
+                    f"The classes in train are: {', '.join(names or ())}."
+                )
+            paths.append([path for path, _ in files])
+            ys.append(np.array([index[c] for _, c in files], np.int32) if names else None)
+        return cls(paths, ys, names, tuple(seen.notes(root)))
+
+
+@dataclass
+class _Seen:
+    """What was met on the way through a folder, and what of it was left out."""
+
+    real: dict[Path, Path] = field(default_factory=dict)  # where it lies -> how it was reached
+    twice: list[Path] = field(default_factory=list)
+    nested: list[Path] = field(default_factory=list)
+    beside: list[Path] = field(default_factory=list)
+    broken: list[Path] = field(default_factory=list)
+    other: Counter[str] = field(default_factory=Counter)
+
+    def images(self, folder: Path, nested: bool = True) -> Iterator[Path]:
+        """Images in a folder, and in those within it; what links lead to is met once."""
+        for path in _listed(folder):
+            real = path.resolve()
+            if not path.exists():
+                self.broken.append(path)
+            elif real in self.real:
+                self.twice.append(path)
+            elif path.is_dir():
+                if nested:
+                    self.real[real] = path
+                    inside = [*self.images(path)]
+                    self.nested += [path] * bool(inside)
+                    yield from inside
+            elif path.suffix.lower() in IMAGE_SUFFIXES:
+                self.real[real] = path
+                yield path
+            else:
+                self.other[path.suffix.lower() or path.name] += 1
+
+    def notes(self, root: Path) -> Iterator[str]:
+        """What a user should know, a sentence each."""
+        if self.nested:
+            yield (f"Folders within folders belong to the class around them: {_some(self.nested)}.")
+        if self.beside:
+            yield (
+                f"Left out, as they lie beside the folders of classes: {_some(self.beside)}. Move "
+                "them into one."
+            )
+        if self.twice:
+            first = self.twice[0]
+            yield (
+                f"Taken once, though links lead to them again: {_some(self.twice)} (the first is "
+                f"{self.real[first.resolve()]})."
+            )
+        if self.broken:
+            yield f"Left out, as links lead nowhere: {_some(self.broken)}."
+        photos = {kind: n for kind, n in self.other.items() if kind in _PHOTOS}
+        if photos:
+            kinds = " and ".join(f"{n} {kind}" for kind, n in photos.items())
+            yield (
+                f"Left out: {kinds} in {root}, which cannot be read here. Convert them to .jpg or "
+                ".png first."
+            )
+        if rest := {kind: n for kind, n in self.other.items() if kind not in _PHOTOS}:
+            kinds = listed(f"{n} {kind}" for kind, n in rest.items())
+            yield f"Left out, as they are no images: {kinds} in {root}."
+
+
+_PHOTOS = frozenset([".heic", ".heif", ".avif", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw"])
+
+
+def _some(paths: Sequence[Path]) -> str:
+    return listed(paths, 3)
+
+
+def _class_files(
+    folder: Path, seen: _Seen
+) -> tuple[list[tuple[Path, str]], tuple[str, ...] | None]:
     """`(file, class)` pairs and the class names; names are None without sub-folders."""
     folders = [p for p in _listed(folder) if p.is_dir()]
-    found = {p.name: _images(p) for p in folders} or {"": _images(folder)}
+    directly = [*seen.images(folder, nested=False)]
+    if folders:
+        seen.real |= {p.resolve(): p for p in (folder, *folders)}  # links may lead back to them
+        seen.beside += directly
+        found = {p.name: [*seen.images(p)] for p in folders}
+    else:
+        found = {"": directly}
     if not any(found.values()):
-        raise DataError(f"{folder} holds no images. {_LAYOUT}")
+        raise DataError(f"{folder} holds no images. {_LAYOUT}{_unread(seen)}")
     if empty := [name for name, files in found.items() if not files]:
         raise DataError(
             f"{folder / empty[0]} holds no images. Remove it or fill it: every sub-folder of "
-            f"{folder} is a class."
+            f"{folder} is a class.{_unread(seen)}"
         )
     pairs = [(path, name) for name, files in found.items() for path in files]
     return pairs, tuple(found) if folders else None
+
+
+def _unread(seen: _Seen) -> str:
+    """What lies there instead of images."""
+    kinds = [f"{n} {kind}" for kind, n in seen.other.items()]
+    kinds += [f"{len(seen.twice)} links to images that are there already"] * bool(seen.twice)
+    kinds += [f"{len(seen.broken)} links that lead nowhere"] * bool(seen.broken)
+    return f" There are {listed(kinds)}." if kinds else ""
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -114,19 +258,19 @@ def _listed(folder: Path) -> list[Path]:
         parts = re.split(r"([0-9]+)", path.name.casefold())
         return [int(p) if i % 2 else p for i, p in enumerate(parts)], path.name
 
-    return sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
+    return sorted((p for p in folder.iterdir() if not _hidden(p)), key=natural)
 
 
-def _images(folder: Path) -> list[Path]:
-    return [p for p in _listed(folder) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name == "__MACOSX"
 
 
-def _header(path: Path) -> tuple[tuple[int, int], str]:
-    """`((h, w), mode)` without decoding."""
+def _header(path: Path) -> Header:
     try:
         with opened(path) as image:
             width, height = image.size
-            return ((width, height) if lies_sideways(image) else (height, width)), image.mode
+            size = (width, height) if lies_sideways(image) else (height, width)
+            return Header(size, image.mode)
     except Exception as error:  # PIL's parsers raise all sorts of things
         raise unreadable(path, error) from error
 

@@ -16,6 +16,9 @@ from keras_cvae.errors import DataError
 Color = Literal["auto", "grey", "rgb"]
 
 
+Fit = Literal["crop", "pad", "stretch"]
+
+
 Progress = Callable[..., Iterable]
 
 
@@ -32,23 +35,29 @@ class ImageFiles:
     """Image files that look like a uint8 array `(n, h, w, c)` and are decoded when indexed.
 
     Alpha is composited on white, 16-bit grey is scaled to 8 bits, the first frame of an animation
-    is used, JPEG orientation is obeyed, and images of another size are stretched to `size`.
+    is used, JPEG orientation is obeyed, and images of another size are fitted into `size`.
 
     Args:
         paths: n files.
         size: `(h, w)` of the decoded images, in pixels.
         channels: 1 (grey) or 3 (RGB).
         resize: Whether files of another size are resized; otherwise they are a `DataError`.
+        fit: What is done to those of another shape, as in `fitted`.
     """
 
     dtype = np.dtype(np.uint8)
 
     def __init__(
-        self, paths: Sequence[Path], size: tuple[int, int], channels: int, resize: bool = True
+        self,
+        paths: Sequence[Path],
+        size: tuple[int, int],
+        channels: int,
+        resize: bool = True,
+        fit: Fit = "crop",
     ):
         self.paths = np.empty(len(paths), object)
         self.paths[:] = paths
-        self.size, self.channels, self.resize = size, channels, resize
+        self.size, self.channels, self.resize, self.fit = size, channels, resize, fit
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -80,7 +89,7 @@ class ImageFiles:
 
     def take(self, indices: Any) -> ImageFiles:
         """Returns the files at `indices` without decoding them."""
-        return ImageFiles(self.paths[indices], self.size, self.channels, self.resize)
+        return ImageFiles(self.paths[indices], self.size, self.channels, self.resize, self.fit)
 
     def decoded(self, progress: Progress | None = None) -> np.ndarray:
         """Decodes all files, several at once, into one uint8 array `(n, h, w, c)`."""
@@ -102,17 +111,44 @@ class ImageFiles:
                     f"{path} is now {image.width}x{image.height} pixels; it was {width}x{height} "
                     "when the folder was read. Load the folder again."
                 )
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
+            image = fitted(image, (height, width), self.fit)
         return np.asarray(image).reshape(height, width, self.channels)
 
 
-def read_image(path: str | Path, x_shape: tuple[int, ...]) -> np.ndarray:
-    """Read one picture, stretched to `x_shape` `(h, w, c)`, as float32 in 0..1."""
+def fitted(image: Image.Image, size: tuple[int, int], fit: Fit = "crop") -> Image.Image:
+    """Resize an image to `size` `(h, w)`.
+
+    Args:
+        image: Of any size.
+        size: Height and width that it gets.
+        fit: What is done if its sides have another ratio. "crop": what is too much is cut off,
+            equally on both sides. "pad": what is missing is filled with the median of its border.
+            "stretch": its proportions change.
+    """
+    (height, width), how = size, Image.Resampling.BILINEAR
+    if fit == "stretch" or image.width * height == image.height * width:
+        return image.resize((width, height), how)
+    if fit == "crop":
+        return ImageOps.fit(image, (width, height), how)
+    return ImageOps.pad(image, (width, height), how, color=_border(image))
+
+
+def _border(image: Image.Image) -> Any:
+    """The median colour of an image's border."""
+    pixels = np.asarray(image)
+    edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+    color = np.median(np.concatenate(edges), axis=0)
+    whole = color if image.mode == "F" else color.astype(int)
+    return whole.item() if whole.ndim == 0 else tuple(whole.tolist())
+
+
+def read_image(path: str | Path, x_shape: tuple[int, ...], fit: Fit = "crop") -> np.ndarray:
+    """Read one picture, fitted into `x_shape` `(h, w, c)`, as float32 in 0..1."""
     path = Path(path)
     if not path.is_file():
         raise DataError(f"There is no image '{path}'.")
     height, width, channels = x_shape
-    return ImageFiles([path], (height, width), channels)[0].astype(np.float32) / 255.0
+    return ImageFiles([path], (height, width), channels, fit=fit)[0].astype(np.float32) / 255.0
 
 
 def opened(path: Path) -> Image.Image:
@@ -194,8 +230,8 @@ def checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | 
     return int(sides[0]), int(sides[1])
 
 
-def resized(x: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Images `(n, h, w, c)` stretched to a size."""
+def resized(x: np.ndarray, size: tuple[int, int] | None, fit: Fit = "crop") -> np.ndarray:
+    """Images `(n, h, w, c)` fitted into a size."""
     if size is None or x.shape[1:3] == size:
         return x
     if x.ndim != 4:
@@ -206,7 +242,7 @@ def resized(x: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     for target, image in zip(resized, x, strict=True):
         for c in range(x.shape[3]):
             plane = Image.fromarray(np.ascontiguousarray(image[..., c]))
-            target[..., c] = plane.resize(size[::-1], Image.Resampling.BILINEAR)
+            target[..., c] = fitted(plane, size, fit)
     return resized
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.containers import Data
 from keras_cvae.data.folders import load_folder
-from keras_cvae.data.images import Color, Progress, checked_size
+from keras_cvae.data.images import Color, Fit, Progress, checked_size
 from keras_cvae.data.splits import check_validation, hold_out
 from keras_cvae.errors import DataError, nearest
 from keras_cvae.files import SQUEEZED
@@ -56,6 +57,7 @@ def load(
     source: str | Path,
     *,
     image_size: int | tuple[int, int] | None = None,
+    fit: Fit = "crop",
     color: Color = "auto",
     validation: float | Literal["test"] = 0.1,
     seed: int = 0,
@@ -63,6 +65,7 @@ def load(
     progress: Progress | None = None,
     conditions: Sequence[str] = (),
     counts: bool = False,
+    signals: bool = False,
 ) -> Data:
     """Loads a data set by name or path.
 
@@ -71,7 +74,9 @@ def load(
             by Keras), or a path: an `.npz` file with `x_train`, `y_train` and optionally `x_test`,
             `y_test`, `class_names` (or just `x`, `y`), or a folder of images. A name wins over a
             folder of that name; write `./digits` for the folder.
-        image_size: Side, or `(h, w)`, in pixels to which images are stretched.
+        image_size: Side, or `(h, w)`, in pixels that images get.
+        fit: What is done to images of another shape, as in `images.fitted`: "crop", "pad",
+            "stretch".
         color: `grey` (1 channel), `rgb` (3 channels), or `auto`: arrays stay as they are, folders
             are grey if a sample of their files is.
         validation: Fraction of train held out, stratified by class, at least one example; `test`:
@@ -83,6 +88,7 @@ def load(
         conditions: Names of arrays in an `.npz` file that together are the condition, in place of
             y: "age" is `age`, or `age_train` and `age_test`.
         counts: Whether x are counts, which stay as they are.
+        signals: Whether x are signals, `(n, length)` or `(n, length, channels)`.
 
     Raises:
         DataError: The source is unknown, missing, empty, damaged or inconsistent.
@@ -97,26 +103,32 @@ def load(
         raise DataError(f"Expected color 'auto', 'grey' or 'rgb'. Received: {color!r}")
     check_validation(validation)
     options: dict[str, Any] = {"validation": validation, "seed": seed}
-    as_arrays = options | {"image_size": size, "color": color, "counts": counts}
+    as_arrays = options | {"image_size": size, "fit": fit, "color": color}
+    as_arrays |= {"counts": counts, "signals": signals}
     if isinstance(source, str) and source in NAMED and not conditions:
-        arrays = _digits() if source == "digits" else _download(source)
-        return from_arrays(**arrays, name=source, **as_arrays)
+        return from_arrays(**named(source), name=source, **as_arrays)
     path = Path(source).expanduser()
     if conditions and path.suffix.lower() != ".npz":
         raise DataError(
             f"Named conditions ({', '.join(conditions)}) are arrays of an .npz file. Received: "
             f"{str(source)!r}."
         )
-    if path.is_dir() and counts:
-        raise DataError(f"Counts are the array x of an .npz file. Received: the folder '{source}'.")
+    if path.is_dir() and (counts or signals):
+        kind = "Counts" if counts else "Signals"
+        raise DataError(f"{kind} are the array x of an .npz file. Received: the folder '{source}'.")
     if path.is_dir():
-        return load_folder(path, size, color, memory_limit, progress, **options)
+        return load_folder(path, size, color, memory_limit, progress, fit, **options)
     if path.is_file() and path.suffix.lower() == ".npz":
-        return from_arrays(**_read_npz(path, conditions), name=path.stem, **as_arrays)
-    raise DataError(_unknown(source, path))
+        return from_arrays(**read_npz(path, conditions), name=path.stem, **as_arrays)
+    raise unknown(source, path)
 
 
 load_data = load  # its name in the package, where `load` is for models
+
+
+def unknown(source: str | Path, path: Path) -> DataError:
+    """The error for a source that is none."""
+    return DataError(_unknown(source, path))
 
 
 def _unknown(source: str | Path, path: Path) -> str:
@@ -135,6 +147,11 @@ def _unknown(source: str | Path, path: Path) -> str:
         match = known[near[0]]
         hint = f"Did you mean {match if match in NAMED else path.parent / match}? "
     return f"No data set, file or folder is called {str(source)!r}. {hint}{expected}"
+
+
+def named(source: str) -> dict[str, Any]:
+    """The arrays of a data set by name, as `from_arrays` takes them."""
+    return _digits() if source == "digits" else _download(source)
 
 
 def _digits() -> dict[str, Any]:
@@ -186,7 +203,12 @@ def _check_sizes(archive: Any, members: Sequence[str]) -> None:
             raise ValueError(f"its {name[:-4]} is said to have the shape {shape}, in {size} bytes")
 
 
-def _read_npz(path: Path, conditions: Sequence[str] = ()) -> dict[str, Any]:
+def read_npz(path: Path, conditions: Sequence[str] = ()) -> dict[str, Any]:
+    """Read the arrays of an `.npz` file, as `from_arrays` takes them.
+
+    Raises:
+        DataError: The file is damaged, or holds no x, or not the conditions.
+    """
     import zipfile
     import zlib
 
@@ -244,3 +266,22 @@ def _read_npz(path: Path, conditions: Sequence[str] = ()) -> dict[str, Any]:
         "test": (arrays["x_test"], arrays.get("y_test")) if "x_test" in arrays else None,
         "class_names": arrays.get("class_names"),
     }
+
+
+def other_arrays(path: Path, n: int) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file, by name, that may be conditions of its n training examples."""
+    found = {}
+    with np.load(path, allow_pickle=False) as loaded:
+        names = set(loaded.files)
+        ending = "_train" if "x_train" in names else ""
+        for name in sorted(names):
+            bare = name.removesuffix(ending)
+            tested = "x_test" not in names or f"{bare}_test" in names
+            if bare in ("x", "y", "class_names") or not name.endswith(ending) or not tested:
+                continue
+            with contextlib.suppress(ValueError):  # Python objects, or more than there is
+                _check_sizes(loaded.zip, [f"{name}.npy"])
+                values = loaded[name]
+                if values.ndim and len(values) == n and values.dtype.kind in "buifUS":
+                    found[bare] = values
+    return found

@@ -18,7 +18,7 @@ def split_data(
     validation: float | Literal["test"],
     seed: int,
 ) -> Data:
-    """Hold a validation set out of train, or take the test set for it."""
+    """Hold a validation set out of train, none of it, or take the test set for it."""
     check_validation(validation)
     if isinstance(validation, str):
         if test is None:
@@ -27,14 +27,16 @@ def split_data(
                 "training data instead, e.g. validation=0.1."
             )
         return Data(name, train, test, test, class_names)
+    if not validation:
+        return Data(name, train, train.take(slice(0, 0)), test, class_names)
     kept, held = hold_out(train.y if class_names else None, len(train), validation, seed)
     return Data(name, train.take(kept), train.take(held), test, class_names)
 
 
 def check_validation(validation: float | str) -> None:
-    """Refuse a validation that is neither a fraction nor 'test'."""
+    """Refuse a validation that is neither a fraction, 0 for none, nor 'test'."""
     is_number = isinstance(validation, int | float) and not isinstance(validation, bool)
-    if validation != "test" and not (is_number and 0 < float(validation) < 1):
+    if validation != "test" and not (is_number and 0 <= float(validation) < 1):
         raise DataError(
             "Expected validation to be a fraction between 0 and 1, or 'test'. "
             f"Received: {validation!r}"

@@ -322,7 +322,7 @@ class _Measured:
     def _classification(self, joint: np.ndarray, frequencies: np.ndarray) -> Classification:
         y, data = self.condition, self.data
         plain = reliability(results.class_posterior(joint), y)
-        if data.test is None or data.validation is data.test:
+        if data.test is None or data.validation is data.test or not len(data.validation):
             return plain
         held = data.validation.take(slice(0, 1000))
         x, labels = examples(self.model, held, self.binarize)

@@ -7,6 +7,7 @@ import numpy as np
 from keras_cvae import masks
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split
+from keras_cvae.errors import DataError
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.trees import take
@@ -16,7 +17,14 @@ Binarize = Literal["none", "dynamic"]
 
 def tested(data: Data) -> tuple[Split, str]:
     """The split that a model is measured on, and its name: test, or validation without a test."""
-    return (data.validation, "validation") if data.test is None else (data.test, "test")
+    if data.test is not None:
+        return data.test, "test"
+    if not len(data.validation):
+        raise DataError(
+            "The model was trained on all examples (--validation 0), so none are left to measure "
+            "it on. Give others: cvae evaluate RUN DATA."
+        )
+    return data.validation, "validation"
 
 
 def examples(model: Any, split: Split, binarize: Binarize = "none") -> tuple[np.ndarray, Any]:

@@ -80,13 +80,14 @@ def defaults(model: ConditionalVAE, data: Data | None) -> Figure:
 
 def latent(model: ConditionalVAE, data: Data) -> Figure:
     """Draw posterior means of held-out examples in a plane of the latent space."""
-    held_out = data.validation
+    held_out = data.shown
     rows = np.random.default_rng(0).permutation(len(held_out))[:SHOWN_POINTS]
     y = take(held_out.y, rows)
     conditional = y if model.condition.width else None
     z = model.encode(held_out.floats(rows), conditional)
     first, second, words = plane(model, data)
-    caption = f"Posterior means of {len(rows):,} held-out examples{words}."
+    which = "training" if held_out is data.train else "held-out"
+    caption = f"Posterior means of {len(rows):,} {which} examples{words}."
     labels, names = _colours(y, data.class_names)
     return charts.latent_plane(
         z[:, [first, second]],
@@ -120,9 +121,9 @@ def plane(model: ConditionalVAE, data: Data) -> tuple[int, int, str]:
         return 0, 0, ""
     if model.latent_dim == 2:
         return 0, 1, ""
-    count = min(len(data.validation), 1000)
-    x = data.validation.floats(np.arange(count))
-    y = None if not model.condition.width else take(data.validation.y, slice(count))
+    count = min(len(data.shown), 1000)
+    x = data.shown.floats(np.arange(count))
+    y = None if not model.condition.width else take(data.shown.y, slice(count))
     prior = _prior(model, y, count)
     z = (model.encode(x, y) - prior["mean"]) / np.exp(0.5 * prior["log_var"])
     first, second = sorted(np.argsort(z.var(axis=0))[-2:].tolist())

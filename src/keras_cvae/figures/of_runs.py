@@ -142,14 +142,15 @@ def _figures(
             yield kind, figure
             yield kind, frames
         case "reconstructions":
-            classes = data.class_names is not None and data.validation.y is not None
-            caption = "Held-out originals above their reconstructions, without noise."
+            classes = data.class_names is not None and data.shown.y is not None
+            which = "Training examples" if data.shown is data.train else "Held-out originals"
+            caption = f"{which} above their reconstructions, without noise."
             yield (
                 kind,
-                of_models.reconstructions(model, data.validation, classes=classes, caption=caption),
+                of_models.reconstructions(model, data.shown, classes=classes, caption=caption),
             )
         case "completions":
             binarize = run.config.binarize
-            yield kind, of_models.completions(model, data.validation, binarize, seed=seed)
+            yield kind, of_models.completions(model, data.shown, binarize, seed=seed)
         case "history":
             yield kind, charts.history(run.history(), caption="Nats per example.")

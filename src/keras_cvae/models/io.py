@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_cvae.backend import closing_scopes, forget_variables
-from keras_cvae.models import baseline, semisupervised  # noqa: F401  whose classes files name
+from keras_cvae.models import baseline, rates, semisupervised  # noqa: F401  which files name
 from keras_cvae.models.card import TABLE, located, read_card
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.serialization import seeded

@@ -11,6 +11,7 @@ from keras_cvae.data.batches import check_shift
 from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import load
 from keras_cvae.models.cvae import ConditionalVAE
+from keras_cvae.models.rates import Later
 from keras_cvae.models.serialization import precision
 from keras_cvae.networks.backbone import Backbone
 from keras_cvae.networks.conv import Conv
@@ -44,6 +45,8 @@ def load_data(source: str, config: RunConfig, progress: Callable | None = None) 
         progress=progress,
         conditions=[declaration.read(spec).name for spec in config.condition],
         counts=config.likelihood in COUNTS,
+        fit=config.fit,
+        signals=config.signals,
     )
 
 
@@ -62,8 +65,8 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
         check_shift(data.x_shape)
     likelihood = _likelihood(config)
     for split in (data.train, data.validation):
-        if isinstance(split.x, np.ndarray) and split.x.dtype != np.uint8:  # bytes become 0..1
-            likelihood.check(split.x)
+        if isinstance(split.x, np.ndarray) and split.x.dtype != np.uint8 and len(split):
+            likelihood.check(split.x)  # bytes become 0..1
 
     keras.utils.set_random_seed(config.seed)
     steps = math.ceil(len(data.train) / config.batch_size)
@@ -94,11 +97,13 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
     return model
 
 
-def adopt_rate(model: ConditionalVAE, other: ConditionalVAE) -> None:
-    """Learn at another model's rate, a number or a schedule; what the optimizer knows stays."""
-    to, of = (getattr(m.optimizer, "inner_optimizer", m.optimizer) for m in (model, other))
-    rate = keras.saving.deserialize_keras_object(of.get_config()["learning_rate"])
-    to.learning_rate = rate
+def plan_rate(model: ConditionalVAE, config: RunConfig, examples: int, begun: int) -> None:
+    """Learn at the rate that is planned for the epochs from `begun` on; the rest stays."""
+    steps = math.ceil(examples / config.batch_size)
+    rate = _rate(config, (epochs(config, examples) - begun) * steps)
+    if begun and isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        rate = Later(rate, begun * steps)
+    getattr(model.optimizer, "inner_optimizer", model.optimizer).learning_rate = rate
 
 
 def _likelihood(config: RunConfig) -> Likelihood:

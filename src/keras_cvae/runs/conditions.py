@@ -33,7 +33,7 @@ def build_condition(config: RunConfig, data: Data) -> ConditionEncoder:
         return Unconditional()
     if isinstance(y, dict):
         splits = [data.train, data.validation, *([data.test] if data.test else [])]
-        return _joint(config, [split.y for split in splits])
+        return _joint(config, [split.y for split in splits if len(split)])
     condition: ConditionEncoder
     if data.class_names is not None:
         condition = Categorical(data.class_names)

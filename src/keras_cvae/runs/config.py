@@ -160,6 +160,13 @@ class RunConfig(BaseModel):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = _setting(
         "float32", "Training", "Precision of the networks."
     )
+    patience: int = _setting(
+        0,
+        "Training",
+        "Epochs without a better validation loss after which training ends, with the best weights; "
+        "0: never.",
+        ge=0,
+    )
     seed: int = _setting(0, "Training", "Same seed, same run.", ge=0, lt=2**32)
 
     binarize: Literal["none", "dynamic"] = _setting(
@@ -172,9 +179,15 @@ class RunConfig(BaseModel):
         ge=0,
     )
     validation: float | Literal["test"] = _setting(
-        0.1, "Data", "Part of the training data held out, or 'test' for the test set."
+        0.1, "Data", "Part of the training data held out, 0: none, or 'test' for the test set."
     )
     image_size: int | None = _setting(None, "Data", "Resize pictures to this many pixels.", ge=1)
+    fit: Literal["crop", "pad", "stretch"] = _setting(
+        "crop", "Data", "What is done to pictures of another shape."
+    )
+    signals: bool = _setting(
+        False, "Data", "x are signals, (n, length) or (n, length, channels), not vectors."
+    )
     color: Literal["auto", "grey", "rgb"] = _setting("auto", "Data", "Colour of the pictures.")
 
     @model_validator(mode="before")
@@ -204,10 +217,15 @@ class RunConfig(BaseModel):
                 "task=complete is conditioned on the known part of x alone; received "
                 f"{'condition' if self.condition else 'label_dropout'}, made for task=generate"
             )
-        if isinstance(self.validation, float) and not 0 < self.validation < 1:
+        if isinstance(self.validation, float) and not 0 <= self.validation < 1:
             raise ValueError(
                 f"validation: received {self.validation:g}, expected a part between 0 and 1, or "
                 "'test'"
+            )
+        if self.patience and not self.validation:
+            raise ValueError(
+                f"patience: received {self.patience} without held-out examples (validation=0), "
+                "which it looks at"
             )
         names = [declaration.read(spec).name for spec in self.condition]
         if len(set(names)) < len(names):

@@ -22,6 +22,7 @@ class Position:
         step: Steps of that epoch that are done: all of them where its validation is not.
         seconds: That it took so far.
         history: Metrics by name, a value for each epoch that is over.
+        best: The epoch whose state is the best, from 1, of a run that keeps that; else 0.
         untrained: The loss before anything was learned: that of the first step, or, where several
             are one program, of the first few.
     """
@@ -31,12 +32,18 @@ class Position:
     seconds: float = 0.0
     history: dict[str, list[float]] = field(default_factory=dict)
     untrained: float | None = None
+    best: int = 0
+
+    def until(self, epoch: int) -> dict[str, list[float]]:
+        """The history of so many epochs."""
+        return {name: values[:epoch] for name, values in self.history.items()}
 
     def metrics(self) -> dict[str, Any]:
-        """What the last epoch measured, and how long all took; nothing before the first is over."""
+        """What the best epoch measured, or the last, and how long all took; {} before any is over."""
         if not self.history:
             return {}
-        last: dict[str, Any] = {name: values[-1] for name, values in self.history.items()}
+        kept: dict[str, Any] = {n: values[self.best - 1] for n, values in self.history.items()}
+        last = kept | ({"best_epoch": self.best} if self.best else {})
         return last | {"epochs": len(self.history["loss"]), "seconds": self.seconds}
 
 

@@ -1,7 +1,9 @@
 """Go on with a run where it was stopped."""
 
+from dataclasses import replace
+
 from keras_cvae.models.cvae import ConditionalVAE
-from keras_cvae.runs.build import adopt_rate
+from keras_cvae.runs.build import plan_rate
 from keras_cvae.runs.checkpoint import read
 from keras_cvae.runs.config import ConfigError, RunConfig
 from keras_cvae.runs.position import Position, position_of
@@ -63,37 +65,30 @@ def resumed(run: Run, config: RunConfig) -> Run:
     asked = run.config.model_copy(update={"epochs": config.epochs or run.config.epochs})
     if "learning_rate" in changes:
         asked = asked.model_copy(update={"learning_rate": config.learning_rate})
-    planned = [
-        f"{name}={getattr(run.config, name)}"
-        for name, unplanned in (
-            ("schedule", "constant"),
-            ("warmup", 0),
-            ("cycles", 0),
-            ("ema", 0),
-            ("rate_warmup", 0),
-            ("shift", 0),
-        )
-        if getattr(run.config, name) != unplanned
-    ]
-    if asked.epochs != run.config.epochs and planned:
-        raise ConfigError(
-            f"The run '{run.folder}' is planned over {run.config.epochs} epochs "
-            f"({', '.join(planned)}); --epochs cannot change on --resume."
-        )
     if (asked.epochs or 0) < (run.config.epochs or 0):
         raise ConfigError(
             f"The run '{run.folder}' has {run.config.epochs} epochs; received --epochs "
             f"{asked.epochs}, expected at least as many."
         )
-    return Run(run.folder, run.source, asked)
+    return replace(run, config=asked)
 
 
-def restored(run: Run, fresh: ConditionalVAE) -> tuple[ConditionalVAE, Position]:
-    """The model and where to go on; a run killed before any checkpoint starts anew."""
+def restored(
+    run: Run, fresh: ConditionalVAE, examples: int
+) -> tuple[Run, ConditionalVAE, Position]:
+    """The run, its model and where to go on; one killed before any checkpoint starts anew.
+
+    With more epochs than before, the learning rate is planned anew for those that are left: a
+    schedule starts again from its beginning. The weight of the KL goes on as it was planned.
+    """
     path = next((p for p in (run.checkpoint, run.model_path) if p.is_file()), None)
     if path is None:
-        return fresh, Position()
-    model, position = read(path)
-    if run.config.learning_rate != Run.open(run.folder).config.learning_rate:
-        adopt_rate(model, fresh)
-    return model, position
+        return run, fresh, Position()
+    (model, position), before = read(path), Run.open(run.folder).config
+    if run.config.epochs != before.epochs:
+        run = replace(run, begun=position.epoch)
+    # Also where what made the plan was killed before it saved a model that keeps to it.
+    planned = run.begun > 0 and position.epoch == run.begun
+    if planned or run.config.learning_rate != before.learning_rate:
+        plan_rate(model, run.config, examples, run.begun)
+    return run, model, position

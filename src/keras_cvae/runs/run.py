@@ -5,7 +5,6 @@ Keras is imported where a model is, so that a folder that is none is refused wit
 
 import contextlib
 import os
-import shlex
 import shutil
 import warnings
 import zipfile
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 import keras_cvae
-from keras_cvae import trained
+from keras_cvae import command, trained
 from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import NAMED
 from keras_cvae.errors import listed, nearest
@@ -46,12 +45,14 @@ class Run:
         source: The data: a name, or an absolute path.
         config: What was computed.
         shared: The model's file, of one that came without its run; then the folder need not exist.
+        begun: The epoch after which the learning rate was planned anew, when it got more epochs.
     """
 
     folder: Path
     source: str
     config: RunConfig
     shared: Path | None = None
+    begun: int = 0
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
@@ -86,7 +87,8 @@ class Run:
         except ValueError as error:  # which names the file
             raise RunError(str(error)) from error
         try:
-            return cls(folder, about["data"], validated(about["config"]))
+            config, begun = validated(about["config"]), int(about.get("begun", 0))
+            return cls(folder, about["data"], config, begun=begun)
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"'{folder / 'run.json'}' is damaged: {error}") from error
 
@@ -113,9 +115,14 @@ class Run:
         return self.folder / "checkpoint.keras"
 
     @property
+    def best(self) -> Path:
+        """The best state so far of a run with patience that is not complete."""
+        return self.folder / "best.keras"
+
+    @property
     def start_command(self) -> str:
         """What to type to train in its folder."""
-        return shlex.join(["cvae", "train", self.source, "--out", str(self.folder)])
+        return command.line("train", self.source, "--out", self.folder)
 
     @property
     def resume_command(self) -> str:
@@ -256,10 +263,18 @@ def absolute(source: str | Path) -> str:
 
 def create(run: Run, keep: bool) -> None:
     """Write `run.json`; without `keep` what an earlier run left goes, other files stay."""
-    names = ("run.json", "history.json", "metrics.json", "checkpoint.keras")
+    names = ("run.json", "history.json", "metrics.json", "checkpoint.keras", "best.keras")
     gone = [path for name in names for path in leftovers(run.folder / name)]
     if not keep:
-        earlier = ("model.keras", "checkpoint.keras", "history.json", "metrics.json", "pictures")
+        earlier = (
+            "model.keras",
+            "checkpoint.keras",
+            "best.keras",
+            "history.json",
+            "metrics.json",
+            "typical.json",
+            "pictures",
+        )
         gone += [path for name in earlier if (path := run.folder / name).exists()]
     try:
         for path in gone:
@@ -275,6 +290,7 @@ def create(run: Run, keep: bool) -> None:
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
     }
+    about |= {"begun": run.begun} if run.begun else {}
     manifest.write(run.folder, about)
 
 

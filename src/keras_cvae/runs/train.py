@@ -7,7 +7,8 @@ A run folder holds
     history.json        metrics of every epoch
     checkpoint.keras    model, optimizer, random streams, history after some step; gone at the end
     model.keras         the trained model; its presence means that the run is complete
-    metrics.json        the last epoch's metrics and the time it took
+    best.keras          with patience, the state of the best epoch so far; gone at the end
+    metrics.json        the metrics of the epoch that was kept, and the time that all took
     pictures/           what `cvae plot` draws
     .lock               while a process trains here
 
@@ -17,6 +18,7 @@ Every file is written under a temporary name and renamed.
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from keras_cvae.files import WriteError, write_json
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.state import not_finite
 from keras_cvae.runs import checkpoint
+from keras_cvae.runs.best import Best
 from keras_cvae.runs.build import build_model, epochs, load_data
 from keras_cvae.runs.checkpoint import sums
 from keras_cvae.runs.conditions import mask_of
@@ -71,7 +74,8 @@ def train(
         config: A configuration, or the name of a preset.
         out: The run folder; by default `runs/<data>-<preset or "run">`.
         resume: Continue the run in `out` with the configuration it was started with. What `config`
-            sets must agree with it; only `epochs` may grow.
+            sets must agree with it; only `epochs` may grow: the schedule of the learning rate then
+            starts again, over the epochs that are left.
         overwrite: Replace a run that is there.
         callbacks: Keras callbacks.
         progress: Wraps slow loops, called as `progress(iterable, total=..., description=...)`.
@@ -117,12 +121,15 @@ def train(
         for note in data.notes:
             notice(note)
     chosen = run.config.model_copy(update={"epochs": epochs(run.config, len(data.train))})
-    run = Run(run.folder, run.source, chosen)
+    run = replace(run, config=chosen)
     model, position = build_model(run.config, data), Position()
     try:
         with alone(folder), AtStepEnds() as signals:
             if resume:
-                model, position = restored(run, model)
+                complete = run.complete and not run.checkpoint.is_file()
+                run, model, position = restored(run, model, len(data.train))
+                if complete and position.epoch != run.begun:
+                    return run
             else:
                 check_folder(folder, overwrite)  # again: another process may have come first
             create(run, keep=resume)
@@ -138,6 +145,8 @@ class _Recorder(keras.callbacks.Callback):
     """Saves history and, now and then, everything that a resumed run needs."""
 
     async_safe = True  # at the end of a batch it has nothing to do
+
+    best: Best | None = None
 
     def __init__(self, run: Run, position: Position, seconds: float, signals: AtStepEnds):
         super().__init__()
@@ -207,6 +216,9 @@ class _Recorder(keras.callbacks.Callback):
             raise DivergenceError(self.run, f"After step {int(self.model.step)} {wrong}.")
         self.saved = time.monotonic()
         self.reached.seconds = self.saved - self.started
+        if self.best:
+            self.best.save(self.reached)
+            self.reached.best = self.best.epoch
         checkpoint.write(self.run.checkpoint, self.model, self.reached, metrics)
         if self.reached.history:
             write_json(self.run.folder / "history.json", self.reached.history)
@@ -216,8 +228,6 @@ class _Recorder(keras.callbacks.Callback):
 def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list) -> Run:
     run, reached, config = recorder.run, recorder.reached, recorder.run.config
     epoch, step, total = reached.epoch, reached.step, epochs(config, len(data.train))
-    if epoch >= total and run.complete:
-        return run
     labelled = bool(model.condition.width)
 
     def batches(split: Split, **order: Any) -> Batches:
@@ -228,21 +238,32 @@ def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list
         return Batches(split, config.batch_size, **order)
 
     order = {"shuffle": True, "seed": config.seed, "epoch": epoch, "made": step}
+    reached.history = reached.until(epoch)  # of a best state, that of the epochs after it goes
     if config.ema:  # validate what the run will end with
         callbacks = [keras.callbacks.SwapEMAWeights(), *callbacks]
-    model.fit(
-        batches(data.train, **order, shift=config.shift, shift_epochs=total),
-        validation_data=batches(data.validation),
-        epochs=total,
-        initial_epoch=epoch,
-        initial_step=step,
-        callbacks=[recorder, *callbacks],
-        shuffle=False,  # the batches shuffle themselves, by seed and epoch
-        verbose=0,
-    )
-    if wrong := not_finite(model) or not_drawn(model, data.validation):
+    callbacks, best = [recorder, *callbacks], None
+    if config.patience:
+        recorder.best = best = Best(run.best, config.patience)
+        best.begin(model, reached)
+        callbacks = [best, *callbacks]
+    if best is None or not best.waited(epoch):
+        model.fit(
+            batches(data.train, **order, shift=config.shift, shift_epochs=total),
+            validation_data=batches(data.validation) if len(data.validation) else None,
+            epochs=total,
+            initial_epoch=epoch,
+            initial_step=step,
+            callbacks=callbacks,
+            shuffle=False,  # the batches shuffle themselves, by seed and epoch
+            verbose=0,
+        )
+    if best:
+        best.finish(averages=config.ema > 0)
+        reached.epoch = best.epoch
+    if wrong := not_finite(model) or not_drawn(model, data.shown):
         raise DivergenceError(run, f"At the end of training {wrong}.")
     recorder.save()
     run.checkpoint.replace(run.model_path)
+    run.best.unlink(missing_ok=True)
     seal(run)
     return run

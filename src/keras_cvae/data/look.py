@@ -1,0 +1,262 @@
+"""What there is in a data set, before anything is decided about it: facts, and no more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from keras_cvae.data import sources
+from keras_cvae.data.folders import Listing
+from keras_cvae.data.images import Progress, decode
+
+Kind = Literal["pictures", "signals", "vectors"]
+Values = Literal["binary", "drawn", "shades", "counts", "numbers"]
+
+_SAMPLE = 64  # files that are decoded
+SMOOTH = 0.4  # below this ratio vectors are signals
+_ROWS = 5000  # examples whose values are looked at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What there is in a data set.
+
+    Args:
+        kind: What one x is.
+        shape: Of one x; of pictures `(h, w, channels)`, the commonest where they differ.
+        values: "binary": nothing but two values. "drawn": pixels that are black or white almost
+            everywhere. "shades": pixels of all levels. "counts": whole numbers from 0.
+            "numbers": any.
+        examples: How many there are to train on, before any are held out.
+        test: How many test examples there are.
+        classes: How many training examples each class has; None without classes.
+        numbers: Whether y are numbers.
+        named: The other arrays of the file with one entry an example, by name: their kind as
+            conditions ("" for none), and words.
+        sizes: How many pictures have which size `(h, w)`, the commonest first.
+        light: Whether pictures are dark on light.
+        spread: Of counts, the median of variance over mean; 1 is a Poisson's.
+        notes: What was left out, or is doubtful, a sentence each.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    values: Values
+    examples: int
+    test: int = 0
+    classes: dict[str, int] | None = None
+    numbers: bool = False
+    named: dict[str, tuple[str, str]] | None = None
+    sizes: dict[tuple[int, int], int] | None = None
+    light: bool = False
+    spread: float = 1.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def color(self) -> bool:
+        """Whether these are colour pictures."""
+        return self.kind == "pictures" and self.shape[-1] == 3
+
+    @property
+    def side(self) -> int:
+        """The shorter side of pictures; where they differ, of all but a tenth at least."""
+        sides = np.repeat([min(size) for size in self.sizes or {}], [*(self.sizes or {}).values()])
+        return int(np.quantile(sides, 0.1)) if len(sides) else min(self.shape[:2])
+
+    @property
+    def alone(self) -> list[str]:
+        """Classes of one example."""
+        return [name for name, count in (self.classes or {}).items() if count == 1]
+
+    def describe(self) -> dict[str, Any]:
+        """Returns, as JSON has them, the facts that are worth a look."""
+        about: dict[str, Any] = {"kind": self.kind, "values": self.values}
+        if self.sizes and len(self.sizes) > 1:
+            said = [f"{n} of {w}x{h}" for (h, w), n in [*self.sizes.items()][:5]]
+            about["sizes"] = said + [f"{len(self.sizes) - 5} other sizes"] * (len(self.sizes) > 5)
+        if self.light:
+            about["colours"] = "dark on light"
+        if self.alone:
+            about["classes_of_one_example"] = self.alone
+        if self.named:
+            about["also_holds"] = {name: words for name, (_, words) in self.named.items()}
+        return about
+
+
+def look(source: str | Path, progress: Progress | None = None) -> Facts:
+    """Look at a data set without splitting it.
+
+    Args:
+        source: As in `sources.load`.
+        progress: Wraps long loops, as there.
+
+    Raises:
+        DataError: As there, but for pictures that differ in size.
+    """
+    path = Path(source).expanduser()
+    if isinstance(source, str) and source in sources.NAMED:
+        return _of_arrays(sources.named(source))
+    if path.is_dir():
+        return _of_folder(path, progress)
+    if path.is_file() and path.suffix.lower() == ".npz":
+        arrays = sources.read_npz(path)
+        return _of_arrays(arrays, sources.other_arrays(path, len(arrays["x"])))
+    raise sources.unknown(source, path)
+
+
+def _of_folder(root: Path, progress: Progress | None) -> Facts:
+    found = Listing.of(root)
+    headers = found.headers(progress)
+    sizes = dict(Counter(header.size for header in headers).most_common())
+    channels = found.channels(headers)
+    some = found.paths[:: max(1, len(found.paths) // _SAMPLE)]
+    mode = "L" if channels == 1 else "RGB"
+    pixels = [np.asarray(decode(path).convert(mode)) for path in some]
+    values, light = _shades(pixels)
+    y = found.classes[0]
+    counts = None if y is None else np.bincount(y, minlength=len(found.names or ()))
+    return Facts(
+        kind="pictures",
+        shape=(*next(iter(sizes)), channels),
+        values=values,
+        examples=len(found.parts[0]),
+        test=len(found.parts[1]) if len(found.parts) > 1 else 0,
+        classes=None
+        if counts is None
+        else dict(zip(found.names or (), counts.tolist(), strict=True)),
+        sizes=sizes,
+        light=light,
+        notes=found.notes,
+    )
+
+
+def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | None = None) -> Facts:
+    x = np.asarray(arrays["x"])
+    test = arrays.get("test")
+    some = x[:: max(1, len(x) // _ROWS)][:_ROWS]
+    y = None if arrays.get("y") is None else np.asarray(arrays["y"])
+    kind, shape = _kind(some)
+    facts: dict[str, Any] = {"light": False, "spread": 1.0}
+    if kind == "pictures":
+        facts["values"], facts["light"] = _shades([some * _scale(some)])
+    else:
+        facts["values"], facts["spread"] = _numbers(some)
+    numbers = y is not None and (
+        y.dtype.kind == "f" or (y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "iub")
+    )
+    return Facts(
+        kind=kind,
+        shape=shape,
+        examples=len(x),
+        test=0 if test is None else len(test[0]),
+        classes=None if y is None or numbers else _counted(y, arrays.get("class_names")),
+        numbers=numbers,
+        named={n: _condition(v) for n, v in (others or {}).items()} or None,
+        **facts,
+    )
+
+
+def _kind(x: np.ndarray) -> tuple[Kind, tuple[int, ...]]:
+    """What x `(n, ...)` are, and the shape of one."""
+    if x.ndim == 3 and x.dtype.kind == "f" and x.shape[1] >= 4 * x.shape[2]:
+        return "signals", x.shape[1:]
+    if x.ndim == 2 and _numbers(x)[0] == "numbers" and _smooth(x):
+        return "signals", (x.shape[1], 1)
+    if x.ndim > 2:
+        return "pictures", x.shape[1:] if x.ndim == 4 else (*x.shape[1:], 1)
+    return "vectors", x.shape[1:]
+
+
+def _smooth(x: np.ndarray) -> bool:
+    """Whether neighbouring values of vectors `(n, d)` go together as those of a signal do.
+
+    By the ratio of von Neumann (1941): the mean squared difference of neighbours over twice the
+    variance, which is 1 where their order means nothing.
+    """
+    if x.shape[1] < 32:
+        return False
+    x = x.astype("float64")
+    variance = x.var(axis=1)
+    moving = variance > 0
+    ratio = np.square(np.diff(x[moving])).mean(axis=1) / (2.0 * variance[moving])
+    return bool(moving.mean() > 0.5) and float(np.median(ratio)) < SMOOTH
+
+
+def _scale(x: np.ndarray) -> float:
+    """What brings pictures to 0..255."""
+    high = float(x.max())
+    return 255.0 if high <= 1 and float(x.min()) >= 0 else 255.0 / max(high, 255.0)
+
+
+def _shades(pictures: list[np.ndarray]) -> tuple[Values, bool]:
+    """What values pictures within 0..255 have, and whether they are dark on light."""
+    values = np.concatenate([np.asarray(one, "float32").reshape(-1) for one in pictures])
+    edge = ((values < 26) | (values > 229)).mean()
+    found = np.unique(values)
+    dark, light = (values < 85).mean(), (values > 170).mean()
+    if len(found) <= 2:
+        return "binary", bool(light > dark)
+    return ("drawn", bool(light > 2 * dark)) if edge > 0.55 else ("shades", False)
+
+
+def _numbers(x: np.ndarray) -> tuple[Values, float]:
+    """What values vectors have, and of counts how much they spread."""
+    if x.dtype.kind == "b" or (x.dtype.kind in "iu" and x.min() >= 0 and x.max() <= 1):
+        return "binary", 1.0
+    if x.dtype == np.uint8 or (x.dtype.kind == "f" and x.min() >= 0 and 0.5 < x.max() <= 1):
+        pixels = np.asarray(x * _scale(x), "float32")
+        if ((pixels < 26) | (pixels > 229)).mean() > 0.55 and not np.isin(pixels, (0, 255)).all():
+            return "drawn", 1.0
+        if x.dtype == np.uint8:
+            return "shades", 1.0
+    values = x.astype("float64")
+    if values.min() == 0 and values.max() == 1 and np.isin(values, (0.0, 1.0)).all():
+        return "binary", 1.0
+    whole = x.dtype.kind in "iu" or bool((values == np.round(values)).all())
+    mean, variance = values.mean(axis=0), values.var(axis=0)
+    # Whole numbers far from 0 are readings of a device, which a density describes.
+    if whole and values.min() >= 0 and (values == 0).mean() > 0.005 and np.median(mean) < 1000:
+        seen = mean > 0
+        return "counts", float(np.median(variance[seen] / mean[seen])) if seen.any() else 1.0
+    return "numbers", 1.0
+
+
+def _counted(y: np.ndarray, names: Any) -> dict[str, int]:
+    labels, counts = np.unique(y.reshape(-1), return_counts=True)
+    found = dict(zip([str(label) for label in labels], counts.tolist(), strict=True))
+    if names is not None and labels.dtype.kind in "iub":
+        named = [str(name) for name in np.asarray(names).reshape(-1)]
+        if labels[0] >= 0 and labels[-1] < len(named):
+            return {named[int(label)]: int(n) for label, n in zip(labels, counts, strict=True)}
+    return found
+
+
+def _condition(values: np.ndarray) -> tuple[str, str]:
+    """The kind of a condition that an array may be, as `declaration` names it; and words."""
+    if values.dtype.kind in "US":
+        names = np.unique(values)
+        if len(names) > max(20, len(values) // 2):
+            return "", f"names, {len(names)} different ones"
+        if any("|" in str(name) for name in names[:100]):
+            return "tags", "tags"
+        return "categorical", f"{len(names)} names: {', '.join(map(str, names[:5]))}"
+    if values.ndim > 2:
+        return "image", f"pictures {values.shape[1:]}"
+    if values.ndim == 2 and values.shape[1] > 1:
+        if np.isin(values, (0, 1)).all():
+            return "tags", f"{values.shape[1]} tags"
+        if values.shape[1] >= 32:
+            return "signal", f"signals of length {values.shape[1]}"
+    found = np.unique(values[~np.isnan(values)] if values.dtype.kind == "f" else values)
+    if len(found) and values.size == len(values):
+        whole = bool((found == np.round(found)).all())
+        low, high = found[0].item(), found[-1].item()
+        if whole and len(found) <= 20 and values.dtype.kind != "f":
+            return "categorical", f"{len(found)} classes, {low} to {high}"
+        return "continuous", f"numbers from {low:.4g} to {high:.4g}"
+    return "continuous", f"{values.shape[1:] or 'no'} numbers"

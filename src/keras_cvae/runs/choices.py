@@ -1,0 +1,244 @@
+"""What a run is best made with: a function of facts about the data and of what was asked for."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keras_cvae.data.look import Facts
+from keras_cvae.runs.config import ConfigError, RunConfig, load_config
+
+FEW = 3000  # examples, below which a network learns them by heart
+ENOUGH = 5000  # colour pictures for the network of `color`
+LARGEST = 64  # pixels a side
+PATIENCE = 30  # epochs
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A configuration with what was chosen of it, and why.
+
+    Args:
+        config: What was asked for, and the rest chosen.
+        settings: What was chosen, by name.
+        reasons: Why, a clause each.
+    """
+
+    config: RunConfig
+    settings: dict[str, Any]
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        chosen = " ".join(flags(self.settings)) or "the defaults, a dense network"
+        return f"Chosen: {chosen}\nBecause {'; '.join(self.reasons)}."
+
+
+def flags(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as they are typed."""
+    words: list[str] = []
+    for name, value in settings.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        elif name == "condition":
+            words += [part for one in value for part in (flag, one)]
+        elif isinstance(value, tuple | list):
+            words += [flag, ",".join(map(str, value))]
+        else:
+            words += [flag, str(value)]
+    return words
+
+
+def choose(facts: Facts, asked: Mapping[str, Any], accelerated: bool = False) -> Choice:
+    """Choose what was not asked for.
+
+    Args:
+        facts: Of the data.
+        asked: Settings of the user's; none of them changes, and what does not go with them is not
+            chosen.
+        accelerated: Whether networks run on a GPU or a TPU.
+
+    Raises:
+        ConfigError: What was asked for does not fit together.
+    """
+    settings: dict[str, Any] = {}
+    reasons: list[str] = []
+    own = set(asked) | {other for name in asked for other in _WITH.get(name, ())}
+    for rule in RULES:
+        for found, why in rule(facts, asked, accelerated):
+            new = {name: value for name, value in found.items() if name not in own | set(settings)}
+            if new or not found:
+                settings |= new
+                reasons.append(why)
+    try:
+        config = load_config(**settings | dict(asked))
+    except ConfigError:
+        settings, config = {}, load_config(**asked)
+        reasons = [reasons[0], "what you ask for leaves nothing to choose"]
+    return Choice(config, settings, tuple(reasons))
+
+
+# What is not chosen where one of these was asked for.
+_WITH = {
+    "likelihood": ("variance",),
+    "binarize": ("likelihood", "variance"),
+    "backbone": ("filters", "units", "group_sizes", "levels", "ema", "rate_warmup", "clip"),
+    "latent_dim": ("group_sizes",),
+    "groups": ("group_sizes",),
+    "epochs": ("patience",),
+    "schedule": ("rate_warmup",),
+    "validation": (),
+    "task": ("condition", "conditional"),
+}
+
+Found = tuple[dict[str, Any], str]
+
+
+def _what(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    """Says what x are, and chooses nothing."""
+    yield {}, f"x are {facts.examples:,} {_words(facts)}"
+
+
+def _words(facts: Facts) -> str:
+    if facts.kind == "signals":
+        length, channels = facts.shape
+        return f"signals of length {length}" + (f" and {channels} channels" * (channels > 1))
+    if facts.kind == "vectors":
+        what = {"binary": "binary values", "counts": "counts", "numbers": "numbers"}
+        return f"vectors of {facts.shape[0]} {what.get(facts.values, 'pixels')}"
+    if facts.sizes and len(facts.sizes) > 1:
+        size = f"pictures of {len(facts.sizes)} sizes"
+    else:
+        size = "pictures of " + "x".join(map(str, facts.shape[1::-1]))
+    shades = {"binary": "binary ", "drawn": "drawn ", "shades": "" if facts.color else "grey "}
+    light = ", dark on light" if facts.light else ""
+    return f"{shades.get(facts.values, '')}{'colour ' if facts.color else ''}{size}{light}"
+
+
+def _size(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    if facts.kind != "pictures":
+        return
+    side = min(facts.side, LARGEST)
+    side = side if side < 16 else side // 8 * 8
+    if facts.sizes and len(facts.sizes) > 1:
+        yield {"image_size": side}, f"they differ in size, so all become {side}x{side}"
+    elif max(facts.shape[:2]) > LARGEST:
+        yield {"image_size": side}, f"larger ones than {LARGEST} pixels take hours"
+
+
+def _of_pictures(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    """Likelihood and network of pictures."""
+    if facts.kind != "pictures" or facts.shape[-1] not in (1, 3):
+        return
+    side = asked.get("image_size") or min(max(facts.shape[:2]), LARGEST)
+    few = facts.examples < FEW
+    shades = facts.color or facts.values == "shades"
+    if shades:
+        yield (
+            {"likelihood": "discretized_logistic"},
+            "they have shades, which mixtures of logistics describe level by level",
+        )
+    if facts.color and facts.examples >= ENOUGH:
+        yield (
+            {
+                "backbone": "topdown-conv",
+                "units": (256,),
+                "filters": (32, 64),
+                "group_sizes": (16, 16, 4, 4, 2, 2),
+                "batch_size": 100,
+                "learning_rate": 2e-3,
+                "rate_warmup": 0.03,
+                "clip": 200.0,
+                "ema": 0.999,
+            },
+            "many colour pictures take the network of the preset color",
+        )
+    elif shades or side > 32:
+        filters = (16, 32, 64) if side > 40 else (16, 32) if few else (32, 64)
+        yield (
+            {"backbone": "conv", "filters": filters, "units": (128,) if few else (256,)},
+            "what is near goes together, so a convolutional network",
+        )
+
+
+def _of_signals(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    if facts.kind != "signals":
+        return
+    depth = min(4, max(1, (facts.shape[0] // 8).bit_length() - 1))
+    filters = (16, 32, 64, 64)[:depth]
+    units = (128,) if facts.examples < FEW else (256,)
+    yield (
+        {
+            "signals": True,
+            "likelihood": "gaussian",
+            "backbone": "conv",
+            "filters": filters,
+            "units": units,
+        },
+        "neighbouring values go together, so convolutions along the signal, and a density of "
+        "standardised values",
+    )
+
+
+def _of_vectors(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    if facts.kind != "vectors" or facts.values not in ("counts", "numbers"):
+        return
+    if facts.values == "counts":
+        over = facts.spread > 1.5
+        how = "more than a Poisson's" if over else "as a Poisson's do"
+        yield (
+            {"likelihood": "negative_binomial" if over else "poisson"},
+            f"they spread {how} (variance over mean {facts.spread:.3g})",
+        )
+        return
+    yield (
+        {"likelihood": "gaussian", "variance": "predicted"},
+        "each value gets a density of its own width, standardised whatever its unit",
+    )
+    wide = facts.shape[0] > 4 * FEW
+    size = min(32, max(2, facts.shape[0] // 2))
+    if size < 32 and not wide:
+        yield {"latent_dim": size}, f"{facts.shape[0]} values need no more latent dimensions"
+
+
+def _few(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    """Fewer weights and early stopping, so that few examples are not learned by heart."""
+    if facts.examples >= FEW:
+        return
+    dense = facts.kind == "vectors" or asked.get("backbone") in (None, "mlp")
+    width = (128, 128) if facts.kind == "vectors" else (256, 256) if dense else (128,)
+    found: dict[str, Any] = {"units": width, "patience": PATIENCE}
+    if facts.kind != "vectors":
+        found["latent_dim"] = 16
+    if asked.get("validation") == 0:
+        del found["patience"]
+    yield found, "they are few: fewer weights, and an end where held-out ones no longer improve"
+
+
+def _conditions(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    usable = {name: kind for name, (kind, _) in (facts.named or {}).items() if kind}
+    if not usable or asked.get("conditional") is False or asked.get("task") == "complete":
+        return
+    declared = tuple(f"{name}:{kind}" for name, kind in usable.items())
+    if facts.classes is None and not facts.numbers:
+        yield (
+            {"condition": declared},
+            "the file has no y, but arrays of one entry an example to draw by (--no-conditional "
+            "leaves them out)",
+        )
+
+
+def _precision(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    if accelerated and facts.kind == "pictures" and (facts.color or facts.side > 32):
+        yield {"precision": "mixed_bfloat16"}, "an accelerator is there, which is twice as fast so"
+
+
+RULES: tuple[Callable[[Facts, Mapping[str, Any], bool], Iterator[Found]], ...] = (
+    _what,
+    _size,
+    _of_pictures,
+    _of_signals,
+    _of_vectors,
+    _few,
+    _conditions,
+    _precision,
+)

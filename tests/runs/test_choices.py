@@ -1,0 +1,142 @@
+"""What is chosen for which data, and that what was asked for wins."""
+
+import numpy as np
+import pytest
+
+from keras_cvae.data.look import Facts, look
+from keras_cvae.runs.choices import choose, flags
+from keras_cvae.runs.config import ConfigError, RunConfig
+
+
+def saved(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def pictures(rng, n=40, size=32, channels=3):
+    """Smooth random pictures, as photographs have them."""
+    steps = rng.normal(0, 8, (n, size, size, channels)).cumsum(1).cumsum(2)
+    return (128 + steps / 4).clip(0, 255).astype("uint8")
+
+
+def chosen(source, **asked):
+    return choose(look(source), asked).settings
+
+
+def test_the_choice_follows_what_the_arrays_are(rng, tmp_path):
+    t = np.linspace(0, 1, 200)
+    beats = np.exp(-((t - rng.normal(0.5, 0.02, (900, 1))) ** 2) / 2e-3)
+    sensors = rng.normal(0, 1, (900, 5)) * [1e-6, 1, 1e5, 30, 0] + [0, 20, 1e6, 5, 7]
+    many = rng.random((4000, 3))
+    counts = rng.negative_binomial(2, 0.1, (900, 8))
+    found = {
+        name: chosen(saved(tmp_path / f"{name}.npz", x=x))
+        for name, x in {
+            "color": pictures(rng),
+            "grey": pictures(rng, channels=1),
+            "beats": beats.astype("float32") + rng.normal(0, 0.02, (900, 200)),
+            "leads": np.stack([beats, -beats], axis=2),
+            "sensors": sensors,
+            "many": many,
+            "counts": counts,
+            "poisson": rng.poisson(3.0, (900, 8)),
+            "bits": rng.integers(0, 2, (4000, 50)),
+            "flat": (255 * (rng.random((900, 784)) < 0.2)).astype("uint8"),
+        }.items()
+    }
+    kinds = {name: (s.get("likelihood"), s.get("backbone")) for name, s in found.items()}
+    assert kinds == {
+        "color": ("discretized_logistic", "conv"),
+        "grey": ("discretized_logistic", "conv"),
+        "beats": ("gaussian", "conv"),
+        "leads": ("gaussian", "conv"),
+        "sensors": ("gaussian", None),
+        "many": ("gaussian", None),
+        "counts": ("negative_binomial", None),
+        "poisson": ("poisson", None),
+        "bits": (None, None),
+        "flat": (None, None),
+    }
+    assert found["beats"]["signals"]
+    assert found["sensors"]["patience"] > 0
+    assert "patience" not in found["many"]
+    assert found["bits"] == {}
+
+
+def test_what_looks_like_mnist_keeps_the_defaults():
+    facts = Facts(kind="pictures", shape=(28, 28, 1), values="drawn", examples=60_000)
+    choice = choose(facts, {})
+    assert choice.config == RunConfig()
+    assert str(choice).splitlines() == [
+        "Chosen: the defaults, a dense network",
+        "Because x are 60,000 drawn pictures of 28x28.",
+    ]
+
+
+def test_many_colour_pictures_take_the_network_of_the_preset():
+    facts = Facts(kind="pictures", shape=(32, 32, 3), values="shades", examples=50_000)
+    config = choose(facts, {}).config
+    assert (config.backbone, config.likelihood) == ("topdown-conv", "discretized_logistic")
+    assert choose(facts, {}, accelerated=True).config.precision == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"backbone": "mlp"},
+        {"likelihood": "bernoulli"},
+        {"binarize": "dynamic"},
+        {"latent_dim": 3, "groups": 3},
+        {"epochs": 4},
+        {"validation": 0},
+        {"units": (7,), "image_size": 16},
+        {"task": "complete"},
+        {"objective": "iwae"},
+        {"backbone": "topdown", "groups": 2},
+    ],
+)
+def test_what_is_asked_for_is_never_changed(asked):
+    for shape, values, n in (
+        ((32, 32, 3), "shades", 50_000),
+        ((100, 80, 1), "shades", 300),
+        ((9,), "counts", 300),
+        ((9,), "numbers", 300),
+        ((256, 1), "numbers", 300),
+    ):
+        kind = {1: "vectors", 2: "signals", 3: "pictures"}[len(shape)]
+        facts = Facts(kind=kind, shape=shape, values=values, examples=n)
+        choice = choose(facts, asked)
+        assert {name: getattr(choice.config, name) for name in asked} == asked
+        assert not set(choice.settings) & set(asked)
+        assert str(choice).count("\n") == 1
+
+
+def test_a_contradiction_is_the_users(tmp_path):
+    facts = Facts(kind="vectors", shape=(4,), values="numbers", examples=90)
+    with pytest.raises(ConfigError, match="sigma: received"):
+        choose(facts, {"sigma": 0.3})
+
+
+def test_conditions_that_are_there_are_not_silently_left_out(rng, tmp_path):
+    x, age = rng.normal(size=(60, 3)), rng.uniform(20, 80, 60)
+    kind = np.array(["cat", "dog"])[np.arange(60) % 2]
+    ids = np.array([f"id{i}" for i in range(60)])
+    free = saved(tmp_path / "free.npz", x=x, age=age, kind=kind, ids=ids, extra=np.ones(3))
+    assert chosen(free)["condition"] == ("age:continuous", "kind:categorical")
+    assert "condition" not in chosen(free, conditional=False)
+    facts = look(saved(tmp_path / "y.npz", x=x, y=kind, age=age))
+    assert facts.classes == {"cat": 30, "dog": 30}
+    assert facts.named == {"age": ("continuous", facts.named["age"][1])}
+    assert "condition" not in choose(facts, {}).settings
+    split = saved(tmp_path / "s.npz", x_train=x, x_test=x[:9], age_train=age, age_test=age[:9])
+    assert chosen(split)["condition"] == ("age:continuous",)
+
+
+def test_settings_are_written_as_they_are_typed():
+    settings = {"units": (3, 4), "signals": True, "conditional": False, "condition": ("a:tags",)}
+    assert flags(settings) == [
+        *("--units", "3,4"),
+        "--signals",
+        "--no-conditional",
+        *("--condition", "a:tags"),
+    ]
