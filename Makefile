@@ -101,6 +101,7 @@ else
 define install
 	@echo 'Installing into $(VENV); a minute or so.'
 	$(BIN)/python -m pip install --no-compile --constraint constraints.txt $(1)
+	@echo 'Compiling what was installed; half a minute.'
 	$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib || true
 endef
 endif

@@ -59,11 +59,15 @@ def prepare_command() -> None:
     They lie under the user's cache directory. JAX's own variables have the last word:
     `JAX_COMPILATION_CACHE_DIR` is another place, `JAX_ENABLE_COMPILATION_CACHE=0` none.
     """
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+def cache_folder() -> Path:
+    """Where the command keeps what it can make again."""
     import platformdirs
 
-    folder = platformdirs.user_cache_path("keras-cvae", appauthor=False) / "xla"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    return platformdirs.user_cache_path("keras-cvae", appauthor=False)
 
 
 def import_light_keras() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 import keras_cvae
-from keras_cvae.cli import main
+from keras_cvae.cli import main, measure
 
 
 @dataclass
@@ -16,10 +16,17 @@ class Said:
     err: str
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Where the command keeps what it can make again."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def cvae(monkeypatch, capsys, tmp_path):
+def cvae(monkeypatch, capsys, tmp_path, cache):
     """Type a command in an empty folder, within this process."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(measure, "cache_folder", lambda: cache)
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["cvae", *map(str, words)])

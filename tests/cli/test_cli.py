@@ -354,9 +354,23 @@ def test_evaluate_then_compare(cvae, tmp_path, rng):
 
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     said = cvae("compare", "a", "b")
-    assert said.code == 0
+    assert (said.code, said.err) == (0, "")
     assert f"{-metrics['elbo']['elbo']:.2f}" in said.out
     assert json.loads(cvae("compare", "a", "b", "--json").out)["b"] == metrics
+    changed = metrics | {"settings": metrics["settings"] | {"samples": 500}}
+    (tmp_path / "b" / "evaluation" / "metrics.json").write_text(json.dumps(changed))
+    said = cvae("compare", "a", "b")
+    assert "cannot be compared: they were measured with different importance samples" in said.err
+    Path("bits.npz").rename("moved.npz")
+    for words in (("evaluate", "a"), ("plot", "a", "latent")):
+        assert "are gone: there is no" in cvae(*words).err
+    said = cvae("plot", "a", "all", "-o", "drawn")
+    assert (said.code, said.out) == (0, "drawn/history.png\n")
+    assert "Left out: latent" in said.err
+    said = cvae("plot", "a", "latent", "moved.npz", "-o", "drawn")
+    assert (said.code, said.out) == (0, "drawn/latent.png\n")
+    np.savez("other.npz", x=x[:, :5], y=y)
+    assert "is 5; the model knows examples of 12" in cvae("evaluate", "a", "other.npz").err
     (tmp_path / "b" / "evaluation" / "metrics.json").write_text('{"elbo": 1}')
     assert "Evaluate the run again" in cvae("compare", "a", "b").err
 

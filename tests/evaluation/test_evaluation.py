@@ -27,11 +27,23 @@ from keras_cvae import (
 )
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.containers import Data, Split
-from keras_cvae.evaluation import bound, calibration, judge, likelihood, likeness, prepare
+from keras_cvae.errors import DataError
+from keras_cvae.evaluation import (
+    bound,
+    calibration,
+    judge,
+    likelihood,
+    likeness,
+    prepare,
+    samples,
+)
 from keras_cvae.evaluation.evaluate import Evaluation, evaluate
 from keras_cvae.report import page, pictures, rows
 
 pytestmark = pytest.mark.optimized  # convolutions learn here
+
+
+LABELS = np.arange(20) % 2
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +68,8 @@ def trained(digits):
 
 @pytest.fixture(scope="module")
 def measured(trained, digits):
-    return evaluate(trained, digits, samples=40, binarize="dynamic", limit=200)
+    fewer = dataclasses.replace(digits, test=digits.test.spread(200))
+    return evaluate(trained, fewer, samples=40, binarize="dynamic")
 
 
 def test_a_limit_takes_examples_from_everywhere():
@@ -372,6 +385,69 @@ def test_metrics_of_another_version_are_refused(measured):
 def few_digits(digits):
     parts = {name: getattr(digits, name).spread(60) for name in ("train", "validation", "test")}
     return dataclasses.replace(digits, **parts)
+
+
+def test_a_limit_bounds_all_of_it_and_says_what_is_left_out(trained, few_digits, monkeypatch):
+    def small(**kwargs):
+        return evaluate(trained, few_digits, samples=3, limit=20, binarize="dynamic", **kwargs)
+
+    found = small()
+    assert found.samples.count == 30
+    assert found.samples.on_label_accuracy is not None
+    assert found.samples.tstr is found.samples.recall is found.memorising is None
+    assert "not 30" in found.left_out[0]
+    assert "need 30 examples" in found.left_out[1]
+    monkeypatch.setattr(samples, "QUICK", 0)
+    assert small().samples is None
+    assert "Evaluate once without --limit" in small().left_out[0]
+
+
+def test_a_judge_is_trained_once_for_the_same_data(few_digits, tmp_path, monkeypatch):
+    x, y = few_digits.train.x, few_digits.train.y
+    first = judge.Judge(x.shape[1:], 10, epochs=1).fit_once(x, y, tmp_path)
+
+    def fit(*args):
+        raise AssertionError("trained again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(judge.Judge, "fit", fit)
+        again = judge.Judge(x.shape[1:], 10, epochs=1).fit_once(x, y, tmp_path)
+        np.testing.assert_array_equal(first.features(x), again.features(x))
+        for other in ((x + 1, y, 0), (x, 9 - y, 0), (x, y, 1)):
+            own = judge.Judge(x.shape[1:], 10, epochs=1, seed=other[2])
+            with pytest.raises(AssertionError, match="trained again"):
+                own.fit_once(*other[:2], tmp_path)
+    [kept] = tmp_path.iterdir()
+    kept.write_bytes(b"damaged")
+    judge.Judge(x.shape[1:], 10, epochs=1).fit_once(x, y, tmp_path)
+    assert kept.stat().st_size > 1000
+
+
+def test_what_was_measured_differently_is_not_compared(measured):
+    alike = {"a": measured, "b": measured}
+    assert rows.apart(alike) == ""
+    for change, words in (
+        ({"samples": 7}, "importance samples (a: 40, b: 7)"),
+        ({"coding": "density"}, "codings of x (a: binary, b: density)"),
+        ({"test": "0123"}, "other test examples"),
+    ):
+        settings = dataclasses.replace(measured.settings, **change)
+        other = dataclasses.replace(measured, settings=settings)
+        assert words in rows.apart({"a": measured, "b": other})
+        assert {row["best"] for row in rows.compare({"a": measured, "b": other})} == {None}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (lambda: from_arrays(np.zeros((20, 4, 4)), LABELS), "is 4x4x1; the model knows .*8x8x1"),
+        (lambda: from_arrays(np.zeros((20, 8, 8))), "has no classes"),
+        (lambda: from_arrays(np.zeros((20, 8, 8)), LABELS), "The classes of 'arrays' are 0, 1;"),
+    ],
+)
+def test_data_of_another_kind_are_refused_in_words(trained, data, words):
+    with pytest.raises(DataError, match=words):
+        evaluate(trained, data(), samples=1)
 
 
 def test_grey_levels_are_no_likelihood(trained, few_digits):

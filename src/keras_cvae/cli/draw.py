@@ -11,6 +11,7 @@ from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature, starting
 from keras_cvae.cli.shared import (
+    check_image,
     check_output,
     images_only,
     open_model,
@@ -123,6 +124,7 @@ def restyle(
 
     if output is not None:
         check_output(output, (".png",), overwrite)
+    check_image(image)
     model = open_model(run)
     images_only(model, "Restyling needs pictures.")
     if not model.condition.width:
@@ -195,6 +197,9 @@ def complete(
         check_output(output, (".png", ".npz"), overwrite)
     elif as_json:
         raise UsageError("--json says which file was written. Expected -o FILE with it.")
+    check_image(image)
+    if known is not None and Path(known).suffix:
+        check_image(Path(known))
     model = open_model(run)
     if not model.condition.knows_part:
         raise UsageError(

@@ -8,7 +8,8 @@ import typer
 from rich.text import Text
 
 from keras_cvae import command, trained
-from keras_cvae.cli.app import UsageError, app, out
+from keras_cvae.backend import import_light_keras
+from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature
 from keras_cvae.cli.shared import open_run, progress_bar, show_facts
@@ -24,6 +25,9 @@ from keras_cvae.runs.run import is_table_run
 def plot(
     run: RunFolder,
     kind: Annotated[Literal[Kind, "all"], typer.Argument(help="What to draw.")] = "all",
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="Default: what the run was trained on.")
+    ] = None,
     condition: Annotated[
         str | None, typer.Option("--condition", "-c", help="Only this one, in the manifold.")
     ] = None,
@@ -52,6 +56,13 @@ def plot(
     from keras_cvae.figures.of_runs import draw
 
     model = opened.model()
+    loaded = None
+    if data is not None:
+        from keras_cvae.evaluation.prepare import check_fits
+        from keras_cvae.runs.build import load_data
+
+        loaded = load_data(data, opened.config, progress_bar)
+        check_fits(model, loaded)
     written = draw(
         opened,
         kind,
@@ -62,7 +73,9 @@ def plot(
         temperature=temperature,
         seed=seed,
         suffix=f".{form}",
+        data=loaded,
         progress=progress_bar,
+        notice=lambda text: err.print(text, soft_wrap=True),
     )
     if as_json:
         print(json.dumps([str(path) for path in written]))
@@ -116,11 +129,13 @@ def info(
 def _about_data(what: str) -> dict[str, Any]:
     """The facts of data, split as they would be for a training, and what to type for one."""
     from keras_cvae.data.look import look
-    from keras_cvae.runs.build import load_data
     from keras_cvae.runs.choices import choose, flags
 
-    facts = look(what, progress_bar)
+    facts = look(what, progress_bar)  # before Keras, which what is not there need not wait for
     choice = choose(facts, {})
+    import_light_keras()
+    from keras_cvae.runs.build import load_data
+
     config = choice.config
     data = load_data(what, config, progress_bar)
     about = facts.describe() | data.describe()

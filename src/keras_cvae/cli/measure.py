@@ -8,9 +8,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from keras_cvae.backend import cache_folder
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed
-from keras_cvae.cli.shared import check_output, images_only, open_run, progress_bar
+from keras_cvae.cli.shared import check_output, images_only, open_run, progress_bar, warn
 from keras_cvae.runs.run import Run, is_table_run
 
 Samples = Annotated[int, typer.Option(min=1, help="Importance samples per example.")]
@@ -82,7 +83,10 @@ def compare(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put runs side by side. Runs that were not evaluated yet are evaluated first."""
+    """Put runs side by side. Runs that were not evaluated yet are evaluated first.
+
+    If they were measured differently, the first line says so, and nothing is called the best.
+    """
     if output is not None:
         check_output(output, (".png", ".pdf", ".svg"), overwrite)
     opened = {str(run): open_run(run) for run in runs}
@@ -90,10 +94,22 @@ def compare(
         models = {name: one.model() for name, one in opened.items()}
         for model in models.values():
             images_only(model, "Leave out --out.")
+    for name, one in opened.items():
+        known = _known(one)
+        if known and (limit is not None and known.settings.limit != limit):
+            err.print(
+                f"{name} was evaluated already, on {known.settings.examples} examples; --limit is "
+                "for those that were not.",
+                soft_wrap=True,
+            )
+    from keras_cvae.report.rows import apart
+
     evaluations = {
         name: _known(one) or _evaluated(one, None, samples, limit, seed, False)
         for name, one in opened.items()
     }
+    if different := apart(evaluations):
+        warn(different)
     if as_json:
         print(json.dumps({name: one.to_dict() for name, one in evaluations.items()}))
     else:
@@ -131,7 +147,11 @@ def _evaluated(
     from keras_cvae.runs.build import load_data
 
     model = run.model()
-    split = load_data(data, run.config, progress_bar) if data else run.data(progress_bar)
+    if data:  # of which a part has to be held out, whatever the run did with its own
+        config = run.config.model_copy(update={"validation": run.config.validation or 0.1})
+        split = load_data(data, config, progress_bar)
+    else:
+        split = run.data(progress_bar)
     evaluation = evaluate(
         model,
         split,
@@ -140,6 +160,7 @@ def _evaluated(
         limit=limit,
         seed=seed,
         progress=progress_bar,
+        judges=cache_folder() / "judges",
     )
     folder = run.folder / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)

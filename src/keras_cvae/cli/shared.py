@@ -79,6 +79,21 @@ def check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool) -> None
         raise UsageError(f"Cannot write '{path}': the folder '{parent}' is missing or protected.")
 
 
+def check_image(path: Path) -> None:
+    """Refuse a picture that is not there or is none, before a model is loaded for it."""
+    from PIL import Image
+
+    from keras_cvae.data.images import unreadable
+
+    if not path.is_file():
+        raise UsageError(f"There is no image '{path}'.")
+    try:
+        with Image.open(path) as image:
+            image.verify()
+    except Exception as error:  # PIL's parsers raise all sorts of things
+        raise unreadable(path, error) from error
+
+
 def write_drawn(model: Any, x: Any, labels: Any, n: int, output: Path) -> list[Path]:
     """Write drawn x to `output`: arrays, one sheet, or a folder of images; return the files."""
     from keras_cvae.figures import writing

@@ -126,8 +126,8 @@ def train(
 
 def _chosen(data: str, asked: dict[str, Any]) -> RunConfig:
     """The settings that the data ask for, beside those of the user; said on standard error."""
+    facts = look(data, progress_bar)  # before Keras, which what is not there need not wait for
     import_light_keras()
-    facts = look(data, progress_bar)
     choice = choose(facts, asked, accelerated())
     err.print(str(choice), soft_wrap=True)
     if facts.named and not choice.config.condition and choice.config.conditional:

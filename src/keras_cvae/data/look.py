@@ -140,6 +140,8 @@ def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | Non
     test = arrays.get("test")
     some = x[:: max(1, len(x) // _ROWS)][:_ROWS]
     y = None if arrays.get("y") is None else np.asarray(arrays["y"])
+    if some.dtype.kind == "f":  # whoever reads them says what is wrong with them
+        some = np.nan_to_num(some, posinf=0.0, neginf=0.0)
     kind, shape = _kind(some)
     facts: dict[str, Any] = {"light": False, "spread": 1.0}
     if kind == "pictures":

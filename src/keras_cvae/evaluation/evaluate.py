@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,10 +26,13 @@ from keras_cvae.evaluation.likelihood import (
     bits_per_dimension,
     reliability,
 )
-from keras_cvae.evaluation.likeness import NEIGHBOURS, Memorising, memorising
+from keras_cvae.evaluation.likeness import FEWEST, NEIGHBOURS, Memorising, memorising
 from keras_cvae.evaluation.metrics import Metrics, Section
 from keras_cvae.evaluation.prepare import (
     Binarize,
+    check_fits,
+    coding,
+    digest,
     examples,
     is_binary,
     is_continuous,
@@ -36,6 +40,7 @@ from keras_cvae.evaluation.prepare import (
     tested,
 )
 from keras_cvae.evaluation.samples import (
+    MOST,
     Components,
     Draws,
     Samples,
@@ -63,6 +68,10 @@ class Settings(Metrics):
         samples: Importance samples per example.
         binarize: "dynamic": x ~ Bernoulli(pixel), one fixed draw. "none": x as it is.
         seed: Of every draw.
+        test: A digest of the examples, by which two evaluations know that theirs are the same.
+        coding: What a likelihood is of: "binary", "levels" (probabilities of whole numbers or
+            levels), "density".
+        limit: The most examples that it was to take, or None.
     """
 
     data: str
@@ -71,6 +80,9 @@ class Settings(Metrics):
     samples: int
     binarize: Binarize
     seed: int
+    test: str = ""
+    coding: str = ""
+    limit: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +196,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    judges: Path | None = None,
 ) -> Evaluation:
     """Measure a model on a data set's test split (its validation split, if it has none).
 
@@ -195,15 +208,22 @@ def evaluate(
         binarize: "dynamic": x ~ Bernoulli(pixel), one fixed draw. "none": x as it is; grey levels
             under a Bernoulli likelihood are then no likelihood, and not called one.
         limit: Test examples used, at most; evenly spread, as the first ones may be alike (those of
-            MNIST are 1.4 nats harder).
+            MNIST are 1.4 nats harder). As many draws are made, and no classifier is trained that
+            would take longer than some seconds.
         seed: Of every draw.
         progress: Wraps long loops as `progress(iterable, total=, description=)`.
+        judges: A folder in which the judge of a data set is kept for the next evaluation.
+
+    Raises:
+        DataError: The data are not of the model's shape, or have other classes; or none are left to
+            measure it on.
     """
+    check_fits(model, data)
     test, split = tested(data)
     test = test if limit is None else test.spread(limit)
     x, condition = examples(model, test, binarize)
     measured = _Measured(
-        model, data, test, x, condition, samples, binarize, seed, progress, _Clock()
+        model, data, test, x, condition, samples, binarize, limit, seed, progress, judges, _Clock()
     )
     terms = bound(model, x, condition, seed=seed)
     by_class = condition is not None and data.class_names and not model.condition.knows_part
@@ -216,7 +236,7 @@ def evaluate(
         found |= measured.completions()
     else:
         found |= measured.draws()
-        found["left_out"] = _left_out(model, condition, found)
+        found["left_out"] = _left_out(model, condition, found) + measured.too_few(found)
     settings = Settings(
         data=data.name,
         split=split,
@@ -224,6 +244,9 @@ def evaluate(
         samples=samples,
         binarize=binarize,
         seed=seed,
+        test=digest(x),
+        coding=coding(model),
+        limit=limit,
     )
     return Evaluation(settings=settings, **found, seconds=measured.clock.laps)
 
@@ -249,8 +272,10 @@ class _Measured:
     condition: Any
     num_samples: int
     binarize: Binarize
+    limit: int | None
     seed: int
     progress: Progress | None
+    judges: Path | None
     clock: _Clock
 
     def likelihoods(self, elbo: Elbo) -> dict[str, Any]:
@@ -324,7 +349,7 @@ class _Measured:
         plain = reliability(results.class_posterior(joint), y)
         if data.test is None or data.validation is data.test or not len(data.validation):
             return plain
-        held = data.validation.take(slice(0, 1000))
+        held = data.validation.take(slice(0, min(self.limit or 1000, 1000)))
         x, labels = examples(self.model, held, self.binarize)
         few = min(self.num_samples, 100)
         given = importance.class_log_prob(self.model, x, few, self.seed, progress=self.progress)
@@ -349,12 +374,22 @@ class _Measured:
     def draws(self) -> dict[str, Any]:
         model, test, train, clock = self.model, self.test, self.data.train, self.clock
         found: dict[str, Any] = {}
-        draws = draw(model, train, self.condition is not None, self.seed)
+        most = MOST if self.limit is None else max(self.limit, FEWEST)
+        draws = draw(model, train, self.condition is not None, self.seed, most, self.progress)
         clock.lap("sampling")
         classes = labels(model, self.data, test)
         if classes:
+            limited = self.limit is not None and self.limit < len(train)
             found["samples"] = judged(
-                draws, train, test, classes, self.seed, self.progress, clock.lap
+                draws,
+                train,
+                test,
+                classes,
+                self.seed,
+                self.progress,
+                clock.lap,
+                self.judges,
+                limited,
             )
         elif len(test) > NEIGHBOURS:
             found["components"] = by_components(draws, train, test, self.seed)
@@ -369,7 +404,31 @@ class _Measured:
             clock.lap("calibration")
         return found
 
-    def _memorising(self, draws: Draws) -> Memorising:
+    def too_few(self, found: Mapping[str, Any]) -> tuple[str, ...]:
+        """Which figures mean nothing at this size, or would take too long for it."""
+        if self.limit is None:
+            return ()
+        said = []
+        samples = found.get("samples")
+        if "samples" in found and samples is None:
+            said.append(
+                "Draws are not judged: a classifier of these data takes a minute to train. "
+                "Evaluate once without --limit, which keeps it."
+            )
+        elif samples and samples.tstr is None and samples.on_label_accuracy is not None:
+            said.append(
+                f"Train on samples, test on real, needs as many draws as training examples, not "
+                f"{samples.count}."
+            )
+        if len(self.x) < FEWEST:
+            said.append(
+                f"Fréchet distance, precision and recall, and copies need {FEWEST} examples."
+            )
+        return tuple(said)
+
+    def _memorising(self, draws: Draws) -> Memorising | None:
+        if len(self.x) < FEWEST:
+            return None
         few = slice(0, 1000)
         return memorising(Split(draws.x).floats(few), self.data.train, self.test.floats(few))
 

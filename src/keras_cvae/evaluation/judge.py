@@ -1,7 +1,10 @@
 """A classifier that never saw the generator."""
 
+import hashlib
 import math
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,15 +12,25 @@ import numpy as np
 
 from keras_cvae.data.batches import Batches, NextEpoch
 from keras_cvae.data.containers import Split, as_floats
+from keras_cvae.data.images import ImageFiles
+from keras_cvae.files import atomic
 from keras_cvae.inference.importance import Progress
 from keras_cvae.networks.conv import ConvEncoder
 from keras_cvae.networks.mlp import DenseBody
+
+VERSION = 1  # of all that decides the weights beside the data
+
+
+def epochs_for(n: int) -> int:
+    """How many epochs a judge of n examples is trained for."""
+    return int(np.clip(math.ceil(200_000 / n), 4, 20))
 
 
 class Judge:
     """A small classifier, trained on real data only, that says what a sample shows.
 
-    Convolutions for images (99 % on MNIST within a minute on two cores), dense layers for vectors.
+    Convolutions for images (99 % on MNIST within a minute on two cores) and signals, dense layers
+    for vectors.
     Weights and order come from `seed` alone.
 
     Args:
@@ -39,8 +52,8 @@ class Judge:
     ):
         self.x_shape, self.classes = tuple(x_shape), int(classes)
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
-        image = len(self.x_shape) == 3
-        body = ConvEncoder((16, 48), 128, "relu") if image else DenseBody((256, 128), "relu")
+        image, rank = len(self.x_shape) == 3, len(self.x_shape) - 1
+        body = ConvEncoder((16, 48), 128, "relu", rank) if rank else DenseBody((256, 128), "relu")
         self.scaling = keras.layers.Normalization(axis=None if image else -1)
         self.scaling.build((None, *self.x_shape))
         inputs = keras.Input(self.x_shape)
@@ -57,9 +70,9 @@ class Judge:
     def fit(self, x: np.ndarray, y: np.ndarray, progress: Progress | None = None) -> "Judge":
         """Train on x `(n, *x_shape)`, uint8 0..255 or floats, and classes y `(n,)`."""
         batches = Batches(Split(x, y), self.batch_size, shuffle=True, seed=self.seed)
-        if len(self.x_shape) == 1:
+        if len(self.x_shape) < 3:
             self.scaling.adapt(as_floats(x))
-        epochs = self.epochs or int(np.clip(math.ceil(200_000 / len(x)), 4, 20))
+        epochs = self.epochs or epochs_for(len(x))
         steps = epochs * len(batches)
         warm = min(200, steps // 4)
         rate = keras.optimizers.schedules.CosineDecay(
@@ -71,6 +84,54 @@ class Judge:
         callbacks = [NextEpoch(batches), *watch]
         self.network.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
         return self
+
+    def fit_once(
+        self, x: Any, y: np.ndarray, folder: Path | None, progress: Progress | None = None
+    ) -> "Judge":
+        """`fit`, or what an earlier one of the same data left in a folder.
+
+        Args:
+            x: As in `fit`.
+            y: As in `fit`.
+            folder: Where weights are kept, under a name made of everything that they depend on;
+                None keeps nothing.
+            progress: As in `fit`.
+        """
+        if folder is None:
+            return self.fit(x, y, progress)
+        path = self.kept(x, y, folder)
+        if path.is_file() and self._read(path):
+            return self
+        self.fit(x, y, progress)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as temporary:
+            np.savez(temporary, *self._weights())
+        return self
+
+    def kept(self, x: Any, y: np.ndarray, folder: Path) -> Path:
+        """Where the weights of a judge of these data are kept, if there are any."""
+        about = hashlib.sha256()
+        settings = (VERSION, self.x_shape, self.classes, self.epochs, self.batch_size, self.seed)
+        about.update(repr((*settings, keras.backend.backend())).encode())
+        if isinstance(x, ImageFiles):
+            said = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in x.paths]
+            about.update(repr((said, x.size, x.channels, x.fit)).encode())
+        else:
+            about.update(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes())
+        about.update(np.asarray(y, "int64").tobytes())
+        return folder / f"{about.hexdigest()[:32]}.npz"
+
+    def _weights(self) -> list[np.ndarray]:
+        return [np.array(one) for one in self.network.get_weights()]
+
+    def _read(self, path: Path) -> bool:
+        """Take weights from a file; False if it is damaged or another's."""
+        try:
+            with np.load(path) as kept:
+                self.network.set_weights([kept[name] for name in kept.files])
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            return False
+        return True
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Classes `(n,)`."""

@@ -10,12 +10,13 @@ from sklearn.neighbors import NearestNeighbors
 from keras_cvae.data.containers import Split
 from keras_cvae.evaluation.metrics import Metric, Metrics
 
+FEWEST = 30  # examples and draws, below which such figures are chance
 NEIGHBOURS = 5  # whose balls stand for where data are
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness(Metrics):
-    """How like the test data draws are, in some features of both.
+    """How like the test data draws are, in some features of both; None where they are too few.
 
     Args:
         frechet_distance: Squared Frechet distance of draws from test data, see `frechet_distance`.
@@ -27,22 +28,22 @@ class Likeness(Metrics):
     """
 
     frechet_distance: Annotated[
-        float,
+        float | None,
         Metric("Fréchet distance", better=-1, note="Between samples and test data; not the FID."),
-    ]
+    ] = None
     frechet_distance_real: Annotated[
-        float, Metric("the same, of training data", note="What perfect samples would get.")
-    ]
+        float | None, Metric("the same, of training data", note="What perfect samples would get.")
+    ] = None
     precision: Annotated[
-        float, Metric("precision", unit="%", better=1, note="Samples that look real.")
-    ]
+        float | None, Metric("precision", unit="%", better=1, note="Samples that look real.")
+    ] = None
     recall: Annotated[
-        float, Metric("recall", unit="%", better=1, note="Real data that samples reach.")
-    ]
-    density: Annotated[float, Metric("density", note="1 is like real data.")]
+        float | None, Metric("recall", unit="%", better=1, note="Real data that samples reach.")
+    ] = None
+    density: Annotated[float | None, Metric("density", note="1 is like real data.")] = None
     coverage: Annotated[
-        float, Metric("coverage", unit="%", better=1, note="Real data with a sample near.")
-    ]
+        float | None, Metric("coverage", unit="%", better=1, note="Real data with a sample near.")
+    ] = None
 
 
 def likeness(real: np.ndarray, draws: np.ndarray, train: np.ndarray) -> Likeness:
@@ -53,6 +54,8 @@ def likeness(real: np.ndarray, draws: np.ndarray, train: np.ndarray) -> Likeness
         draws: Of draws; as many as test data are used for the balls.
         train: Of training data.
     """
+    if min(len(real), len(draws)) < FEWEST:
+        return Likeness()
     return Likeness(
         frechet_distance=frechet_distance(draws, real),
         frechet_distance_real=frechet_distance(train, real),

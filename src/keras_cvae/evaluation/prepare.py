@@ -1,12 +1,14 @@
 """Data and draws as the metrics take them."""
 
+import hashlib
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
 from keras_cvae import masks
 from keras_cvae.data.batches import Batches, CompletionBatches
-from keras_cvae.data.containers import Data, Split
+from keras_cvae.data.containers import Data, Split, shortened
 from keras_cvae.errors import DataError
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
@@ -25,6 +27,45 @@ def tested(data: Data) -> tuple[Split, str]:
             "it on. Give others: cvae evaluate RUN DATA."
         )
     return data.validation, "validation"
+
+
+def check_fits(model: Any, data: Data) -> None:
+    """Refuse data that are not of a model's kind.
+
+    Raises:
+        DataError: Saying what the model knows and what came.
+    """
+    if tuple(data.x_shape) != tuple(model.x_shape):
+        theirs, ours = ("x".join(map(str, s)) for s in (data.x_shape, model.x_shape))
+        raise DataError(
+            f"One example of '{data.name}' is {theirs}; the model knows examples of {ours}. "
+            "Expected data like those that it was trained on."
+        )
+    classes = model.condition.spec.classes
+    if classes is None or not model.condition.width:
+        return
+    if isinstance(data.train.y, dict) or data.train.y is None:
+        came = "no classes" if data.train.y is None else "named conditions"
+        raise DataError(
+            f"The model draws classes ({shortened(classes.names)}); '{data.name}' has {came}."
+        )
+    if data.class_names is not None and tuple(data.class_names) != tuple(classes.names):
+        raise DataError(
+            f"The classes of '{data.name}' are {shortened(data.class_names)}; the model knows "
+            f"{shortened(classes.names)}. Expected the same."
+        )
+
+
+def digest(x: np.ndarray) -> str:
+    """A short name of examples, the same for the same."""
+    return hashlib.sha256(np.ascontiguousarray(x, "float32").tobytes()).hexdigest()[:16]
+
+
+def coding(model: Any) -> str:
+    """What a likelihood is of: "binary" values, "levels" (of whole numbers), or a "density"."""
+    if is_binary(model):
+        return "binary"
+    return "levels" if model.likelihood.discrete else "density"
 
 
 def examples(model: Any, split: Split, binarize: Binarize = "none") -> tuple[np.ndarray, Any]:
@@ -53,7 +94,13 @@ def examples(model: Any, split: Split, binarize: Binarize = "none") -> tuple[np.
 
 
 def drawn(
-    model: Any, condition: Any, n: int, seed: int, output: str = "mean", guidance: float = 1.0
+    model: Any,
+    condition: Any,
+    n: int,
+    seed: int,
+    output: str = "mean",
+    guidance: float = 1.0,
+    progress: Callable | None = None,
 ) -> np.ndarray:
     """Draw n examples, one for each condition if there are any; images as uint8, 0..255.
 
@@ -64,9 +111,13 @@ def drawn(
         seed: Of the draws.
         output: "mean" or "sample".
         guidance: As in `ConditionalVAE.generate`.
+        progress: Wraps the loop over parts, as `progress(iterable, total=, description=)`.
     """
     image, parts = is_image(model), []
-    for start in range(0, n, 5000):
+    starts: Any = range(0, n, 5000)
+    if progress is not None:
+        starts = progress(starts, total=len(starts), description="draws")
+    for start in starts:
         stop = min(start + 5000, n)
         count = stop - start if condition is None else 1
         some = take(condition, slice(start, stop))

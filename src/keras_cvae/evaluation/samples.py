@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
 from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.data.containers import Data, Split
-from keras_cvae.evaluation.judge import Judge
+from keras_cvae.evaluation.judge import Judge, epochs_for
 from keras_cvae.evaluation.likeness import Likeness, likeness
 from keras_cvae.evaluation.metrics import Metric, Metrics
 from keras_cvae.evaluation.prepare import drawn, is_image
@@ -17,6 +18,7 @@ from keras_cvae.trees import take
 
 COMPONENTS = 64  # principal components in which samples are compared where there are no classes
 MOST = 60_000  # draws
+QUICK = 2e7  # values that a judge sees in some seconds
 COMPARED = slice(0, 10_000)  # of draws and of test examples
 
 
@@ -95,13 +97,21 @@ class Draws(NamedTuple):
     output: Literal["mean", "sample"]
 
 
-def draw(model: Any, train: Split, conditional: bool, seed: int) -> Draws:
-    """As many draws as there are training examples, at most 60,000, for their conditions."""
+def draw(
+    model: Any,
+    train: Split,
+    conditional: bool,
+    seed: int,
+    most: int = MOST,
+    progress: Progress | None = None,
+) -> Draws:
+    """As many draws as there are training examples, but at most `most`, for their conditions."""
     output: Literal["mean", "sample"] = "mean" if is_image(model) else "sample"
-    count = min(len(train), MOST)
+    count = min(len(train), most)
     rows = np.random.default_rng(seed).permutation(len(train))[:count]
     condition = take(train.y, rows) if conditional else None
-    return Draws(drawn(model, condition, count, seed, output), rows, conditional, output)
+    x = drawn(model, condition, count, seed, output, progress=progress)
+    return Draws(x, rows, conditional, output)
 
 
 class Labels(NamedTuple):
@@ -145,7 +155,9 @@ def judged(
     seed: int,
     progress: Progress | None,
     lap: Callable[[str], None],
-) -> Samples:
+    judges: Path | None = None,
+    limited: bool = False,
+) -> Samples | None:
     """Judge draws by a classifier of real data.
 
     Args:
@@ -156,11 +168,18 @@ def judged(
         seed: Of the judge.
         progress: Wraps the judge's epochs.
         lap: Called with the name of each part that is done.
+        judges: A folder where judges are kept, as in `Judge.fit_once`.
+        limited: Whether it has to be quick: without what a second training of a classifier says,
+            and None if even the first takes long and is not kept yet.
     """
     known, tested = np.flatnonzero(classes.train >= 0), np.flatnonzero(classes.test >= 0)
     x_shape, x = train.x.shape[1:], draws.x
     judge = Judge(x_shape, len(classes.names), seed=seed)
-    judge.fit(train.x[known], classes.train[known], progress)
+    learned, names = train.x[known], classes.train[known]
+    there = judges is not None and judge.kept(learned, names, judges).is_file()
+    if limited and not there and _takes_long(learned):
+        return None
+    judge.fit_once(learned, names, judges, progress)
     accuracy = judge.accuracy(test.x[tested], classes.test[tested])
     real = judge.features(test.x[COMPARED])
     own = judge.features(train.x[draws.rows[: len(real)]])
@@ -171,10 +190,11 @@ def judged(
         asked = classes.train[draws.rows]
         said = np.flatnonzero(asked[COMPARED] >= 0)
         on_label = judge.accuracy(x[said], asked[said])
-        student = Judge(x_shape, len(classes.names), seed=seed)
-        student.fit(x[asked >= 0], asked[asked >= 0], progress)
-        tstr = student.accuracy(test.x[tested], classes.test[tested])
-        lap("tstr")
+        if not limited:
+            student = Judge(x_shape, len(classes.names), seed=seed)
+            student.fit(x[asked >= 0], asked[asked >= 0], progress)
+            tstr = student.accuracy(test.x[tested], classes.test[tested])
+            lap("tstr")
     return Samples(
         on_label_accuracy=on_label,
         tstr=tstr,
@@ -184,6 +204,11 @@ def judged(
         count=len(x),
         **vars(like),
     )
+
+
+def _takes_long(x: np.ndarray) -> bool:
+    """Whether a judge of x learns for more than some seconds."""
+    return epochs_for(len(x)) * x.size > QUICK
 
 
 def by_components(draws: Draws, train: Split, test: Split, seed: int) -> Components:

@@ -12,7 +12,7 @@ from keras_cvae.errors import listed, nearest
 from keras_cvae.figures import charts, of_models, writing
 from keras_cvae.figures.kinds import KINDS
 from keras_cvae.models.cvae import ConditionalVAE
-from keras_cvae.runs.run import Run
+from keras_cvae.runs.run import Run, RunError
 from keras_cvae.trees import take
 
 
@@ -33,6 +33,7 @@ def draw(
     model: ConditionalVAE | None = None,
     data: Data | None = None,
     progress: Callable = lambda items, **_: items,
+    notice: Callable[[str], object] = lambda text: None,
 ) -> list[Path]:
     """Draw one kind of picture, or "all", of a complete run.
 
@@ -48,6 +49,7 @@ def draw(
         model: The run's model, if it is already loaded.
         data: The run's data, if they are already loaded; needed if it was trained on arrays.
         progress: Wraps the loop over pictures.
+        notice: Called with a sentence about what "all" leaves out, if the data are gone.
 
     Returns:
         The files written.
@@ -74,8 +76,15 @@ def draw(
             f"{type(model.condition).__name__}. Expected one of {listed(drawable)}."
         )
 
-    if data is None and any(_needs_data(one, model, only is not None) for one in kinds):
-        data = run.data()
+    needing = [one for one in kinds if _needs_data(one, model, only is not None)]
+    if data is None and needing:
+        try:
+            data = run.data()
+        except RunError as gone:
+            kinds = tuple(one for one in kinds if one not in needing)
+            if not kinds:
+                raise
+            notice(f"Left out: {listed(needing)}. {gone}")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for one in progress(kinds, total=len(kinds), description="Drawing"):

@@ -91,16 +91,50 @@ def compare(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
 
     Returns:
         For each metric that any run has: `group`, `label`, `values` (written, one a run), `best`
-        (index of the best run; None if better has no meaning, or if the error bars of the best two
-        meet).
+        (index of the best run; None if better has no meaning, if the error bars of the best two
+        meet, or if they are `apart`).
     """
-    table = []
+    table, different = [], apart(evaluations)
     for row in ROWS:
         cells = [row.written(one) for one in evaluations.values()]
         if any(cells):
-            best = _best(row, [*evaluations.values()])
+            best = None if different else _best(row, [*evaluations.values()])
             table.append({"group": row.group, "label": row.label, "values": cells, "best": best})
     return table
+
+
+def apart(evaluations: Mapping[str, Evaluation]) -> str:
+    """Says in what evaluations were measured differently; "" if their figures may be compared.
+
+    Args:
+        evaluations: By the name of the run.
+    """
+    ours = {name: one.settings for name, one in evaluations.items()}
+    differing = [
+        f"{what} ({', '.join(f'{name}: {getattr(one, field)}' for name, one in ours.items())})"
+        for field, what in _SETTINGS.items()
+        if len({getattr(one, field) for one in ours.values()}) > 1
+    ]
+    tests = {one.test for one in ours.values() if one.test}
+    if len(tests) > 1 and not differing:
+        differing = ["other test examples, though as many of the same name"]
+    if not differing:
+        return ""
+    return (
+        "These figures cannot be compared: they were measured with different "
+        f"{'; '.join(differing)}. Evaluate the runs alike: cvae evaluate RUN DATA."
+    )
+
+
+_SETTINGS = {
+    "data": "data",
+    "split": "splits",
+    "examples": "numbers of examples",
+    "samples": "importance samples",
+    "binarize": "binarisation",
+    "coding": "codings of x",
+    "seed": "seeds",
+}
 
 
 def _best(row: Row, evaluations: list[Evaluation]) -> int | None:

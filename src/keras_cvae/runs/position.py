@@ -39,7 +39,7 @@ class Position:
         return {name: values[:epoch] for name, values in self.history.items()}
 
     def metrics(self) -> dict[str, Any]:
-        """What the best epoch measured, or the last, and how long all took; {} before any is over."""
+        """What the best epoch measured, or the last, and how long all took; {} before the first."""
         if not self.history:
             return {}
         kept: dict[str, Any] = {n: values[self.best - 1] for n, values in self.history.items()}

@@ -153,9 +153,19 @@ class Run:
         return load(self.model_path)
 
     def data(self, progress: Callable | None = None) -> Data:
-        """Load the data again, split as in training."""
+        """Load the data again, split as in training.
+
+        Raises:
+            RunError: They are where they were no longer.
+        """
         from keras_cvae.runs.build import load_data
 
+        if self.source not in NAMED and not Path(self.source).exists():
+            raise RunError(
+                f"The data of the run '{self.folder}' are gone: there is no '{self.source}'. Give "
+                "them where they are now, as in: cvae evaluate RUN DATA, cvae plot RUN KIND DATA. "
+                "Draws, and the history, need none."
+            )
         return load_data(self.source, self.config, progress)
 
     def evaluation(self) -> dict[str, Any]:
