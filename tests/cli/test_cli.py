@@ -20,6 +20,7 @@ from typer.main import get_command
 import keras_cvae
 from keras_cvae.cli import app, main, shared
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
+from keras_cvae.command import line
 from keras_cvae.runs.config import RunConfig, presets
 from keras_cvae.runs.resume import Stopped
 from keras_cvae.runs.run import Run
@@ -275,6 +276,44 @@ def test_a_signal_that_python_drops_stops_too(tmp_path):
     assert not heard
 
 
+def test_a_dry_run_says_what_would_be_trained_and_how_long(cvae, tmp_path, rng):
+    np.savez("sensors.npz", x=rng.normal(1e5, 1e3, (60, 3)), load=rng.random(60))
+    said = cvae("train", "sensors.npz", "--units", 4, "--batch-size", 30, "--dry-run")
+    assert said.code == 0, said.err
+    chosen, because = said.err.splitlines()[:2]
+    assert chosen.startswith("Chosen: --likelihood gaussian")
+    assert "--condition load:continuous" in chosen
+    assert "--units" not in chosen
+    assert because.startswith("Because x are 60 vectors of 3 numbers")
+    assert "--units 4" in said.out
+    assert "Up to 300 epochs of 2 steps on 54 examples, about" in said.out
+    assert [path.name for path in tmp_path.iterdir()] == ["sensors.npz"]
+    about = json.loads(cvae("info", "sensors.npz", "--json").out)
+    assert about["also_holds"]["load"].startswith("numbers from")
+    assert about["train_with"]["type"] == ["cvae train sensors.npz"]
+    np.savez("sensors.npz", x=rng.normal(1e5, 1e3, (60, 3)), y=np.arange(60) % 2, load=np.ones(60))
+    suggested = json.loads(cvae("info", "sensors.npz", "--json").out)["train_with"]["type"]
+    assert suggested[1] == "cvae train sensors.npz --condition load:categorical"
+    said = cvae("train", "sensors.npz", "--units", 4, "--epochs", 1)
+    assert "also holds load, which the model will not know" in said.err
+
+
+def test_commands_are_printed_as_they_can_be_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = tmp_path / "venv" / "bin" / "cvae"
+    command.parent.mkdir(parents=True)
+    command.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", ["venv/bin/cvae", "quickstart"])
+    monkeypatch.setenv("PATH", "")
+    assert line("info", "a run") == "venv/bin/cvae info 'a run'"
+    monkeypatch.setattr(sys, "argv", [str(command)])
+    assert line("info") == "venv/bin/cvae info"
+    monkeypatch.setenv("PATH", str(command.parent))
+    assert line("info") == "cvae info"
+    monkeypatch.setattr(sys, "argv", ["notebook.py"])
+    assert line("info") == "cvae info"
+
+
 # Draw.
 
 
@@ -321,6 +360,14 @@ def test_restyle(cvae, run):
     assert said.code == 0
     assert "Read as a" in said.err
     assert "(yours)" in said.out
+    assert "unlike" not in said.err
+    digit = 1.0 - keras_cvae.load_data("digits").test.floats()[3, :, :, 0]
+    Image.fromarray((255 * digit).astype("uint8")).convert("RGB").resize((16, 16)).save("dark.png")
+    said = cvae("restyle", run, "dark.png", "--to", 7)
+    assert "16x16, the run's pictures 8x8: resized, taken in grey" in said.err
+    assert "unlike what the model knows: its log p is" in said.err
+    assert "try --invert" in said.err
+    assert "unlike" not in cvae("restyle", run, "dark.png", "--invert", "--to", 7).err
 
 
 def test_plot(cvae, run):
@@ -388,6 +435,7 @@ def test_info(cvae, run):
 def test_own_pictures_by_class_name(cvae, tmp_path):
     shapes(tmp_path / "shapes")
     words = ("--units", "64", "--latent-dim", 4, "--batch-size", 16, "--learning-rate", 0.003)
+    words += ("--backbone", "mlp", "--likelihood", "bernoulli")
     assert cvae("train", "shapes", "--epochs", 120, *words, "--out", "run").code == 0
     assert Run.open("run").model().x_shape == (12, 12, 3)
     for place, name in enumerate(COLORS):
@@ -539,7 +587,7 @@ def test_bad_commands(refused, tmp_path, command, words):
         ("plot RUN manifold -c x", ["'x'", "0, 1"]),
         ("train digits --out RUN", ["exists already", "--resume", "--overwrite"]),
         ("train digits --out RUN --resume --beta 3", ["beta was 1.0, asked 3.0"]),
-        ("train digits --out RUN --resume --epochs 90", ["25 epochs", "schedule=cosine"]),
+        ("train digits --out RUN --resume --epochs 9", ["25 epochs", "received --epochs 9"]),
     ],
 )
 def test_bad_commands_for_a_run(refused, run, tmp_path, command, words):
@@ -667,7 +715,8 @@ def test_complete_draws_the_rest_and_keeps_what_is_known(cvae, completing, digit
     Image.new("RGBA", (30, 20)).save("wide.png")
     said = cvae("complete", completing, "wide.png", "--known", "random", "-n", 1, "-o", "r.png")
     assert "1 completion, written" in said.out, said.err
-    assert "'wide.png' is 30x20, not of the shape of the run's pictures (8x8)" in said.err
+    assert "'wide.png' is 30x20, the run's pictures 8x8: cropped to fit" in said.err
+    assert "unlike what the model knows" not in said.err
 
 
 def test_a_completing_run_is_measured_and_drawn(cvae, completing):

@@ -8,6 +8,7 @@ from keras_cvae.data.arrays import from_arrays
 from keras_cvae.figures.kinds import KINDS
 from keras_cvae.figures.of_models import plane, shown_conditions
 from keras_cvae.figures.of_runs import NotAPictureError, draw
+from keras_cvae.figures.of_values import signals
 from keras_cvae.runs.config import RunConfig
 from keras_cvae.runs.train import train
 
@@ -75,15 +76,19 @@ def test_all_pictures_of_other_conditions(rng, tmp_path, y, settings):
     }[y]
     run, data = trained(tmp_path / "run", rng.random((40, 6, 6, 3)), labels, **settings)
     written = draw(run, "all", data=data, out=tmp_path / "pictures")
-    assert {path.stem.split("-")[0] for path in written} == {*KINDS} - {"completions"}
+    others = {"completions", "marginals", "correlations"}
+    assert {path.stem.split("-")[0] for path in written} == {*KINDS} - others
     assert len({path.name for path in written}) == len(written)
     assert all(path.stat().st_size > 100 for path in written)
 
 
-def test_vectors_have_the_latent_plane_and_the_history(rng, tmp_path):
-    run, data = trained(tmp_path / "run", rng.random((40, 5)), np.arange(40) % 2)
+def test_vectors_are_shown_value_by_value_beside_real_ones(rng, tmp_path):
+    x = rng.random((40, 5))
+    x[:, 4] = 1.0
+    run, data = trained(tmp_path / "run", x, np.arange(40) % 2)
     written = draw(run, "all", data=data, suffix=".pdf")
-    assert [path.name for path in written] == ["latent.pdf", "history.pdf"]
+    kinds = ("marginals", "correlations", "latent", "history")
+    assert [path.name for path in written] == [f"{kind}.pdf" for kind in kinds]
     with pytest.raises(
         NotAPictureError, match=r"'samples' cannot be drawn where x has the shape \(5,\)"
     ):
@@ -101,17 +106,30 @@ def test_a_bad_wish_is_named_and_leaves_nothing(classes, tmp_path):
     assert not list(tmp_path.glob("x/*"))
 
 
-def test_the_plane_is_of_the_dimensions_that_vary_most(classes):
-    run, data = classes
-    model = run.model()
-    first, second, words = plane(model, data)
-    assert "two of 3 latent dimensions" in words
-    prior = model.prior.predict(
-        {"noise": np.zeros((4, 3)), "condition": data.validation.y[:4]}, verbose=0
-    )
-    z = model.encode(data.validation.floats(), data.validation.y) - prior["mean"]
-    variance = (z / np.exp(0.5 * prior["log_var"])).var(axis=0)
-    assert [first, second] == sorted(np.argsort(variance)[-2:])
+def test_signals_are_lines_over_real_ones(rng, tmp_path):
+    x, y = rng.normal(size=(40, 32, 2)), np.repeat(["a", "b"], 20)
+    data = from_arrays(x, y, signals=True)
+    config = RunConfig(**SMALL, likelihood="gaussian", backbone="conv", filters=(4,), signals=True)
+    run = train(data, config, tmp_path / "run")
+    written = draw(run, "all", data=data, out=tmp_path, suffix=".svg")
+    assert [path.stem for path in written] == ["samples", "latent", "history"]
+    figure = signals(run.model(), data, n=3)
+    axes = figure.axes
+    assert [one.get_ylabel() for one in axes] == ["a", "", "b", ""]
+    held = data.validation.floats()[data.validation.y == 1]
+    np.testing.assert_allclose(axes[3].lines[0].get_ydata(), held[0, :, 1])
+    assert len(axes[3].lines) == min(3, len(held)) + 3
+
+
+def test_the_plane_is_that_of_the_most_variance(rng):
+    z = rng.normal(size=(500, 4)) * [1, 0.1, 3, 0.1] @ np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    codes, axes, words = plane(z)
+    variance = np.linalg.eigvalsh(np.cov(z.T, bias=True))[::-1]
+    np.testing.assert_allclose(codes.var(axis=0), variance[:2])
+    assert axes[0] == f"component 1 ({100 * variance[0] / variance.sum():.0f} %)"
+    assert "hold 100 % of their variance" in words
+    np.testing.assert_array_equal(plane(z[:, :2])[0], z[:, :2])
+    assert plane(z[:, :1])[0].shape == (500, 2)
 
 
 def test_many_classes_are_spread(rng, tmp_path):

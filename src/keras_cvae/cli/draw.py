@@ -15,15 +15,18 @@ from keras_cvae.cli.shared import (
     check_output,
     images_only,
     open_model,
+    open_or_none,
     progress_bar,
     read_conditions,
     show,
+    show_numbers,
+    warn,
     write_arrays,
     write_drawn,
 )
 from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.errors import counted
-from keras_cvae.runs.run import is_table_run
+from keras_cvae.runs.run import Run, is_table_run
 
 
 @app.command()
@@ -45,8 +48,8 @@ def generate(
         typer.Option(
             "-o",
             "--out",
-            help="A .png, an .npz, or a folder of PNGs; of a table a .csv or .parquet. None: shown "
-            "here.",
+            help="A .png, an .npz, a .csv of numbers, or a folder of PNGs; of a table a .csv or "
+            ".parquet. None: shown here.",
         ),
     ] = None,
     temperature: Temperature = 1.0,
@@ -72,12 +75,12 @@ def generate(
         generate_table(run, condition, n, output, seed, overwrite, as_json)
         return
     if output is not None:
-        check_output(output, (".png", ".npz", ""), overwrite)
+        check_output(output, (".png", ".npz", ".csv", ""), overwrite)
     elif as_json:
         raise UsageError("--json says which files were written. Expected -o FILE with it.")
     model = open_model(run)
-    if output is None or output.suffix.lower() != ".npz":
-        images_only(model, "Use -o FILE.npz to save it.")
+    if output is not None and output.suffix.lower() not in (".npz", ".csv"):
+        images_only(model, "Use -o FILE.npz or FILE.csv to save it.")
 
     import numpy as np
 
@@ -89,7 +92,11 @@ def generate(
         for y in progress_bar(conditions, total=len(conditions), description="Drawing")
     ]
     x, labels = np.concatenate(drawn), np.repeat(names, n)
+    if output is None and len(model.x_shape) < 3:
+        show_numbers(x, labels)
+        return
     if output is None:
+        images_only(model, "Use -o FILE.npz to save it.")
         for name, images in zip(names, drawn, strict=True):
             out.print(f"{name}:" if name else "")
             show(images)
@@ -129,11 +136,14 @@ def restyle(
     images_only(model, "Restyling needs pictures.")
     if not model.condition.width:
         raise UsageError("This run has no condition, so there is nothing to restyle to.")
-    x = read_image(image, model.x_shape)[None]
+    opened = open_or_none(run)
+    x = read_image(image, model.x_shape, opened.config.fit if opened else "crop")[None]
+    _say_how_it_was_read(image, model.x_shape, opened)
     x = 1.0 - x if invert else x
     spec = model.condition.spec
     targets = [read(spec, text) for text in to]
     source = read(spec, is_a) if is_a is not None else _read(model, x)
+    _say_if_unlike(opened, model, x, [source])
     if isinstance(source, dict) and isinstance(spec, JointSpec):
         targets = [source | target for target in targets]  # only what is named changes
     restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
@@ -224,9 +234,11 @@ def complete(
         mask = masks.known(known, model.x_shape)
     if mask.all():
         raise UsageError(f"'{known}' says that all is known. Expected black where it is not.")
-    x = read_image(image, model.x_shape)[None]
-    _say_if_stretched(image, model.x_shape)
+    opened = open_or_none(run)
+    x = read_image(image, model.x_shape, opened.config.fit if opened else "crop")[None]
+    _say_how_it_was_read(image, model.x_shape, opened)
     x = 1.0 - x if invert else x
+    _say_if_unlike(opened, model, x, None)
     kind = "sample" if sample else "mean"
     drawn = model.complete(x, mask, n, seed, temperature=temperature, output=kind)
     shown = np.concatenate([np.where(masks.known(mask, model.x_shape), x, 0.5), drawn])
@@ -243,17 +255,48 @@ def complete(
         out.print(f"{counted(n, 'completion')}, written to {output}")
 
 
-def _say_if_stretched(image: Path, x_shape: tuple[int, ...]) -> None:
+def _say_how_it_was_read(image: Path, x_shape: tuple[int, ...], run: Run | None) -> None:
+    """Say what was done to a picture so that it has the shape of the run's."""
     from keras_cvae.data.images import opened
 
     with opened(image) as file:
-        size = file.size
-    if size[0] * x_shape[0] != size[1] * x_shape[1]:
+        (width, height), mode = file.size, file.mode
+    done = []
+    if width * x_shape[0] != height * x_shape[1]:
+        fit = run.config.fit if run else "crop"
+        done.append({"crop": "cropped", "pad": "padded", "stretch": "stretched"}[fit] + " to fit")
+    elif (height, width) != x_shape[:2]:
+        done.append("resized")
+    if x_shape[2] == 1 and mode in ("RGB", "RGBA", "P", "CMYK"):
+        done.append("taken in grey")
+    if done:
         err.print(
-            f"'{image}' is {size[0]}x{size[1]}, not of the shape of the run's pictures "
-            f"({x_shape[1]}x{x_shape[0]}): stretched to fit.",
+            f"'{image}' is {width}x{height}, the run's pictures {x_shape[1]}x{x_shape[0]}: "
+            f"{', '.join(done)}.",
             soft_wrap=True,
         )
+
+
+def _say_if_unlike(run: Run | None, model: Any, x: Any, condition: Any) -> None:
+    """Warn of a picture that is less likely than all that the model was trained on."""
+    if run is None:
+        return
+    from keras_cvae.runs.typical import log_probs, typical
+
+    known = typical(run, model, progress_bar)
+    if known is None:
+        return
+    found = float(log_probs(model, x, condition)[0])
+    if found >= known.least:
+        return
+    text = (
+        f"This picture is unlike what the model knows: its log p is {found:.0f} nats, the least of "
+        f"{known.examples} training pictures has {known.least:.0f}."
+    )
+    inverted = float(log_probs(model, 1.0 - x, condition)[0])
+    if inverted > found + 0.5 * (known.least - found):
+        text += f" Inverted it has {inverted:.0f}: try --invert."
+    warn(text)
 
 
 def _read(model: Any, x: Any) -> str:

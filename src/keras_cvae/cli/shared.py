@@ -1,5 +1,6 @@
 """What the commands share."""
 
+import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -39,6 +40,11 @@ def open_model(what: Path) -> Any:
     if not (what / "run.json").is_file() and (what / "model.keras").is_file():
         return open_model(what / "model.keras")
     return open_run(what).model()
+
+
+def open_or_none(what: Path) -> Run | None:
+    """A run folder's run; None for a model that came without its run."""
+    return Run.open(what) if (what / "run.json").is_file() else None
 
 
 def progress_bar(items: Iterable, total: int | None = None, description: str = "") -> Iterator:
@@ -81,28 +87,45 @@ def check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool) -> None
 
 def check_image(path: Path) -> None:
     """Refuse a picture that is not there or is none, before a model is loaded for it."""
-    from PIL import Image
-
-    from keras_cvae.data.images import unreadable
+    from keras_cvae.data.images import opened, unreadable
 
     if not path.is_file():
         raise UsageError(f"There is no image '{path}'.")
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             image.verify()
     except Exception as error:  # PIL's parsers raise all sorts of things
         raise unreadable(path, error) from error
 
 
 def write_drawn(model: Any, x: Any, labels: Any, n: int, output: Path) -> list[Path]:
-    """Write drawn x to `output`: arrays, one sheet, or a folder of images; return the files."""
-    from keras_cvae.figures import writing
+    """Write drawn x to `output`: arrays, numbers, one sheet, or a folder of images.
+
+    Args:
+        model: What drew them.
+        x: The draws, n for each condition.
+        labels: The condition of each.
+        n: How many there are for each.
+        output: The file or folder, whose suffix says which of these.
+
+    Returns:
+        The files.
+    """
+    from keras_cvae.figures import sheets, writing
 
     if output.suffix.lower() == ".npz":
         write_arrays(output, x=x, y=labels)
         return [output]
+    if output.suffix.lower() == ".csv":
+        write_numbers(output, x, labels)
+        return [output]
+    if output.suffix and len(x) > n:
+        names = list(labels[::n])
+        figure = sheets.image_grid(x.reshape(-1, n, *x.shape[1:]), row_labels=names)
+        writing.save(figure, output)
+        return [output]
     if output.suffix:
-        writing.save_tiles(x, output, columns=n if len(x) > n else None)
+        writing.save_tiles(x, output)
         return [output]
     output.mkdir(exist_ok=True)
     paths, counts = [], Counter[str]()
@@ -121,6 +144,33 @@ def write_arrays(path: Path, **arrays: Any) -> None:
 
     with atomic(path) as temporary:
         np.savez_compressed(temporary, **arrays)
+
+
+def write_numbers(path: Path, x: Any, labels: Any) -> None:
+    """Write draws as a `.csv` file: a row each, its condition first, then the values of x."""
+    values = x.reshape(len(x), -1)
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["condition", *(f"x{i + 1}" for i in range(values.shape[1]))])
+        for label, row in zip(labels, values.tolist(), strict=True):
+            rows.writerow([label, *(f"{value:.7g}" for value in row)])
+
+
+def show_numbers(x: Any, labels: Any, most: int = 20) -> None:
+    """Print draws as a table: the first of them, and the values that fit."""
+    values = x.reshape(len(x), -1)
+    columns = max(1, min(values.shape[1], (out.width - 12) // 13))
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("condition" if any(labels) else "")
+    for i in range(columns):
+        table.add_column(f"x{i + 1}", justify="right")
+    for label, row in zip(labels[:most], values[:most, :columns].tolist(), strict=True):
+        table.add_row(str(label), *(f"{value:.5g}" for value in row))
+    out.print(table)
+    rest = [counted(len(x) - most, "more draw")] * (len(x) > most)
+    rest += [counted(values.shape[1] - columns, "more value")] * (values.shape[1] > columns)
+    if rest:
+        out.print(f"... {' and '.join(rest)}: -o FILE.csv writes all.")
 
 
 def _safe(name: str) -> str:

@@ -10,6 +10,8 @@ Kind = Literal[
     "transition",
     "reconstructions",
     "completions",
+    "marginals",
+    "correlations",
     "history",
 ]
 

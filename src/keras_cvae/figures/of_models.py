@@ -85,53 +85,57 @@ def latent(model: ConditionalVAE, data: Data) -> Figure:
     y = take(held_out.y, rows)
     conditional = y if model.condition.width else None
     z = model.encode(held_out.floats(rows), conditional)
-    first, second, words = plane(model, data)
+    if model.latent_dim > 2:
+        prior = _prior(model, conditional, len(rows))
+        z = (z - prior["mean"]) / np.exp(0.5 * prior["log_var"])
+    codes, axes, words = plane(z)
     which = "training" if held_out is data.train else "held-out"
-    caption = f"Posterior means of {len(rows):,} {which} examples{words}."
     labels, names = _colours(y, data.class_names)
     return charts.latent_plane(
-        z[:, [first, second]],
+        codes,
         labels,
         names,
-        caption=caption,
-        axis_labels=(f"$z_{{{first + 1}}}$", f"$z_{{{second + 1}}}$"),
+        caption=f"Posterior means of {len(rows):,} {which} examples{words}.",
+        axis_labels=axes,
     )
 
 
 def _colours(y: Any, names: Any) -> tuple[Any, Any]:
     """What the points of a plane are coloured by, and its names: of several the first that can."""
     if not isinstance(y, dict):
-        return (y if y is None or y.ndim == 1 else y[:, 0]), names
-    for values in y.values():
+        numbers = None if y is None else y if y.ndim == 1 else y[:, 0]
+        of_bar = "y" if y is not None and y.ndim == 1 else "first number of y"
+        return numbers, names if names is not None or y is None else of_bar
+    for name, values in y.items():
         if values.ndim == 1 and values.dtype.kind == "U":
             found, index = np.unique(values, return_inverse=True)
             return index, found.tolist()
         if values.ndim == 1 and values.dtype.kind in "iuf" and np.isfinite(values).all():
-            return values, None
+            return values.astype(float), name
     return None, None
 
 
-def plane(model: ConditionalVAE, data: Data) -> tuple[int, int, str]:
-    """Two latent dimensions to look at, and words for the caption where there was a choice.
+def plane(z: np.ndarray) -> tuple[np.ndarray, tuple[str, str], str]:
+    """Codes `(n, d)` as points `(n, 2)`, the names of the axes, and words for the caption.
 
-    With more than two: those whose posterior means vary most, in units of the prior, that is, the
-    two that carry most of what the latent knows.
+    Of more than two dimensions, the two principal components in which most of their variance lies.
+
+    Args:
+        z: Posterior means; of more than two dimensions in deviations of the prior from its mean.
     """
-    if model.latent_dim == 1:
-        return 0, 0, ""
-    if model.latent_dim == 2:
-        return 0, 1, ""
-    count = min(len(data.shown), 1000)
-    x = data.shown.floats(np.arange(count))
-    y = None if not model.condition.width else take(data.shown.y, slice(count))
-    prior = _prior(model, y, count)
-    z = (model.encode(x, y) - prior["mean"]) / np.exp(0.5 * prior["log_var"])
-    first, second = sorted(np.argsort(z.var(axis=0))[-2:].tolist())
-    return (
-        first,
-        second,
-        f", in the two of {model.latent_dim} latent dimensions that vary most",
+    dim = z.shape[1]
+    if dim <= 2:
+        return z[:, [0, dim - 1]], ("$z_{1}$", f"$z_{{{dim}}}$"), ""
+    centred = z - z.mean(axis=0)
+    _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
+    axes = axes[:2] * np.sign(axes[:2, np.abs(axes[:2]).argmax(axis=1)].diagonal())[:, None]
+    share = np.square(sizes) / max(float(np.square(sizes).sum()), 1e-30)
+    names = tuple(f"component {i + 1} ({100 * share[i]:.0f} %)" for i in range(2))
+    words = (
+        f", in the two principal components of {dim} latent dimensions that hold "
+        f"{100 * share[:2].sum():.0f} % of their variance"
     )
+    return centred @ axes.T, (names[0], names[1]), words
 
 
 def _prior(model: ConditionalVAE, y: Any, n: int) -> dict[str, np.ndarray]:

@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 
 from keras_cvae.data.containers import Data
 from keras_cvae.errors import listed, nearest
-from keras_cvae.figures import charts, of_models, writing
+from keras_cvae.figures import charts, of_models, of_values, writing
 from keras_cvae.figures.kinds import KINDS
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.runs.run import Run, RunError
 from keras_cvae.trees import take
+
+OF_VECTORS = ("marginals", "correlations")
 
 
 class NotAPictureError(ValueError):
@@ -103,17 +105,20 @@ def _drawable(model: ConditionalVAE) -> tuple[str, ...]:
     image, completes = len(model.x_shape) == 3, model.condition.knows_part
     if completes:
         return ("completions", "history") if image else ("history",)
-    kinds: tuple[str, ...] = ("latent", "history")
+    kinds: tuple[str, ...] = ("samples", "latent", "history")
+    if len(model.x_shape) == 1:
+        kinds = ("marginals", "correlations", "latent", "history")
     if image:
-        kinds = tuple(kind for kind in KINDS if kind != "completions")
+        kinds = tuple(kind for kind in KINDS if kind not in ("completions", *OF_VECTORS))
     if not model.latent_dim:
-        kinds = tuple(kind for kind in kinds if kind in ("samples", "history"))
+        kinds = tuple(kind for kind in kinds if kind in ("samples", "history", *OF_VECTORS))
     return kinds
 
 
 def _needs_data(kind: str, model: ConditionalVAE, told: bool) -> bool:
     """Whether a picture shows data, or conditions that only data tell."""
-    if kind in ("latent", "reconstructions", "completions"):
+    of_signals = kind == "samples" and len(model.x_shape) == 2
+    if kind in ("latent", "reconstructions", "completions", *OF_VECTORS) or of_signals:
         return True
     told = told and kind == "manifold"
     free = bool(model.condition.spec.classes) or not model.condition.width
@@ -132,6 +137,12 @@ def _figures(
 ) -> Iterator[tuple[str, Figure | np.ndarray]]:
     """Yield names and figures of one kind; frames of an animation are an array."""
     match kind:
+        case "samples" if len(model.x_shape) == 2:
+            yield kind, of_values.signals(model, data, temperature=temperature, seed=seed)
+        case "marginals":
+            yield kind, of_values.marginals(model, data, seed)
+        case "correlations":
+            yield kind, of_values.correlations(model, data, seed)
         case "samples":
             yield kind, of_models.samples(model, data, temperature=temperature, seed=seed)
         case "defaults":

@@ -11,7 +11,7 @@ from keras_cvae.evaluation import bound, likeness, prepare
 from keras_cvae.evaluation.bound import Elbo
 from keras_cvae.evaluation.evaluate import Evaluation
 from keras_cvae.evaluation.likelihood import Classification, LogLikelihood
-from keras_cvae.figures import charts, of_models, sheets
+from keras_cvae.figures import charts, of_models, of_values, sheets
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.trees import take
 
@@ -107,6 +107,11 @@ def pictures(
                 )
             shown["Outliers"] = _outliers(model, x, condition, names, seed)
             shown["Nearest training examples"] = _nearest(model, data.train, condition, seed)
+    elif not model.condition.knows_part and len(model.x_shape) == 2:
+        shown["Samples"] = of_values.signals(model, data, seed=seed)
+    elif not model.condition.knows_part:
+        shown["Values"] = of_values.marginals(model, data, seed)
+        shown["Pairs of values"] = of_values.correlations(model, data, seed)
     likelihood, known = evaluation.conditional, evaluation.classification
     if likelihood and likelihood.per_class:
         shown["−log p(x | y) by class"] = _by_class(likelihood)
@@ -179,15 +184,15 @@ def _latent(
     seed: int,
 ) -> Figure:
     terms = bound.bound(model, x, condition, num_samples=1, seed=seed)
-    top = np.argsort(-terms.kl.mean(axis=0))[:2]
-    u = (terms.mean - terms.prior_mean) * np.exp(-0.5 * terms.prior_log_var)
+    codes, axes, words = of_models.plane(
+        (terms.mean - terms.prior_mean) * np.exp(-0.5 * terms.prior_log_var)
+    )
     return charts.latent_plane(
-        u[:, top],
+        codes,
         labels,
         names,
-        axis_labels=(f"$z_{{{top[0]}}}$", f"$z_{{{top[1]}}}$"),
-        caption="Test examples in the two most informative dimensions, measured from the prior's "
-        "mean in its deviations.",
+        axis_labels=axes,
+        caption=f"Test examples{words}, measured from the prior's mean in its deviations.",
     )
 
 

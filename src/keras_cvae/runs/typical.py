@@ -1,0 +1,77 @@
+"""What a model knows: how likely its training examples are, kept in the run."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_cvae import masks
+from keras_cvae.data.images import DataError
+from keras_cvae.evaluation.prepare import examples
+from keras_cvae.files import read_json, write_json
+from keras_cvae.runs.run import Run, RunError
+
+EXAMPLES, SAMPLES = 500, 10
+
+
+@dataclass(frozen=True)
+class Typical:
+    """log p(x | y) of training examples, in nats.
+
+    Args:
+        least: The least of all that were looked at.
+        low: Below it lies one in a hundred.
+        examples: How many were looked at.
+    """
+
+    least: float
+    low: float
+    examples: int
+
+
+def typical(run: Run, model: Any, progress: Callable | None = None) -> Typical | None:
+    """How likely training examples are; read from the run, or measured once and kept there.
+
+    Args:
+        run: A complete run.
+        model: Its model.
+        progress: As in `Run.data`.
+
+    Returns:
+        None if it was never measured and the data are gone.
+    """
+    path = run.folder / "typical.json"
+    if path.is_file() and path.stat().st_mtime >= _changed(run.model_path):
+        try:
+            return Typical(**read_json(path))
+        except (ValueError, TypeError):
+            path.unlink()  # damaged: made again
+    try:
+        train = run.data(progress).train.spread(EXAMPLES)
+    except (RunError, DataError):
+        return None
+    x, condition = examples(model, train)
+    scores = log_probs(model, x, condition)
+    found = Typical(float(scores.min()), float(np.quantile(scores, 0.01)), len(scores))
+    if run.folder.is_dir():
+        write_json(path, asdict(found))
+    return found
+
+
+def log_probs(model: Any, x: np.ndarray, condition: Any) -> np.ndarray:
+    """log p(x | y) as `typical` measures it, `(n,)` in nats.
+
+    Of a model that completes, that of x with as little known as it can do with, whatever
+    `condition` is: so that it does not depend on how much a user knows.
+    """
+    if model.condition.knows_part:
+        fixed = model.condition.spec.fixed
+        nothing = np.zeros((1, *model.x_shape[:-1], 1), bool)
+        condition = masks.holes(x, nothing if fixed is None else fixed)
+    return np.asarray(model.score(x, condition, SAMPLES, 0))
+
+
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime
