@@ -6,7 +6,10 @@ import pytest
 import keras_cvae
 from keras_cvae.conditions import Categorical, Continuous, Joint, KnownPart, Optional, Unconditional
 from keras_cvae.data.arrays import from_arrays
+from keras_cvae.evaluation.evaluate import evaluate
 from keras_cvae.runs import declaration
+from keras_cvae.runs.config import ConfigError, RunConfig, load_config
+from keras_cvae.runs.train import train
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 2, (40, 4, 4))
@@ -52,3 +55,29 @@ def test_what_may_be_missing_and_scales_are_those_of_the_data():
 def test_a_declaration_has_a_name_a_kind_and_what_the_kind_needs():
     assert declaration.read("hour:periodic:24") == ("hour", "periodic", "24")
     assert declaration.read(" age :continuous").name == "age"
+
+
+@pytest.mark.parametrize("unknown", [-1, ""], ids=["numbers", "names"])
+def test_examples_of_unknown_class_are_learned_from_and_measured_on_the_others(
+    unknown, tmp_path, rng
+):
+    y = np.arange(60) % 3
+    x = (rng.random((60, 9)) < 0.1 + 0.8 * (np.arange(9) % 3 == y[:, None])).astype("uint8")
+    labels = y if unknown == -1 else np.array(["a", "b", "c"])[y]
+    labels = np.where(np.arange(60) % 4 > 0, unknown, labels)
+    data = from_arrays(x, labels, unlabelled=True)
+    names = ("0", "1", "2") if unknown == -1 else ("a", "b", "c")
+    assert data.class_names == names
+    assert sum(data.describe()["class_counts"]["train"].values()) < len(data.train)
+    assert (data.shown.y >= 0).all()
+    if unknown == "":
+        return
+    config = RunConfig(semisupervised=True, epochs=1, units=(8,), latent_dim=2, batch_size=20)
+    run = train(data, config, tmp_path / "run")
+    model = run.model()
+    assert isinstance(model, keras_cvae.SemiSupervisedCVAE)
+    assert {"loss", "accuracy", "val_accuracy"} <= set(run.history())
+    found = evaluate(model, data, samples=2, limit=5)
+    assert found.settings.examples == min(5, (data.validation.y >= 0).sum())
+    with pytest.raises(ConfigError, match="forgets; expected one of them"):
+        load_config(semisupervised=True, label_dropout=0.1)

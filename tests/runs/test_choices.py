@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from keras_cvae.data.look import Facts, look
+from keras_cvae.data.sources import load
+from keras_cvae.runs.build import build_model
 from keras_cvae.runs.choices import choose, flags
-from keras_cvae.runs.config import ConfigError, RunConfig
+from keras_cvae.runs.config import ConfigError, RunConfig, load_config
 
 
 def saved(path, **arrays):
@@ -109,6 +111,22 @@ def test_what_is_asked_for_is_never_changed(asked):
         assert {name: getattr(choice.config, name) for name in asked} == asked
         assert not set(choice.settings) & set(asked)
         assert str(choice).count("\n") == 1
+
+
+def test_bounds_are_kept_by_what_is_drawn(rng, tmp_path):
+    x = np.stack([rng.random(60) ** 4, rng.exponential(3.0, 60)], axis=1)
+    facts = look(saved(tmp_path / "x.npz", x=x))
+    choice = choose(facts, {"bounds": ("0..1", "0.."), "epochs": 1, "units": (4,)})
+    assert choice.config.likelihood == "bounded"
+    model = build_model(choice.config, load(tmp_path / "x.npz"))
+    model.likelihood.adapt(x)
+    drawn = model.generate(n=200, output="sample", seed=0)
+    assert ((drawn > 0) & (drawn[:, :1] < 1)).all()
+    for wrong, words in (("1..0", "the lower first"), ("5", "expected 0..1"), ("a..b", "a..b")):
+        with pytest.raises(ConfigError, match=words):
+            choose(facts, {"bounds": (wrong,)})
+    with pytest.raises(ConfigError, match=r"expected --bounds 0\.\.1"):
+        load_config(likelihood="bounded")
 
 
 def test_a_contradiction_is_the_users(tmp_path):

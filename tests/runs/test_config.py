@@ -26,7 +26,7 @@ from keras_cvae.runs.config import ConfigError, RunConfig, load_config, presets,
 )
 def test_names_are_those_of_the_registries(field, registry):
     names = set(typing.get_args(RunConfig.model_fields[field].annotation))
-    not_by_name = {"bounded", "columns"}  # take bounds, columns
+    not_by_name = {"columns"}  # takes columns
     two_in_one = {"topdown-conv", "zero_inflated_poisson", "zero_inflated_negative_binomial"}
     found = set(registry.classes) - not_by_name - {"zero_inflated"}
     assert names - two_in_one == found

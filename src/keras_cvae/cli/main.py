@@ -10,6 +10,7 @@ from keras_cvae.backend import choose_backend, prepare_command
 from keras_cvae.cli import (  # noqa: F401  each registers its commands
     draw,
     export,
+    interpolate,
     look,
     measure,
     serve,

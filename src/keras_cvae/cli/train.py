@@ -1,8 +1,10 @@
 """`cvae train`, `cvae quickstart`."""
 
+import importlib.util
 import json
 import math
 import signal
+import statistics
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +24,8 @@ from keras_cvae.runs.choices import choose
 from keras_cvae.runs.choices import flags as flags_of
 from keras_cvae.runs.config import RunConfig, load_config, presets, validated
 from keras_cvae.runs.run import Run, check_folder, default_folder
+
+LOGS = ("csv", "tensorboard")
 
 
 @app.command()
@@ -58,6 +62,19 @@ def train(
         typer.Option("--dry-run", help="Say what would be trained and how long it takes; no more."),
     ] = False,
     overwrite: Overwrite = False,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Train so many runs, OUT-0, OUT-1, ...; say mean and spread of their loss."
+        ),
+    ] = 1,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also write every epoch to OUT/log.csv (csv), or for TensorBoard (tensorboard).",
+            autocompletion=starting(LOGS),
+        ),
+    ] = None,
     as_json: AsJson = False,
     schema: Annotated[
         Path | None,
@@ -91,7 +108,13 @@ def train(
     if is_table(data):
         from keras_cvae.cli.tables import train_table
 
-        own = {"--preset": preset, "--config": config, "--resume": resume, "--dry-run": dry_run}
+        own: dict[str, Any] = {
+            "--preset": preset,
+            "--config": config,
+            "--resume": resume,
+            "--dry-run": dry_run,
+        }
+        own |= {"--seeds": seeds > 1, "--log": log}
         if given := [name for name, value in own.items() if value]:
             raise UsageError(f"{given[0]} is not for tables.")
         for name, value in (("missing", missing), ("hidden", hidden)):
@@ -102,12 +125,17 @@ def train(
         raise UsageError(f"--schema, --missing and --hidden are for tables. '{data}' is none.")
     if resume and overwrite:
         raise UsageError("Received --resume and --overwrite. Expected one of them.")
+    if unknown := set(log or ()) - set(LOGS):
+        raise UsageError(f"--log: received {', '.join(unknown)}, expected {' or '.join(LOGS)}.")
+    if seeds > 1 and resume:
+        raise UsageError("--resume goes on with one run: give its --out, and no --seeds.")
     folder = out_folder or default_folder(data, preset)
     asked = typed(settings)
     if preset is None and config is None and not resume:
         validated(asked)  # before the data are looked at
         if not dry_run:
-            check_folder(folder, overwrite)
+            for one in _folders(folder, seeds):
+                check_folder(one, overwrite)
         chosen = _chosen(data, asked)
     else:
         chosen = load_config(preset, config, **asked)
@@ -115,7 +143,10 @@ def train(
         _say_what_would_be(data, chosen, as_json)
         return
 
-    run = _train(data, chosen, folder, resume=resume, overwrite=overwrite)
+    if seeds > 1:
+        _sweep(data, chosen, folder, seeds, overwrite, log, as_json)
+        return
+    run = _train(data, chosen, folder, resume=resume, overwrite=overwrite, log=log)
     if as_json:
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return
@@ -204,7 +235,76 @@ def _how_to_ask(condition: Any) -> list[str] | None:
     return ["--condition", example]
 
 
-def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: bool) -> Run:
+def _folders(folder: Path, seeds: int) -> list[Path]:
+    """The folders of a sweep; of one run its own."""
+    if seeds == 1:
+        return [folder]
+    return [folder.with_name(f"{folder.name}-{i}") for i in range(seeds)]
+
+
+def _sweep(
+    data: str,
+    config: RunConfig,
+    folder: Path,
+    seeds: int,
+    overwrite: bool,
+    log: list[str] | None,
+    as_json: bool,
+) -> None:
+    """Train runs that differ in their seeds, which also choose what each holds out.
+
+    Print the mean and the standard deviation of what they came to.
+    """
+    losses, folders = [], _folders(folder, seeds)
+    for one in folders:
+        check_folder(one, overwrite)
+    for i, one in enumerate(folders):
+        err.print(f"Seed {config.seed + i}, {i + 1} of {seeds}: {one}")
+        with_seed = config.model_copy(update={"seed": config.seed + i})
+        m = _train(data, with_seed, one, resume=False, overwrite=overwrite, log=log).metrics()
+        losses.append(m["val_loss" if "val_loss" in m else "loss"])
+    mean, spread = statistics.mean(losses), statistics.stdev(losses)
+    if as_json:
+        runs = {str(one): loss for one, loss in zip(folders, losses, strict=True)}
+        print(json.dumps({"runs": runs, "mean": mean, "standard_deviation": spread}))
+        return
+    for one, loss in zip(folders, losses, strict=True):
+        out.print(f"  {one}  {loss:.2f} nats", soft_wrap=True)
+    out.print(
+        f"Loss over {seeds} seeds, each with its own held-out examples: {mean:.2f} nats, standard "
+        f"deviation {spread:.2f}.",
+        soft_wrap=True,
+    )
+    best = folders[losses.index(min(losses))]
+    say_next(("the best of them", "evaluate", best), ("all side by side", "compare", *folders))
+
+
+def _loggers(folder: Path, log: list[str] | None, resume: bool) -> list[Any]:
+    """Keras' callbacks that write what is asked for."""
+    import keras
+
+    made: list[Any] = []
+    if "csv" in (log or ()):
+        made.append(keras.callbacks.CSVLogger(folder / "log.csv", append=resume))
+    if "tensorboard" in (log or ()):
+        if importlib.util.find_spec("tensorflow") is None:
+            raise UsageError(
+                "--log tensorboard is Keras' callback, which writes with TensorFlow, and that is "
+                "not installed: pip install 'keras-cvae[tensorflow]'. --log csv needs nothing."
+            )
+        board = keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)
+        made.append(board)
+    return made
+
+
+def _train(
+    data: str,
+    config: RunConfig,
+    folder: Path,
+    resume: bool,
+    overwrite: bool,
+    log: list[str] | None = None,
+) -> Run:
     if resume:
         Run.open(folder)
     else:
@@ -217,7 +317,7 @@ def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: 
     from keras_cvae.runs.train import train
 
     flush_denormals()
-    bar = EpochBar(err)
+    bar, loggers = EpochBar(err), _loggers(folder, log, resume)
     with stopped_by_signals() as received:
         try:
             return train(
@@ -226,7 +326,7 @@ def _train(data: str, config: RunConfig, folder: Path, resume: bool, overwrite: 
                 folder,
                 resume=resume,
                 overwrite=overwrite,
-                callbacks=[bar, stop_after(received)],
+                callbacks=[bar, stop_after(received), *loggers],
                 progress=progress_bar,
                 notice=lambda text: err.print(text, soft_wrap=True),
             )

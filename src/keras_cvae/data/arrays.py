@@ -29,6 +29,7 @@ def from_arrays(
     color: Color = "auto",
     counts: bool = False,
     signals: bool = False,
+    unlabelled: bool = False,
 ) -> Data:
     """Check arrays and make a `Data` of them.
 
@@ -54,6 +55,8 @@ def from_arrays(
         counts: Whether x are counts: they become float32 unscaled, whatever their dtype.
         signals: Whether x `(n, length)` or `(n, length, channels)` are signals: they become float32
             `(n, length, channels)` unscaled.
+        unlabelled: Whether the label -1, or "" among names, stands for an unknown class. It stays
+            -1; otherwise it is a class of its own.
 
     Raises:
         DataError: Arrays that are empty, of different lengths, NaN or infinite, sparse, or of
@@ -77,7 +80,13 @@ def from_arrays(
     unscaled = counts or signals
     xs = [x.astype(np.float32, copy=False) for x in xs] if unscaled else _canonical(xs)
     xs = [recolored(resized(x, size, fit), color) for x in xs]
-    ys, names = (ys, None) if isinstance(y, Mapping) else _encoded(ys, class_names)
+    unknown = [None if part is None else _is_unknown(part, unlabelled) for part in ys]
+    ys, names = (ys, None) if isinstance(y, Mapping) else _encoded(ys, class_names, unlabelled)
+    if unlabelled and names is not None:
+        ys = [
+            None if part is None or rows is None else np.where(rows, -1, part).astype(np.int32)
+            for part, rows in zip(ys, unknown, strict=True)
+        ]
     notes = () if isinstance(y, Mapping) else _notes(ys[0], names if class_names is None else None)
     splits = [Split(x, y) for x, y in zip(xs, ys, strict=True)]
     data = split_data(
@@ -214,7 +223,7 @@ def _named(values: np.ndarray) -> np.ndarray:
 
 
 def _encoded(
-    ys: list[np.ndarray | None], class_names: Sequence[str] | None
+    ys: list[np.ndarray | None], class_names: Sequence[str] | None, unlabelled: bool = False
 ) -> tuple[list[np.ndarray | None], tuple[str, ...] | None]:
     """Numbers the classes found in train 0..K-1; numbers pass as they are."""
     given = [y for y in ys if y is not None]
@@ -230,9 +239,13 @@ def _encoded(
             came = "a y of numbers" if given else "no y"
             raise DataError(f"class_names need a y of integers or strings. Received: {came}.")
         return ys, None
-    labels = np.unique(given[0])
+    labels = _labels(given[0], unlabelled)
+    if not len(labels):
+        raise DataError("All labels in train are unknown. Expected some of each class.")
+    if unlabelled:
+        ys = [None if y is None else np.where(y == _unknown(y), labels[0], y) for y in ys]
     for y in given[1:]:
-        if len(new := np.setdiff1d(y, labels)):
+        if len(new := np.setdiff1d(_labels(y, unlabelled), labels)):
             raise DataError(
                 f"The label {new[0].item()!r} is in test but not in train. "
                 f"The labels in train are: {shortened(labels)}."
@@ -257,6 +270,21 @@ def _encoded(
         f"y has {len(labels)} distinct labels ({shortened(labels)}) but there are {len(names)} "
         f"class_names ({shortened(names)}). Expected one name per label."
     )
+
+
+def _unknown(y: np.ndarray) -> Any:
+    """What stands for an unknown class among the labels y."""
+    return "" if y.dtype.kind == "U" else -1
+
+
+def _is_unknown(y: Any, unlabelled: bool) -> Any:
+    """Which labels `(n,)` are unknown."""
+    return unlabelled and not isinstance(y, Mapping) and y == _unknown(y)
+
+
+def _labels(y: np.ndarray, unlabelled: bool) -> np.ndarray:
+    labels = np.unique(y)
+    return labels[labels != _unknown(y)] if unlabelled else labels
 
 
 def _numbered(y: np.ndarray | None, labels: np.ndarray) -> np.ndarray | None:

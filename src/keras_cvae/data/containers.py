@@ -39,6 +39,14 @@ class Split:
         n = len(self)
         return self if most >= n else self.take(np.arange(most) * n // most)
 
+    @property
+    def labelled(self) -> Split:
+        """Returns the examples whose class is known: all, unless y are classes and some are -1."""
+        y = self.y
+        if not isinstance(y, np.ndarray) or y.dtype.kind != "i" or y.ndim > 1 or (y >= 0).all():
+            return self
+        return self.take(np.flatnonzero(y >= 0))
+
     def floats(self, indices: Any = slice(None)) -> np.ndarray:
         """Returns x as float32, `(m, h, w, c)` or `(m, d)`; uint8 is divided by 255."""
         return as_floats(self.x[indices])
@@ -72,9 +80,13 @@ class Data:
 
     @property
     def shown(self) -> Split:
-        """Examples to look at: held out, or of the test set, or where there are none of train."""
+        """Examples to look at: held out, or of the test set, or where there are none of train.
+
+        Those whose class is known, where some are not.
+        """
         candidates = (self.validation, self.test, self.train)
-        return next(split for split in candidates if split is not None and len(split))
+        known = (split.labelled for split in candidates if split is not None)
+        return next(split for split in known if len(split))
 
     def describe(self) -> dict[str, Any]:
         """Returns plain, JSON-able facts: counts, shape, values, condition, counts per class."""
@@ -102,7 +114,13 @@ class Data:
             facts["condition"] = "classes"
             facts["classes"] = list(names)
             facts["class_counts"] = {
-                k: dict(zip(names, np.bincount(s.y, minlength=len(names)).tolist(), strict=True))
+                k: dict(
+                    zip(
+                        names,
+                        np.bincount(s.y[s.y >= 0], minlength=len(names)).tolist(),
+                        strict=True,
+                    )
+                )
                 for k, s in splits.items()
                 if s is not None and s.y is not None
             }

@@ -66,6 +66,7 @@ def load(
     conditions: Sequence[str] = (),
     counts: bool = False,
     signals: bool = False,
+    unlabelled: bool = False,
 ) -> Data:
     """Loads a data set by name or path.
 
@@ -89,6 +90,7 @@ def load(
             y: "age" is `age`, or `age_train` and `age_test`.
         counts: Whether x are counts, which stay as they are.
         signals: Whether x are signals, `(n, length)` or `(n, length, channels)`.
+        unlabelled: Whether -1, or "" among names, is no class of its own, but an unknown one.
 
     Raises:
         DataError: The source is unknown, missing, empty, damaged or inconsistent.
@@ -104,7 +106,7 @@ def load(
     check_validation(validation)
     options: dict[str, Any] = {"validation": validation, "seed": seed}
     as_arrays = options | {"image_size": size, "fit": fit, "color": color}
-    as_arrays |= {"counts": counts, "signals": signals}
+    as_arrays |= {"counts": counts, "signals": signals, "unlabelled": unlabelled}
     if isinstance(source, str) and source in NAMED and not conditions:
         return from_arrays(**named(source), name=source, **as_arrays)
     path = Path(source).expanduser()

@@ -7,7 +7,7 @@ that was trained on real data only. A metric that does not apply is absent, neve
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -219,6 +219,9 @@ def evaluate(
             measure it on.
     """
     check_fits(model, data)
+    held, test = data.validation.labelled, data.test and data.test.labelled
+    held = test if test and data.validation is data.test else held
+    data = replace(data, train=data.train.labelled, validation=held, test=test)
     test, split = tested(data)
     test = test if limit is None else test.spread(limit)
     x, condition = examples(model, test, binarize)

@@ -89,7 +89,7 @@ def latent(model: ConditionalVAE, data: Data) -> Figure:
         prior = _prior(model, conditional, len(rows))
         z = (z - prior["mean"]) / np.exp(0.5 * prior["log_var"])
     codes, axes, words = plane(z)
-    which = "training" if held_out is data.train else "held-out"
+    which = "held-out" if len(data.validation) or data.test else "training"
     labels, names = _colours(y, data.class_names)
     return charts.latent_plane(
         codes,

@@ -163,7 +163,8 @@ def _figures(
             yield kind, frames
         case "reconstructions":
             classes = data.class_names is not None and data.shown.y is not None
-            which = "Training examples" if data.shown is data.train else "Held-out originals"
+            held = len(data.validation) or data.test
+            which = "Held-out originals" if held else "Training examples"
             caption = f"{which} above their reconstructions, without noise."
             yield (
                 kind,

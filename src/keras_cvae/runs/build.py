@@ -12,6 +12,7 @@ from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import load
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.rates import Later
+from keras_cvae.models.semisupervised import SemiSupervisedCVAE
 from keras_cvae.models.serialization import precision
 from keras_cvae.networks.backbone import Backbone
 from keras_cvae.networks.conv import Conv
@@ -23,13 +24,13 @@ from keras_cvae.probability.likelihoods.bernoulli import Bernoulli, ContinuousBe
 from keras_cvae.probability.likelihoods.causal import CausalBernoulli
 from keras_cvae.probability.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
-from keras_cvae.probability.likelihoods.gaussian import Gaussian
+from keras_cvae.probability.likelihoods.gaussian import Bounded, Gaussian
 from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
 from keras_cvae.probability.objectives import ELBO, OBJECTIVES, Hybrid, Objective
 from keras_cvae.probability.schedules import Cyclical, Warmup
 from keras_cvae.runs import declaration
 from keras_cvae.runs.conditions import build_condition
-from keras_cvae.runs.config import COUNTS, RunConfig
+from keras_cvae.runs.config import COUNTS, RunConfig, between
 
 STEPS = 19_000  # of a run whose epochs are not given
 
@@ -47,6 +48,7 @@ def load_data(source: str, config: RunConfig, progress: Callable | None = None) 
         counts=config.likelihood in COUNTS,
         fit=config.fit,
         signals=config.signals,
+        unlabelled=config.semisupervised,
     )
 
 
@@ -63,7 +65,7 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
     """
     if config.shift:
         check_shift(data.x_shape)
-    likelihood = _likelihood(config)
+    likelihood = _likelihood(config, data.x_shape)
     for split in (data.train, data.validation):
         if isinstance(split.x, np.ndarray) and split.x.dtype != np.uint8 and len(split):
             likelihood.check(split.x)  # bytes become 0..1
@@ -72,7 +74,8 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
     steps = math.ceil(len(data.train) / config.batch_size)
     total = epochs(config, len(data.train)) * steps
     with precision(config.precision):
-        model = ConditionalVAE(
+        kind = SemiSupervisedCVAE if config.semisupervised else ConditionalVAE
+        model = kind(
             data.x_shape,
             build_condition(config, data),
             config.group_sizes
@@ -106,7 +109,7 @@ def plan_rate(model: ConditionalVAE, config: RunConfig, examples: int, begun: in
     getattr(model.optimizer, "inner_optimizer", model.optimizer).learning_rate = rate
 
 
-def _likelihood(config: RunConfig) -> Likelihood:
+def _likelihood(config: RunConfig, x_shape: tuple[int, ...]) -> Likelihood:
     likelihoods: dict[str, Callable[[], Likelihood]] = {
         "bernoulli": Bernoulli,
         "causal_bernoulli": lambda: CausalBernoulli(config.channels, config.reach),
@@ -114,6 +117,7 @@ def _likelihood(config: RunConfig) -> Likelihood:
         "gaussian": lambda: Gaussian(
             config.variance, config.sigma if config.variance == "fixed" else None
         ),
+        "bounded": lambda: _bounded(config, x_shape),
         "categorical": lambda: CategoricalValues(
             2 if config.binarize == "dynamic" else 256, low=0, high=1
         ),
@@ -126,6 +130,14 @@ def _likelihood(config: RunConfig) -> Likelihood:
         ),
     }
     return likelihoods[config.likelihood]()
+
+
+def _bounded(config: RunConfig, x_shape: tuple[int, ...]) -> Bounded:
+    pairs = [between(text) for text in config.bounds]
+    if len(pairs) == 1:
+        pairs *= x_shape[-1]
+    low, high = ([pair[i] for pair in pairs] for i in (0, 1))
+    return Bounded(low, high, config.variance, config.sigma if config.variance == "fixed" else 1.0)
 
 
 def _rate(config: RunConfig, steps: int) -> Any:

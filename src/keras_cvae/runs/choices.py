@@ -180,6 +180,12 @@ def _of_signals(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> It
 
 
 def _of_vectors(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    if facts.kind == "vectors" and asked.get("bounds"):
+        yield (
+            {"likelihood": "bounded", "variance": "predicted"},
+            "each value gets a density of its own width between its bounds",
+        )
+        return
     if facts.kind != "vectors" or facts.values not in ("counts", "numbers"):
         return
     if facts.values == "counts":

@@ -50,6 +50,11 @@ class RunConfig(BaseModel):
         "A named condition, an array in the .npz: age:continuous, class:categorical, "
         "hour:periodic:24, days:exposure, tags:tags, look:image, s:signal. Repeat for several.",
     )
+    semisupervised: bool = _setting(
+        False,
+        "Model",
+        'Learn from examples whose class is unknown, too: y is -1 there, or "" among names (M2).',
+    )
     label_dropout: float = _setting(
         0.0,
         "Model",
@@ -74,6 +79,7 @@ class RunConfig(BaseModel):
         "causal_bernoulli",
         "continuous_bernoulli",
         "gaussian",
+        "bounded",
         "categorical",
         "discretized_logistic",
         "poisson",
@@ -93,6 +99,12 @@ class RunConfig(BaseModel):
     )
     variance: Literal["fixed", "learned", "predicted", "optimal"] = _setting(
         "optimal", "Model", "How the gaussian likelihood gets its variance."
+    )
+    bounds: tuple[str, ...] = _setting(
+        (),
+        "Model",
+        "bounded: between what x lie, 0..1 or 0.. or ..5 for all values; or repeat it, once for "
+        "each value, with .. for one without bounds.",
     )
     sigma: float = _setting(0.1, "Model", "Standard deviation if variance is fixed.", gt=0)
     backbone: Literal["mlp", "residual", "conv", "topdown", "topdown-conv"] = _setting(
@@ -230,6 +242,17 @@ class RunConfig(BaseModel):
         names = [declaration.read(spec).name for spec in self.condition]
         if len(set(names)) < len(names):
             raise ValueError(f"condition: received {listed(names)}, expected each name once")
+        if self.semisupervised and (self.task == "complete" or self.condition):
+            raise ValueError(
+                "semisupervised sums over the classes of y; received "
+                f"{'condition' if self.condition else 'task=complete'}, which has none of them"
+            )
+        if self.semisupervised and (self.label_dropout or not self.conditional):
+            other = "label_dropout" if self.label_dropout else "conditional=false"
+            raise ValueError(
+                f"semisupervised learns which class an example has, which {other} forgets; expected "
+                "one of them"
+            )
         if not self.conditional and (self.condition or self.label_dropout):
             raise ValueError(
                 "conditional=false leaves conditions out; received "
@@ -250,12 +273,35 @@ class RunConfig(BaseModel):
                     f"objective={self.objective} has no weight on the KL; received "
                     f"{', '.join(given)}, made for objective=elbo"
                 )
+        if self.likelihood == "bounded" and not self.bounds:
+            raise ValueError(
+                "bounds: received none with likelihood=bounded, expected --bounds 0..1"
+            )
+        for text in self.bounds:
+            between(text)
         if self.binarize == "dynamic" and self.likelihood not in _BINARY:
             raise ValueError(
                 f"binarize=dynamic makes x binary, but likelihood={self.likelihood} is for "
                 "continuous x; expected likelihood=bernoulli"
             )
         return self
+
+
+def between(text: str) -> tuple[float | None, float | None]:
+    """Read bounds written as `0..1`, `0..`, `..5` or `..`.
+
+    Raises:
+        ValueError: They are written otherwise, or out of order.
+    """
+    low, dots, high = text.partition("..")
+    try:
+        found = tuple(float(part) if part.strip() else None for part in (low, high))
+    except ValueError:
+        dots = ""
+        found = (None, None)
+    if not dots or (None not in found and found[0] >= found[1]):  # type: ignore[operator]
+        raise ValueError(f"bounds: received '{text}', expected 0..1, 0.. or ..5, the lower first")
+    return found  # type: ignore[return-value]
 
 
 COUNTS = (
@@ -336,7 +382,8 @@ _BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
     "channels": ("likelihood", ("causal_bernoulli",)),
     "reach": ("likelihood", ("causal_bernoulli",)),
     "components": ("likelihood", ("discretized_logistic",)),
-    "variance": ("likelihood", ("gaussian",)),
+    "variance": ("likelihood", ("gaussian", "bounded")),
+    "bounds": ("likelihood", ("bounded",)),
     "dispersion": ("likelihood", ("negative_binomial", "zero_inflated_negative_binomial")),
     "sigma": ("variance", ("fixed",)),
     "levels": ("backbone", ("topdown-conv",)),

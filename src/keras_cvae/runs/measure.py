@@ -40,7 +40,7 @@ def seconds_per_step(data: Data, config: RunConfig) -> float:
             train, config.batch_size, mask_of(config), shuffle=True, binarize=config.binarize
         )
     else:
-        y = model.condition.spec.prepare(train.y) if model.condition.width else None
+        y = model.fitted_spec.prepare(train.y) if model.condition.width else None
         batches = Batches(
             Split(train.x, y), config.batch_size, shuffle=True, binarize=config.binarize
         )

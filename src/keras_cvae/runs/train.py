@@ -234,7 +234,7 @@ def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list
         order |= {"binarize": config.binarize}
         if config.task == "complete":
             return CompletionBatches(split, config.batch_size, mask_of(config), **order)
-        split = Split(split.x, model.condition.spec.prepare(split.y) if labelled else None)
+        split = Split(split.x, model.fitted_spec.prepare(split.y) if labelled else None)
         return Batches(split, config.batch_size, **order)
 
     order = {"shuffle": True, "seed": config.seed, "epoch": epoch, "made": step}

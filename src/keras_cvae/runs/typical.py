@@ -49,7 +49,7 @@ def typical(run: Run, model: Any, progress: Callable | None = None) -> Typical |
         except (ValueError, TypeError):
             path.unlink()  # damaged: made again
     try:
-        train = run.data(progress).train.spread(EXAMPLES)
+        train = run.data(progress).train.labelled.spread(EXAMPLES)
     except (RunError, DataError):
         return None
     x, condition = examples(model, train)
