@@ -451,7 +451,7 @@ def test_evaluate_then_compare(cvae, tmp_path, rng):
         assert "are gone: there is no" in cvae(*words).err
     said = cvae("plot", "a", "all", "-o", "drawn")
     assert (said.code, said.out) == (0, "drawn/history.png\n")
-    assert "Left out: latent" in said.err
+    assert "Left out: marginals, correlations, latent." in said.err
     said = cvae("plot", "a", "latent", "moved.npz", "-o", "drawn")
     assert (said.code, said.out) == (0, "drawn/latent.png\n")
     np.savez("other.npz", x=x[:, :5], y=y)
@@ -557,21 +557,21 @@ def bad_data(root):
         ("unseen.npz", ["label 2", "in test but not in train", "0, 1"]),
         ("nan.npz", ["NaN", "row 3"]),
         ("inf.npz", ["infinite", "row 3"]),
-        ("above.npz", ["1.5", "Bernoulli", "0", "1"]),
+        ("above.npz --likelihood bernoulli", ["1.5", "Bernoulli", "0", "1"]),
         ("empty.npz", ["at least one example", "(0, 4, 4)"]),
         ("other.npz", ["pictures", "Expected x_train"]),
         ("cut.npz", ["cut.npz", "truncated"]),
         ("text.dat", ["text.dat is not an .npz file"]),
         ("nothing", ["nothing holds no images", "one sub-folder per class"]),
         ("unreadable", ["2.png", "could not be read"]),
-        ("mixed", ["8x8", "9x9", "--image-size"]),
+        ("mixed --preset dense", ["8x8", "9x9", "--image-size"]),
         ("digts", ["'digts'", "Did you mean digits?"]),
         ("whole.np", ["'whole.np'", "Did you mean whole.npz?"]),
     ],
 )
 def test_bad_data(refused, tmp_path, data, words):
     bad_data(tmp_path)
-    refused(["train", data, "--epochs", 1], *words)
+    refused(["train", *data.split(), "--epochs", 1], *words)
 
 
 @pytest.mark.parametrize(
@@ -615,7 +615,7 @@ def test_bad_commands(refused, tmp_path, command, words):
         ("generate RUN -c 3:a", ["3:a", "0:0.5,9:0.5"]),
         ("generate RUN -n 0", ["-n", "greater than or equal to 1"]),
         ("generate RUN -o mine.png", ["'mine.png' exists already", "--overwrite"]),
-        ("generate RUN -o a.gif", ["'a.gif'", ".png, .npz, a folder"]),
+        ("generate RUN -o a.gif", ["'a.gif'", ".png, .npz, .csv, a folder"]),
         ("generate RUN -o no/where.png", ["folder", "no' is missing"]),
         ("generate RUN --json", ["--json", "-o FILE"]),
         ("restyle RUN none.png --to 3", ["no image 'none.png'"]),

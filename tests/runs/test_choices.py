@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_cvae.data.look import Facts, look
 from keras_cvae.data.sources import load
@@ -36,6 +37,8 @@ def test_the_choice_follows_what_the_arrays_are(rng, tmp_path):
         for name, x in {
             "color": pictures(rng),
             "grey": pictures(rng, channels=1),
+            "floats": pictures(rng) / np.float32(255),
+            "kelvin": 280 + pictures(rng, channels=1) / 10,
             "beats": beats.astype("float32") + rng.normal(0, 0.02, (900, 200)),
             "leads": np.stack([beats, -beats], axis=2),
             "sensors": sensors,
@@ -50,6 +53,8 @@ def test_the_choice_follows_what_the_arrays_are(rng, tmp_path):
     assert kinds == {
         "color": ("discretized_logistic", "conv"),
         "grey": ("discretized_logistic", "conv"),
+        "floats": ("discretized_logistic", "conv"),
+        "kelvin": ("gaussian", None),
         "beats": ("gaussian", "conv"),
         "leads": ("gaussian", "conv"),
         "sensors": ("gaussian", None),
@@ -63,6 +68,14 @@ def test_the_choice_follows_what_the_arrays_are(rng, tmp_path):
     assert found["sensors"]["patience"] > 0
     assert "patience" not in found["many"]
     assert found["bits"] == {}
+
+
+def test_pictures_of_mixed_sizes_become_one(rng, tmp_path):
+    for i in range(20):
+        size = (70, 50) if i else (9, 9)  # one in twenty decides nothing
+        Image.new("L", size, 90).save(tmp_path / f"{i}.png")
+    assert chosen(tmp_path)["image_size"] == 48
+    assert "image_size" not in chosen(tmp_path, image_size=20)
 
 
 def test_what_looks_like_mnist_keeps_the_defaults():

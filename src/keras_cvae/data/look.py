@@ -138,14 +138,18 @@ def _of_folder(root: Path, progress: Progress | None) -> Facts:
 def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | None = None) -> Facts:
     x = np.asarray(arrays["x"])
     test = arrays.get("test")
-    some = x[:: max(1, len(x) // _ROWS)][:_ROWS]
+    some = x[:: max(1, len(x) // _ROWS)][:_ROWS] if x.ndim else x
     y = None if arrays.get("y") is None else np.asarray(arrays["y"])
+    if not x.size or x.ndim not in (2, 3, 4) or x.dtype.kind not in "buif":  # `load` says why
+        return Facts(kind="vectors", shape=x.shape[1:], values="numbers", examples=len(x))
     if some.dtype.kind == "f":  # whoever reads them says what is wrong with them
         some = np.nan_to_num(some, posinf=0.0, neginf=0.0)
     kind, shape = _kind(some)
     facts: dict[str, Any] = {"light": False, "spread": 1.0}
     if kind == "pictures":
         facts["values"], facts["light"] = _shades([some * _scale(some)])
+        if facts["values"] in ("drawn", "shades") and not _levels(some, facts["values"]):
+            facts["values"], facts["light"] = "numbers", False
     else:
         facts["values"], facts["spread"] = _numbers(some)
     numbers = y is not None and (
@@ -193,6 +197,16 @@ def _scale(x: np.ndarray) -> float:
     """What brings pictures to 0..255."""
     high = float(x.max())
     return 255.0 if high <= 1 and float(x.min()) >= 0 else 255.0 / max(high, 255.0)
+
+
+def _levels(x: np.ndarray, values: Values) -> bool:
+    """Whether pictures hold levels, 0..255 or 255ths, or if drawn anything within 0..1."""
+    if x.dtype.kind != "f":
+        return bool(x.min() >= 0 and x.max() <= 255)
+    within = bool(x.min() >= 0 and x.max() <= 1)
+    return within and (
+        values == "drawn" or bool((np.abs(255 * x - np.round(255 * x)) < 1e-3).all())
+    )
 
 
 def _shades(pictures: list[np.ndarray]) -> tuple[Values, bool]:

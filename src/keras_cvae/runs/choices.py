@@ -1,5 +1,6 @@
 """What a run is best made with: a function of facts about the data and of what was asked for."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +110,8 @@ def _words(facts: Facts) -> str:
         size = f"pictures of {len(facts.sizes)} sizes"
     else:
         size = "pictures of " + "x".join(map(str, facts.shape[1::-1]))
-    shades = {"binary": "binary ", "drawn": "drawn ", "shades": "" if facts.color else "grey "}
+    grey = "" if facts.color else "grey "
+    shades = {"binary": "binary ", "drawn": "drawn ", "shades": grey, "numbers": grey}
     light = ", dark on light" if facts.light else ""
     return f"{shades.get(facts.values, '')}{'colour ' if facts.color else ''}{size}{light}"
 
@@ -131,13 +133,15 @@ def _of_pictures(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> I
         return
     side = asked.get("image_size") or min(max(facts.shape[:2]), LARGEST)
     few = facts.examples < FEW
-    shades = facts.color or facts.values == "shades"
-    if shades:
+    shades = facts.values != "numbers" and (facts.color or facts.values == "shades")
+    if facts.values == "numbers":
+        yield {"likelihood": "gaussian"}, "their values are no levels of 0..255, so a density"
+    elif shades:
         yield (
             {"likelihood": "discretized_logistic"},
             "they have shades, which mixtures of logistics describe level by level",
         )
-    if facts.color and facts.examples >= ENOUGH:
+    if shades and facts.color and facts.examples >= ENOUGH:
         yield (
             {
                 "backbone": "topdown-conv",
@@ -200,9 +204,8 @@ def _of_vectors(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> It
         {"likelihood": "gaussian", "variance": "predicted"},
         "each value gets a density of its own width, standardised whatever its unit",
     )
-    wide = facts.shape[0] > 4 * FEW
-    size = min(32, max(2, facts.shape[0] // 2))
-    if size < 32 and not wide:
+    size = max(2, math.prod(facts.shape) // 2)
+    if size < 32:
         yield {"latent_dim": size}, f"{facts.shape[0]} values need no more latent dimensions"
 
 

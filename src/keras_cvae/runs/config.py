@@ -250,7 +250,7 @@ class RunConfig(BaseModel):
         if self.semisupervised and (self.label_dropout or not self.conditional):
             other = "label_dropout" if self.label_dropout else "conditional=false"
             raise ValueError(
-                f"semisupervised learns which class an example has, which {other} forgets; expected "
+                f"semisupervised learns the class of an example, which {other} forgets; expected "
                 "one of them"
             )
         if not self.conditional and (self.condition or self.label_dropout):
