@@ -463,7 +463,7 @@ def test_metrics_that_do_not_apply_are_absent():
     rng = np.random.default_rng(0)
     y = rng.normal(size=(120, 2)).astype("float32")
     x = (y @ rng.normal(size=(2, 5)) + rng.normal(size=(120, 5))).astype("float32")
-    data = from_arrays(x, y)
+    data = from_arrays(x, y, validation=0.3)
     model = ConditionalVAE(
         (5,), Continuous(2), 2, likelihood=Gaussian("learned"), prior=ConditionalNormal(())
     )

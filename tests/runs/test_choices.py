@@ -54,7 +54,7 @@ def test_the_choice_follows_what_the_arrays_are(rng, tmp_path):
         "color": ("discretized_logistic", "conv"),
         "grey": ("discretized_logistic", "conv"),
         "floats": ("discretized_logistic", "conv"),
-        "kelvin": ("gaussian", None),
+        "kelvin": ("gaussian", "conv"),
         "beats": ("gaussian", "conv"),
         "leads": ("gaussian", "conv"),
         "sensors": ("gaussian", None),

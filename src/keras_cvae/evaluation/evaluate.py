@@ -409,8 +409,6 @@ class _Measured:
 
     def too_few(self, found: Mapping[str, Any]) -> tuple[str, ...]:
         """Which figures mean nothing at this size, or would take too long for it."""
-        if self.limit is None:
-            return ()
         said = []
         samples = found.get("samples")
         if "samples" in found and samples is None:
@@ -425,7 +423,8 @@ class _Measured:
             )
         if len(self.x) < FEWEST:
             said.append(
-                f"Fréchet distance, precision and recall, and copies need {FEWEST} examples."
+                f"Fréchet distance, precision and recall, and copies need {FEWEST} examples; there "
+                f"are {len(self.x)}."
             )
         return tuple(said)
 

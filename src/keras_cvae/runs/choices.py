@@ -156,7 +156,7 @@ def _of_pictures(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> I
             },
             "many colour pictures take the network of the preset color",
         )
-    elif shades or side > 32:
+    elif shades or facts.values == "numbers" or side > 32:
         filters = (16, 32, 64) if side > 40 else (16, 32) if few else (32, 64)
         yield (
             {"backbone": "conv", "filters": filters, "units": (128,) if few else (256,)},
