@@ -294,7 +294,7 @@ def test_a_dry_run_says_what_would_be_trained_and_how_long(cvae, tmp_path, rng):
     assert about["train_with"]["type"] == ["cvae train sensors.npz"]
     np.savez("sensors.npz", x=rng.normal(1e5, 1e3, (60, 3)), y=np.arange(60) % 2, load=np.ones(60))
     suggested = json.loads(cvae("info", "sensors.npz", "--json").out)["train_with"]["type"]
-    assert suggested[1] == "cvae train sensors.npz --condition load:categorical"
+    assert suggested[1] == "cvae train sensors.npz --condition load:continuous"
     said = cvae("train", "sensors.npz", "--units", 4, "--epochs", 1)
     assert "also holds load, which the model will not know" in said.err
 
