@@ -21,7 +21,7 @@ import keras_cvae
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.sources import load
 from keras_cvae.errors import DataError
-from keras_cvae.evaluation.prepare import tested
+from keras_cvae.evaluation import prepare
 from keras_cvae.files import WriteError
 from keras_cvae.runs.config import ConfigError, RunConfig, load_config
 from keras_cvae.runs.health import exploded
@@ -347,7 +347,7 @@ def test_nothing_held_out_trains_on_everything(rng, tmp_path):
     assert set(run.history()) == {"loss", "reconstruction", "kl"}
     assert run.complete
     with pytest.raises(DataError, match="trained on all examples"):
-        tested(data)
+        prepare.tested(data)
     with pytest.raises(ConfigError, match="patience: received 3 without held-out"):
         load_config(validation=0, patience=3)
 

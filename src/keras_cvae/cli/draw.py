@@ -131,12 +131,12 @@ def restyle(
 
     if output is not None:
         check_output(output, (".png",), overwrite)
+    opened = open_or_none(run)
     check_image(image)
     model = open_model(run)
     images_only(model, "Restyling needs pictures.")
     if not model.condition.width:
         raise UsageError("This run has no condition, so there is nothing to restyle to.")
-    opened = open_or_none(run)
     x = read_image(image, model.x_shape, opened.config.fit if opened else "crop")[None]
     _say_how_it_was_read(image, model.x_shape, opened)
     x = 1.0 - x if invert else x

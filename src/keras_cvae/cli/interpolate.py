@@ -14,6 +14,7 @@ from keras_cvae.cli.shared import (
     check_output,
     images_only,
     open_model,
+    open_or_none,
     show,
     show_numbers,
     write_numbers,
@@ -54,6 +55,7 @@ def interpolate(
     pictures = images or []
     if len(pictures) > 2:
         raise UsageError(f"Received {len(pictures)} pictures. Expected one or two.")
+    open_or_none(run)  # refuses one on a table
     for picture in pictures:
         check_image(picture)
     model = open_model(run)
