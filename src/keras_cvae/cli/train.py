@@ -15,11 +15,12 @@ from keras_cvae.backend import accelerated, import_light_keras
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read, written
 from keras_cvae.cli.flags import AsJson, Overwrite, Seed, flags, starting, typed
-from keras_cvae.cli.shared import counted, progress_bar, say_next, show, summarise, unused
+from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.conditions.spec import CategoricalSpec
 from keras_cvae.data.kinds import is_table
 from keras_cvae.data.look import look
+from keras_cvae.errors import counted
 from keras_cvae.runs.choices import choose
 from keras_cvae.runs.choices import flags as flags_of
 from keras_cvae.runs.config import RunConfig, load_config, presets, validated
