@@ -95,3 +95,12 @@ def made(name):
 def parametrized(by_day):
     """Names of all models; those not among the ones of the day are left to the night."""
     return [pytest.param(n, marks=() if n in by_day else pytest.mark.nightly) for n in MODELS]
+
+
+def until(page, truth):
+    """Wait for something to be true; the page's policy forbids Playwright's way."""
+    for _ in range(1200):
+        if page.evaluate(f"() => {truth}"):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never: {truth}")

@@ -14,7 +14,7 @@ from keras_cvae.inference import drawing
 from keras_cvae.inference.steps import Snapshot
 from keras_cvae.studio import writing
 from keras_cvae.studio.walking import some_conditions
-from pages import made, parametrized
+from pages import made, parametrized, until
 
 THREE = [(90, 70), (130, 50), (165, 75), (160, 110), (120, 128), (165, 150), (160, 190), (90, 195)]
 SEVEN = [(80, 60), (170, 60), (120, 200)]
@@ -46,15 +46,6 @@ def stroke(page, points, selector=".pad"):
         page.mouse.move(x, y, steps=4)
     page.mouse.up()
     settle(page)
-
-
-def until(page, truth):
-    """Wait for something to be true; the page's policy forbids Playwright's way."""
-    for _ in range(1200):
-        if page.evaluate(f"() => {truth}"):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never: {truth}")
 
 
 def settle(page):

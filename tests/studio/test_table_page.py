@@ -12,6 +12,7 @@ from keras_cvae.models.tables import TableCVAE
 from keras_cvae.studio import UnplayableError, write_page
 from keras_cvae.studio.tables import described_table, table_differences
 from keras_cvae.studio.tape import Arrays
+from pages import until
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_fix_columns_and_draw_rows(path, table, frame, opened):
         "() => { navigator.clipboard.writeText = async text => { window.text = text; }; }"
     )
     page.click("text=Copy as CSV")
-    page.wait_for_timeout(50)
+    until(page, "window.text")
     rows = pd.read_csv(io.StringIO(page.evaluate("() => window.text")))
     assert list(rows.columns) == list(frame.columns)
     assert len(rows) == 20
@@ -101,7 +102,7 @@ def test_a_number_is_fixed_by_its_slider_and_a_link_keeps_it(path, opened):
     page.get_by_label("height").fill("30")
     page.wait_for_selector(".card.fixed")
     assert page.inner_text(".card:has-text('height') .axis span:nth-child(2)")
-    page.wait_for_timeout(300)
+    until(page, "location.hash.includes('rows')")
     again = opened(page.url)
     assert again.locator(".card.fixed h3 span").inner_text() == "height"
     again.click("text=Free all")
