@@ -120,7 +120,7 @@ def test_numbers_far_from_training_are_warned_of_once(fitted, table):
         fitted.headers.warned.clear()
         with pytest.warns(UserWarning, match=words) as met:
             ask(), ask()
-        assert len(met) == 1
+        assert len([one for one in met if "in training" in str(one.message)]) == 1
     fitted.headers.warned.add("x")
     found = fitted.log_prob(x * 1e6, y, num_samples=3).log_prob
     assert -np.inf < found < -1e6  # an outlier, and no NaN
@@ -152,9 +152,12 @@ def test_numbers_far_from_training_are_warned_of_once(fitted, table):
         (lambda m, x, y: m.decode("z", y), r"decode: z is 'z'. Expected an array \(n, 2\)"),
         (lambda m, x, y: m.style(y * np.nan, y), "style: z holds NaN"),
         (lambda m, x, y: m.interpolate(y, condition=y[0]), "received 2 z. Expected one"),
-        (lambda m, x, y: m.generate(y[0], temperature=1e39), "temperature: received 1e"),
+        (lambda m, x, y: m.generate(y[0], temperature=1e300), "temperature: received 1e"),
         (lambda m, x, y: m.encode(x[0], y), r"Expected \(n, 3\): x\[None\] for one example"),
         (lambda m, x, y: m.fit("x"), "x: received str. Expected an array"),
+        (lambda m, x, y: m.fit(x, y, callbacks=["csv"]), "callbacks: received 'csv'. Expected"),
+        (lambda m, x, y: m.compile(None), "optimizer=None. Expected a Keras optimizer"),
+        (lambda m, x, y: m.compile(keras.optimizers.Adam), "Expected a Keras optimizer"),
         (lambda m, x, y: m.save_weights("none/w.weights.h5"), "The folder 'none' of"),
         (lambda m, x, y: m.save_weights("w.h5"), r"Expected one that ends in '.weights.h5'"),
     ],
@@ -168,9 +171,9 @@ def test_refused_in_words(ask, words, fitted, table):
 def test_iterators_may_yield_lists_and_dictionaries(data, small):
     x, y = data
     model, plain = small(), small()
-    plain.fit(((x, y) for _ in range(3)), steps_per_epoch=3, verbose=0)
-    kinds = ([x.tolist(), y.tolist()], {"x": x, "condition": y}, (x, y, None))
-    model.fit(iter(kinds), steps_per_epoch=3, verbose=0)
+    for kind in ([x.tolist(), y.tolist()], {"x": x, "condition": y}, (x, y, None)):
+        plain.fit(((x, y) for _ in range(1)), steps_per_epoch=1, verbose=0)
+        model.fit(iter([kind]), steps_per_epoch=1, verbose=0)
     for one, two in zip(plain.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
     given = model.predict(iter([[x, y]]), steps=1, verbose=0)

@@ -9,7 +9,7 @@ import itertools
 import math
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -57,6 +57,8 @@ def _batches(data: Any) -> Iterator[Any]:
 def in_tuples(data: Iterator[Any]) -> Iterator[Any]:
     """The batches of an iterator as Keras takes them, tuples, whatever holds the arrays."""
     for batch in data:
+        if isinstance(batch, Mapping) and "x" in batch and set(batch) <= {"x", "condition"}:
+            batch = (batch["x"], batch.get("condition"))
         parts = batch if isinstance(batch, tuple | list) else (batch,)
         while len(parts) > 1 and parts[-1] is None:
             parts = parts[:-1]

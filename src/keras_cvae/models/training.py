@@ -21,8 +21,18 @@ from keras_cvae.models.weights import ClassWeights, checked_weights
 
 
 def as_list(callbacks: Any) -> list[keras.callbacks.Callback]:
-    """Callbacks as a list, of what Keras takes for them."""
-    return [] if callbacks is None else keras.tree.flatten(callbacks)
+    """Callbacks as a list, of what Keras takes for them.
+
+    Raises:
+        ValueError: One of them is none.
+    """
+    found = [] if callbacks is None else keras.tree.flatten(callbacks)
+    for one in found:
+        if not isinstance(one, keras.callbacks.Callback | keras.callbacks.CallbackList):
+            raise ValueError(
+                f"callbacks: received {one!r}. Expected instances of keras.callbacks.Callback."
+            )
+    return found
 
 
 def check_sizes(epochs: Any, batch_size: Any, validation_split: Any) -> None:
@@ -65,6 +75,11 @@ class Training(Checks, Model):
                 f"compile() received {', '.join(given)}, but a ConditionalVAE has its own: the "
                 "loss is the negative objective, reported with 'reconstruction' and 'kl'. Change "
                 "it with ConditionalVAE(objective=...)."
+            )
+        if optimizer is None or isinstance(optimizer, type):
+            raise ValueError(
+                f"compile() received optimizer={optimizer!r}. Expected a Keras optimizer, like "
+                "keras.optimizers.Adam(1e-3), or its name."
             )
         super().compile(optimizer=optimizer, **kwargs)
         self._build_optimizer()  # so that a model saved before it is fitted has it, too
@@ -129,6 +144,7 @@ class Training(Checks, Model):
             >>> history = model.fit(x, y, class_weight={8: 3.0}, verbose=0)  # eights count thrice
         """
         check_sizes(epochs, batch_size, validation_split)
+        as_list(kwargs.get("callbacks"))
         self._check_compiled()
         given = Examples(x, y, sample_weight)
         with self.turn:
