@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,34 @@ def closing_scopes(call: Callable) -> Callable:
             raise
 
     return run
+
+
+_NO_MEMORY = (
+    "resource_exhausted",
+    "resourceexhausted",
+    "out of memory",
+    "allocate memory",
+    "oom when",
+)
+
+
+@contextlib.contextmanager
+def memory_in_words() -> Iterator[None]:
+    """Say of a model for which there is no memory that this is so, whatever the backend calls it.
+
+    Raises:
+        MemoryError: There is too little of it.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
+            raise MemoryError(
+                "There is no memory for this model. Expected smaller x, fewer classes, or a "
+                "smaller backbone."
+            ) from error
+        raise
 
 
 def forget_variables() -> None:

@@ -10,7 +10,7 @@ from keras import ops
 from scipy import stats
 
 import keras_cvae
-from keras_cvae import ELBO, IWAE, ConditionalVAE, Gaussian
+from keras_cvae import ELBO, IWAE, MLP, ConditionalVAE, Gaussian
 from keras_cvae.models.serialization import precision
 from paths import ROOT
 
@@ -596,3 +596,9 @@ def test_classes_that_are_numbers_keep_their_names(small, data):
     way = {"condition": 3, "to_condition": 7, "steps": 3}
     plainly = plain.interpolate(condition=0, to_condition=2, steps=3)
     np.testing.assert_array_equal(model.interpolate(**way), plainly)
+
+
+def test_where_there_is_no_memory_smaller_models_are_built_as_before():
+    with pytest.raises(MemoryError, match="no memory for this model"):
+        ConditionalVAE((10**14,), 3, backbone=MLP((8,)))  # no machine has addresses for it
+    assert ConditionalVAE((4,), 3, backbone=MLP((8,))).generate(1).shape == (1, 4)

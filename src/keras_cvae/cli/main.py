@@ -38,7 +38,7 @@ def main() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(end.code)
-    except (UsageError, ValueError, OSError, ImportError, ArithmeticError) as error:
+    except (UsageError, ValueError, OSError, ImportError, ArithmeticError, MemoryError) as error:
         if os.environ.get("KERAS_CVAE_TRACEBACK"):
             raise
         err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)

@@ -211,10 +211,13 @@ def read_npz(path: Path, conditions: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         DataError: The file is damaged, or holds no x, or not the conditions.
     """
+    import tokenize
     import zipfile
     import zlib
 
+    damaged: tuple[type[Exception], ...]
     damaged = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
+    damaged += (SyntaxError, TypeError, tokenize.TokenError)  # NumPy's, of an array's description
     try:
         with path.open("rb") as file:
             start = file.read(6)

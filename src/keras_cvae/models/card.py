@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,16 @@ from keras_cvae.files import check_members, parsed
 TABLE = "table.json"  # the part of a file that says what the columns of a table are
 WEIGHTS = "model.weights.h5"
 HASHED = ("config.json", WEIGHTS, TABLE)
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 # What may be as large as it is: the weights, and what a checkpoint has of its training.
 ANY_SIZE = (WEIGHTS, "training.json", "metrics.npz")
 
@@ -106,17 +117,17 @@ def read_card(path: str | Path) -> Card | None:
         ValueError: The card is damaged, or the file is not the one that it was written for, or
             would unfold to far more than it is.
     """
-    with zipfile.ZipFile(path) as file:
-        try:
+    try:
+        with zipfile.ZipFile(path) as file:
             check_members(file, ANY_SIZE)
             written = parsed(file.read("metadata.json")).get("card")
             if written is None:
                 return None
             card = Card(**{name: written[name] for name in Card.model_fields if name in written})
-        except (ValueError, TypeError, AttributeError, LookupError) as error:
-            raise ValueError(f"The card in '{path}' is damaged: {error}") from error
-        there = set(file.namelist())
-        found = digest({name: file.read(name) for name in HASHED if name in there})
+            there = set(file.namelist())
+            found = digest({name: file.read(name) for name in HASHED if name in there})
+    except UNREADABLE as error:
+        raise ValueError(f"The card in '{path}' is damaged: {error}") from error
     if card.sha256 and found != card.sha256:
         raise ValueError(
             f"'{path}' is not what its card says: its content has the hash {found}, expected "

@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from keras_cvae import errors
-from keras_cvae.backend import closing_scopes
+from keras_cvae.backend import closing_scopes, memory_in_words
 from keras_cvae.conditions import composed
 from keras_cvae.conditions.memory import Memory
 from keras_cvae.fused.program import Fused
@@ -69,6 +69,7 @@ class ConditionalVAE(Training, Verbs):
 
     Raises:
         ValueError: An argument that does not fit, named with what was expected.
+        MemoryError: There is no memory for its weights; others can be built then as before.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -84,6 +85,7 @@ class ConditionalVAE(Training, Verbs):
     card: Card | None = None
 
     @closing_scopes
+    @memory_in_words()
     def __init__(
         self,
         x_shape: Sequence[int],

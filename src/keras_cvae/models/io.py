@@ -84,8 +84,11 @@ def load(
             f"'{path}' is not a saved model, or was cut short. Expected a .keras or .cvae file "
             "written by save() or `cvae train`."
         )
-    with zipfile.ZipFile(path) as file:
-        table = TABLE in file.namelist()
+    try:
+        with zipfile.ZipFile(path) as file:
+            table = TABLE in file.namelist()
+    except DAMAGE as error:
+        raise _damaged(path, error) from error
     if table:
         from keras_cvae.models.tables import TableCVAE
 
