@@ -185,7 +185,7 @@ def fuzz(files: int, seed: int = 0) -> tuple[Counter, list[str]]:
     context = multiprocessing.get_context("spawn")
     counts: Counter = Counter()
     failures: list[str] = []
-    first = 0
+    first, late = 0, -1
     with tempfile.TemporaryDirectory() as folder:
         while first < files:
             said = context.Queue()
@@ -193,9 +193,13 @@ def fuzz(files: int, seed: int = 0) -> tuple[Counter, list[str]]:
                 target=_work, args=(range(first, files), seed, Path(folder), said)
             )
             worker.start()
+            before = len(failures)
             first = _watch(worker, said, first, files, counts, failures)
             worker.kill()
             worker.join()
+            if failures[before:] and "took over 10 s" in failures[-1] and late != first - 1:
+                late = first = first - 1  # once more: the machine may have been busy
+                failures.pop()
     return counts, failures
 
 

@@ -88,7 +88,7 @@ def load(
         with zipfile.ZipFile(path) as file:
             table = TABLE in file.namelist()
     except DAMAGE as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error, {}) from error
     if table:
         from keras_cvae.models.tables import TableCVAE
 
