@@ -42,11 +42,25 @@ def convert(graph: Graph) -> Any:
         ) from error
     finally:
         log.setLevel(before)
+    _leave_out_unused(proto.graph)
     if proto.ByteSize() >= LARGEST:
         raise ExportError(
             f"'{graph.name}' takes {proto.ByteSize() / 2**30:.1f} GB, more than the 2 of a file."
         )
     return proto
+
+
+def _leave_out_unused(graph: Any) -> set[str]:
+    """Drop constants that nothing reads, of which onnxruntime warns; return what is read."""
+    read = {one.name for one in graph.output}
+    for node in graph.node:
+        read |= set(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                read |= _leave_out_unused(inner)
+    for one in [one for one in graph.initializer if one.name not in read]:
+        graph.initializer.remove(one)
+    return read
 
 
 def run(content: bytes, inputs: Arrays) -> list[np.ndarray]:
