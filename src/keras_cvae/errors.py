@@ -46,7 +46,7 @@ def _one_edit_away(wanted: str, names: list[str]) -> list[str]:
 
 def counted(n: int, what: str) -> str:
     """A number with its noun, in the plural where it needs one."""
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def listed(names: Iterable[object], most: int = 12) -> str:

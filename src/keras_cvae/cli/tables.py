@@ -231,7 +231,7 @@ def complete_table(
     """`cvae complete RUN gaps.csv -o filled.csv`."""
     _check_table(output, overwrite, as_json)
     run = TableRun.open(folder)
-    table = read(gaps)
+    table = read(gaps, run.schema().text)
     import_light_keras()
     import pandas as pd
 

@@ -152,17 +152,17 @@ class TableRun:
             RunError: The rows are not there.
         """
         if table is not None and self.shared is None:
-            return self.rows()[0], read(table)
+            return self.rows()[0], read(table, self.schema().text)
         if self.shared is not None:
             if table is None:
                 raise RunError(
                     f"The model '{self.shared.stem}' comes without the rows that it learned. "
                     "Expected their file too, or a run: cvae train FILE.csv"
                 )
-            return held_out(read(table), self.config, self.schema())
+            return held_out(read(table, self.schema().text), self.config, self.schema())
         if (file := large(self.source, self.config)) is not None:
             return file.sample(SAMPLED), file.held()
-        return held_out(read(self.source), self.config, self.schema())
+        return held_out(read(self.source, self.schema().text), self.config, self.schema())
 
     def metrics(self) -> dict[str, Any]:
         """What the last epoch measured."""
@@ -283,7 +283,7 @@ def _rows(
     given = None if path is None else Schema.read(path).checked()
     if (file := large(source, config)) is not None:
         return file, file.held(), given or infer_schema(file, config.missing)[0]
-    table = read(source)
+    table = read(source, given.text if given else ())
     if given is not None:
         given.check(table)
     schema = given or Schema.infer(table, config.missing)

@@ -305,6 +305,10 @@ def test_conditions_are_values_sets_and_ranges(codec):
     assert codec.asked("whole", (3, float("inf"))) == Range(3, None)
     first, last = codec.asked("moment", ("2000-01-01 00:30:20", "2000-01-01 00:32:20"))
     assert last - first == 1  # 00:31 and 00:32
+    declared = pd.DataFrame({"o": pd.Categorical(["lo", "hi"], ["lo", "hi", "max"]), "n": [1, 2]})
+    declared = TableCodec.fit(declared)
+    with pytest.raises(DataError, match="'o': received max, and nothing"):
+        declared.asked("o", "max")
     with pytest.warns(UserWarning, match="'whole': 1 of 2 values .* 99; .* No row will have"):
         assert codec.asked("whole", {3, 99}).values.tolist() == [3]
 

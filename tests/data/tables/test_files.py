@@ -8,6 +8,7 @@ import pytest
 
 from keras_cvae.data.kinds import is_table
 from keras_cvae.data.tables.files import Writer, batches, read
+from keras_cvae.data.tables.schema import Schema
 from keras_cvae.errors import DataError
 
 FRAME = pd.DataFrame({"n": [1, 2, 3], "name": ["a", "ü, b", "c"], "x": [0.5, 1.5, -2.0]})
@@ -58,6 +59,10 @@ def test_codes_and_decimal_commas(tmp_path):
     assert table["n"].tolist() == [0, 10]
     assert table["price"].tolist() == [1234.5, -2.5]
     assert table["big"].tolist() == ["100000000000000000000", "7"]
+    schema = Schema.infer(table.assign(n=[0, 1]))
+    digits = read(_csv(tmp_path / "t.csv", "zip;n\n1234;2\n99999;3\n"), schema.text)
+    assert digits["zip"].tolist() == ["1234", "99999"]
+    assert digits["n"].tolist() == [2, 3]
     table = read(_csv(tmp_path / "t.csv", 'a,b\n"1,5",2\n"2,5",3\n'))
     assert table["a"].tolist() == ["1,5", "2,5"]
 

@@ -276,7 +276,7 @@ class TableCodec:
         column = coded.column
         if isinstance(value, tuple):
             return self._range(column, value)
-        if pd.api.types.is_list_like(value):
+        if pd.api.types.is_list_like(value) and not isinstance(value, Mapping):
             if not len(value):
                 raise DataError(f"Column '{name}': received an empty set. Expected some values.")
             several = self._one(column, list(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -22,7 +22,7 @@ DECIMAL_COMMA = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"  # 1.234,5
 EMPTY = {"NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "-", "."}
 
 
-def read(path: str | Path) -> pd.DataFrame:
+def read(path: str | Path, text: Collection[str] = ()) -> pd.DataFrame:
     """Read a table.
 
     CSV may be compressed by gzip, have any usual separator, quote, line end or encoding. Spaces
@@ -30,6 +30,10 @@ def read(path: str | Path) -> pd.DataFrame:
     all the rest of a column are numbers. Whole numbers stay whole where some are missing. Digits
     that begin with a zero (a postcode) or have more than 64 bits (an account) are text. Where
     another separator than the comma is used, 1,5 is a number.
+
+    Args:
+        path: The file.
+        text: Columns of a CSV that are text, whatever they look like; see `Schema.text`.
 
     Raises:
         DataError: There is no such file, it is none of these kinds, is damaged, or rows have
@@ -39,7 +43,7 @@ def read(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"There is no file '{path}'.")
     if suffix(path) in CSV:
-        return _read_csv(path)
+        return _read_csv(path, text)
     if suffix(path) not in TABLES:
         raise DataError(f"'{path}' is no table. Expected one of {', '.join(TABLES)}.")
     return _damaged(path, _read_parquet if suffix(path) in PARQUET else _read_feather)
@@ -72,7 +76,7 @@ def _damaged(path: Path, reader: Any) -> Any:
         ) from error
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path, text: Collection[str]) -> pd.DataFrame:
     encoding = _encoding(path)
     with _opened(path, encoding) as file:
         start = file.read(2**16)
@@ -80,6 +84,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise DataError(f"'{path}' is empty. Expected a row of names, and rows of values.")
     separator = _separator(start)
     names, codes = _names(path, encoding, separator)
+    codes |= {place for place, name in enumerate(names) if name in text}
     frame = pd.read_csv(
         path,
         sep=separator,

@@ -51,7 +51,7 @@ def infer(series: pd.Series, missing: Missing = "state") -> AnyColumn:
     dtype = series.dtype
     if pd.api.types.is_object_dtype(dtype):
         _check_objects(name, present)
-    if present.nunique() == 1:
+    if present.nunique() == 1 and len(present) == len(series):
         first = present.iloc[0]
         about["note"] = f"always {first.item() if isinstance(first, np.generic) else first!r}"
     if isinstance(dtype, pd.CategoricalDtype):
@@ -230,7 +230,9 @@ def _text(present: pd.Series, distinct: pd.Series) -> str | None:
     if len(present) <= IDS:
         return None
     if len(distinct) == len(present):
-        return f"it is text that is different in every row, such as {distinct.iloc[0]!r:.40}"
+        first = distinct.iloc[0]
+        first = first if len(first) <= 30 else f"{first[:30].rstrip()}..."
+        return f"it is text that is different in every row, such as {first!r}"
     words = distinct.iloc[:1000].str.split().str.len().mean()
     if words >= WORDS and len(distinct) > len(present) / 2:
         return f"it is free text, {words:.0f} words in the mean"

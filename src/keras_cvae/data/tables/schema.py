@@ -66,6 +66,16 @@ class Schema(BaseModel):
         """Names of the columns that are learned."""
         return [column.name for column in self.learned]
 
+    @property
+    def text(self) -> set[str]:
+        """Names of the columns whose values are text: in another file, they may all be digits."""
+        return {
+            column.name
+            for column in self.learned
+            if (isinstance(column, Category) and all(isinstance(v, str) for v in column.levels))
+            or (isinstance(column, Datetime) and column.format is not None)
+        }
+
     def __iter__(self) -> Iterator[AnyColumn]:  # type: ignore[override]
         return iter(self.columns)
 

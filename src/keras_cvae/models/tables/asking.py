@@ -251,7 +251,8 @@ def _shares(model: Any, codec: TableCodec, wanted: Mapping[str, Wanted]) -> np.n
         parts = range(*codec.slice(name).indices(len(codec)))
         coded = codec.columns[codec.place(name)]
         found = coded.share(asked)
-        if not all(part.any() for part in found):
+        seen = codec.shares[codec.slice(name).start] > 0
+        if not all(part.any() for part in found) or not (found[0] * seen).any():
             raise nothing_seen(coded.column, asked)
         for i, part in zip(parts, found, strict=True):
             shares[i] = np.broadcast_to(np.atleast_2d(part), shares[i].shape)
