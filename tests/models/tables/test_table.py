@@ -251,7 +251,7 @@ def test_notes_are_said_and_cells_may_be_unknown():
     assert np.isfinite(table.log_prob(gap)).all()
 
 
-def test_a_schema_that_was_edited_is_used():
+def test_a_schema_that_was_edited_is_used(tmp_path):
     rows = _rows(300)
     schema = Schema.from_toml(
         Schema.infer(rows)
@@ -261,5 +261,9 @@ def test_a_schema_that_was_edited_is_used():
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        table = TableCVAE(hidden=8, layers=0, epochs=1, seed=0).fit(rows, schema=schema, verbose=0)
+        rows.to_csv(tmp_path / "rows.csv", index=False)
+        (tmp_path / "schema.toml").write_text(schema.to_toml())
+        table = TableCVAE(hidden=8, layers=0, epochs=1, seed=0).fit(
+            tmp_path / "rows.csv", schema=tmp_path / "schema.toml", verbose=0
+        )
     assert table.sample(3, seed=0).columns.tolist() == ["a", "x", "b", "d"]

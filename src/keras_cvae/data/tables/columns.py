@@ -159,7 +159,7 @@ class Number(Column):
         off = np.abs(scaled / 10.0**self.decimals - values)
         finer = off > self._rounding(given.dtype) * np.abs(values)
         if finer.any():
-            what = f"at most {self.decimals} digits after the point, as in training"
+            what = f"at most {counted(self.decimals, 'digit')} after the point, as in training"
             raise self._refuse(
                 repr(_plain(given[int(np.argmax(finer))])),
                 what if self.decimals else "whole numbers, as in training",

@@ -20,8 +20,10 @@ import pandas as pd
 
 from keras_cvae import errors
 from keras_cvae.conditions.columns import KnownColumns
+from keras_cvae.data.kinds import PARQUET, suffix
 from keras_cvae.data.tables.codec import UNKNOWN, TableCodec
 from keras_cvae.data.tables.columns import Missing, Values
+from keras_cvae.data.tables.files import read
 from keras_cvae.data.tables.frames import to_pandas
 from keras_cvae.data.tables.parquet import ParquetRows
 from keras_cvae.data.tables.schema import Schema
@@ -145,7 +147,7 @@ class TableCVAE:
         self,
         table: Any,
         *,
-        schema: Schema | None = None,
+        schema: Schema | str | Path | None = None,
         validation_data: Any = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: Any = "auto",
@@ -153,10 +155,10 @@ class TableCVAE:
         """Learn a table.
 
         Args:
-            table: A DataFrame of pandas or polars, or a pyarrow table; or the path of a Parquet
-                file (or `ParquetRows`), which may be larger than memory.
-            schema: What its columns are. None infers it; columns that are left out are named in a
-                warning.
+            table: A DataFrame of pandas or polars, or a pyarrow table; or the path of a file: CSV,
+                Arrow, or Parquet (or `ParquetRows`), which may be larger than memory.
+            schema: What its columns are, or the path of a TOML file that says so. None infers it;
+                columns that are left out are named in a warning.
             validation_data: Rows that are not learned, whose loss is reported after each epoch.
             callbacks: Keras callbacks.
             verbose: As in Keras.
@@ -172,8 +174,11 @@ class TableCVAE:
             UserWarning: A column is left out, or is constant.
         """
         rows: Any
+        if isinstance(schema, str | Path):
+            schema = Schema.read(schema)
         if isinstance(table, str | Path):
-            table = ParquetRows(table)
+            text = () if schema is None else schema.text
+            table = ParquetRows(table) if suffix(table) in PARQUET else read(table, text)
         if isinstance(table, ParquetRows):
             self._codec = read_codec(table, schema, self.missing)
             paired, seed = bool(self.latent_dim), self.seed or 0
