@@ -262,6 +262,10 @@ def reference() -> str:
     groups["models"][1:1] = ["keras_cvae.models.training.Training", "keras_cvae.models.verbs.Verbs"]
     groups["sklearn"] = ["keras_cvae.sklearn"]
     text = ["# Reference\n\nEvery public name; all but the estimators come from `keras_cvae`.\n"]
+    text.append(
+        "The examples are run by the tests, after `from keras_cvae import ConditionalVAE, ...` and "
+        "`import numpy as np`; `model`, `x` and `y` are those of `ConditionalVAE`'s own.\n"
+    )
     for group, names in groups.items():
         text.append(f"\n## {group}\n")
         text += [f"\n::: {name}\n" for name in names]
