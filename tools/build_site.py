@@ -237,7 +237,7 @@ def tutorial(script: Path) -> str:
     """A script of cells as a page: below each cell, what it printed and drew."""
     page = []
     for cell, printed in zip(handbook.cells(script), handbook.recorded(script), strict=True):
-        text = cell.text.strip()
+        text, printed = cell.text.strip().replace("  # isort: skip", ""), printed.strip("\n")
         if not page:
             doc, text = re.match(r'"""(.*?)"""\s*(.*)', text, re.DOTALL).groups()  # type: ignore[union-attr]
             title, _, rest = doc.partition("\n")
@@ -246,8 +246,8 @@ def tutorial(script: Path) -> str:
             page.append(f"{text}\n")
         elif text:
             page.append(f"```python\n{text}\n```\n")
-        if printed.strip():
-            page.append(f'```text title="Output"\n{printed.strip()}\n```\n')
+        if printed:
+            page.append(f'```text title="Output"\n{printed}\n```\n')
         for picture in re.findall(r'"([\w-]+\.png)"', cell.text):
             page.append(f"![{picture}](output/{script.stem}-{picture})\n")
     page.append(f"The script: `docs/tutorials/{script.name}`.\n")
