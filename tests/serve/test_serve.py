@@ -363,6 +363,29 @@ def test_a_body_that_never_ends_is_given_up(model):
     assert "more than 0.02 seconds" in json.loads(body["body"])["detail"]
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_who_sends_too_much_hears_why(model, said):
+    """A refused body is read to its end, else its client would hear of a broken connection."""
+    parts = [b"[0.0," * 200] * 30
+    left = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    left.append({"type": "http.request"})
+    length = [(b"content-length", str(1000 * 30).encode())] if said else []
+    sent = []
+
+    async def receive():
+        return left.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    app = create_app(model, limits=Limits(body=4_000), warm=False)
+    scope = {"type": "http", "method": "POST", "path": "/v1/generate", "headers": length}
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 413
+    assert "4000 bytes" in json.loads(sent[1]["body"])["detail"]
+    assert not left
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -1,6 +1,7 @@
 """The door: requests are read within bounds, handed to who answers them, and counted."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from keras_cvae.serve.limits import BusyError, Limits
 from keras_cvae.serve.measuring import Metrics
 
 JSON = "application/json"
+PATIENCE, DISCARDED = 5.0, 8  # seconds, and times the bound: what is left of a refused body
 LAST = [(b"connection", b"close")]  # what is left of the body is not waited for
 
 
@@ -98,6 +100,8 @@ class Door:
         except ValidationError as error:
             return _problem(422, " ".join(_words(one) for one in error.errors()))
         except HTTPException as error:
+            if not came:
+                await self._discard(scope, receive)
             return _problem(error.status_code, error.detail, () if came else LAST)
         except BusyError as error:
             return _problem(503, str(error), [(b"retry-after", b"1")])
@@ -128,6 +132,17 @@ class Door:
             parts.append(part)
             if not message.get("more_body"):
                 return b"".join(parts)
+
+    async def _discard(self, scope: Any, receive: Any) -> None:
+        """Let a body that is refused run out for a while: clients read no answer before that."""
+        if any(name == b"expect" for name, _ in scope["headers"]):
+            return  # it has not been sent yet
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(self.limits.seconds, PATIENCE)):
+                size, message = 0, await receive()
+                while message.get("more_body") and size < DISCARDED * self.limits.body:
+                    size += len(message.get("body", b""))
+                    message = await receive()
 
 
 async def _respond(send: Any, status: int, body: bytes, headers: Any) -> None:
