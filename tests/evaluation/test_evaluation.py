@@ -600,6 +600,12 @@ def test_few_effective_samples_are_named(measured, tmp_path):
     assert row.written(many) == "31 of 40"
     assert "by about 0.20 nats" in few.conditional.warning
     assert many.conditional.warning == ""
+    density = dataclasses.replace(
+        measured, conditional=dataclasses.replace(measured.conditional, nats=-7.0)
+    )
+    nats = next(row for row in rows.ROWS if (row.section, row.name) == ("conditional", "nats"))
+    assert nats.written(density).startswith("-7.00")
+    assert "few" not in nats.written(density)
     pages = [page.report_html(one, {}, tmp_path / "r.html").read_text() for one in (few, many)]
     assert "Take more samples" in pages[0]
     assert "Take more samples" not in pages[1]

@@ -19,5 +19,8 @@ def test_falling_level_and_rising_losses_are_told_apart():
     assert "best after epoch 20 of 50" in rising.words
     stopped = progress({"val_loss": np.abs(epochs - 20)}, 300, 20)
     assert "best after epoch 20, which was kept" in stopped.words
+    assert "by heart" in stopped.words
+    level = np.concatenate([np.arange(100.0, 0.0, -2.0), np.full(30, 0.1)])
+    assert "by heart" not in progress({"val_loss": level}, 300, 50).words
     assert "nothing was held out" in progress({"loss": 100 - epochs}, 50, None).words
     assert progress({"val_loss": [1.0, 2.0]}, 2, None).improving

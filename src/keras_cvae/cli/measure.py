@@ -188,6 +188,11 @@ def _show(evaluations: dict[str, Any]) -> None:
         ]
         table.add_row(f"  {row['label']}", *cells)
     out.print(table)
+    if any(one.conditional and one.conditional.nats < 0 for one in evaluations.values()):
+        out.print(
+            "Below 0 nats: x has a density, which may be above 1. Lower is better still.",
+            soft_wrap=True,
+        )
     for name, one in evaluations.items():
         prefix = f"{name}: " if len(evaluations) > 1 else ""
         out.print(f"\n{prefix}{verdict(one)}", soft_wrap=True)

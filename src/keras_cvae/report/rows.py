@@ -53,7 +53,7 @@ class Row:
             text += f" of {self._field(evaluation, shown.of)}"
         if error:
             text += f" ± {error:.{shown.digits}f}"
-        few = " (few)" if number < shown.few else ""
+        few = " (few)" if shown.few and number < shown.few else ""
         return f"{text} {shown.unit}".rstrip() + few
 
     def _field(self, evaluation: Evaluation, name: str) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LAST = 0.2  # share of the epochs that is looked at
+WORSE = 0.05  # share of it that is worth a word when it was lost again
 WORTH = 0.005  # share of all that was gained that is worth going on for
 
 
@@ -38,10 +39,12 @@ def progress(history: Mapping[str, Sequence[float]], epochs: int, best: int | No
     losses = np.asarray(history[name], float)
     ran = len(losses)
     if best is not None and ran < epochs:
+        worse = losses[-1] - losses.min() > WORSE * (losses.max() - losses.min())
+        heart = " Then it learned its examples by heart: more of them would help." if worse else ""
         return Progress(
             False,
             f"{said} was best after epoch {best}, which was kept; training ended {ran - best} "
-            "epochs later, as nothing better came. More examples would help more than more epochs.",
+            f"epochs later, as nothing better came.{heart}",
         )
     if ran < 5:
         return Progress(True, f"{said} cannot level off in {ran} epoch{'s' * (ran > 1)}.")
@@ -54,7 +57,7 @@ def progress(history: Mapping[str, Sequence[float]], epochs: int, best: int | No
             True, f"{said} still improved, by {gained:.3g} nats in the last {last} epochs."
         )
     worse = float(losses[-1] - losses.min())
-    if best is None and worse > max(3 * noise, 0.05 * float(losses.max() - losses.min())):
+    if best is None and worse > max(3 * noise, WORSE * float(losses.max() - losses.min())):
         at = int(losses.argmin()) + 1
         return Progress(
             False,
