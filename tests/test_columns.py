@@ -29,6 +29,8 @@ NUMBERS = [[1, 0.5], [2, 1.5], [3, 2.5]]
         pa.RecordBatch.from_pandas(FRAME),
         FRAME.to_numpy(object),
         FRAME.to_numpy("float32").astype(ml_dtypes.bfloat16),
+        pd.Series(NUMBERS),
+        np.array([(1, 0.5), (2, 1.5), (3, 2.5)], "O"),
         NUMBERS,
     ],
 )

@@ -14,6 +14,7 @@ from keras_cvae.errors import DataError, listed
 
 PLAIN = (str, int, float)
 ARRAYS = (np.ndarray, np.generic)
+ROWS = (np.ndarray, list, tuple)
 NUMBER: tuple[Any, ...] = (int, float, np.number, np.bool, numbers.Real, Decimal)
 
 
@@ -64,10 +65,7 @@ def as_array(x: Any, name: str, expected: str = "an array of numbers") -> np.nda
         DataError: It is sparse, or a table with a column that is no numbers.
         ValueError: It is no array, or lists that differ in length.
     """
-    if hasattr(x, "toarray"):
-        raise DataError(
-            f"{name} is sparse ({type(x).__name__}). Expected a dense array: {name}.toarray()."
-        )
+    check_dense(x, name)
     columns = _columns(x)
     if columns is not None:
         return _joined(columns, name)
@@ -80,6 +78,19 @@ def as_array(x: Any, name: str, expected: str = "an array of numbers") -> np.nda
         came = f"{x!r:.40}" if isinstance(x, str | bytes | None) else f"a {type(x).__name__}"
         raise ValueError(f"{name} is {came}. Expected {expected}.")
     return _numbers(values)
+
+
+def check_dense(x: Any, name: str) -> None:
+    """Refuse sparse arrays and tensors.
+
+    Raises:
+        DataError: Saying how to make it dense.
+    """
+    dense = "to_dense" if getattr(x, "is_sparse", False) is True else "toarray"
+    if dense == "to_dense" or hasattr(x, dense):
+        raise DataError(
+            f"{name} is sparse ({type(x).__name__}). Expected a dense array: {name}.{dense}()."
+        )
 
 
 def detached(x: Any) -> Any:
@@ -144,6 +155,11 @@ def _numbers(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind != "O":
         return values
     flat = values.ravel()
+    if len(flat) and all(isinstance(row, ROWS) for row in flat):
+        try:
+            return np.asarray(values.tolist())  # of one shape
+        except ValueError:
+            return values
     if not all(isinstance(value, NUMBER) or is_nothing(value) for value in flat):
         return values
     read = [np.nan if is_nothing(value) else float(value) for value in flat]

@@ -168,6 +168,11 @@ def test_refused_in_words(ask, words, fitted, table):
         ask(fitted, x, x[:, 2:0:-1])
 
 
+def test_what_yields_single_examples_is_told_to_batch(data, small):
+    with pytest.raises(ValueError, match=r"batch 0: It yields single examples. Expected batches"):
+        small().fit(zip(*data, strict=True), verbose=0)
+
+
 def test_iterators_may_yield_lists_and_dictionaries(data, small):
     x, y = data
     model, plain = small(), small()

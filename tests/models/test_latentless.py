@@ -38,6 +38,7 @@ def test_it_learns_the_distribution_of_each_class(model):
     np.testing.assert_allclose(drawn.std(axis=0), [0.5, 1.0], atol=0.2)
     assert model.latent_dim == 0
     assert model.encode(drawn[:3], "b").shape == (3, 0)
+    np.testing.assert_array_equal(model.restyle(drawn[:1], "b", "a"), model.generate("a"))
 
 
 def test_log_p_is_exact(model):

@@ -77,6 +77,8 @@ def reconstructions(model: Any, inputs: dict[str, Any]) -> Any:
 
 def styles(model: Any, inputs: dict[str, Any]) -> Any:
     """The noise `(batch, latent_dim)` of which p(z | y) makes `z`."""
+    if not model.latent_dim:
+        return inputs["z"]
     return model.hierarchy.prior.noise(features(model, inputs), inputs["z"])
 
 

@@ -105,6 +105,8 @@ class Checks(Inputs):
         """A batch of a data set, in NumPy, its conditions canonical."""
         try:
             x, y, weight = unpacked(batch)
+            if np.shape(x) == self.x_shape != (1,):
+                raise ValueError("It yields single examples. Expected batches, like .batch(32).")
             x, y = self._x(x, name), self._yielded(y)
             if y is not None and trees.count(y) != len(x):
                 raise ValueError(f"{len(x)} examples come with {trees.count(y)} conditions.")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_cvae.columns import detached, is_nothing
+from keras_cvae.columns import check_dense, detached, is_nothing
 
 LISTS = (list, tuple)  # made once, for it is asked of every example of a long list
 
@@ -36,6 +36,7 @@ def entries(conditions: Any) -> Entries:
         ValueError: There is but one condition, not one for each example; or one of them is missing
             in part.
     """
+    check_dense(conditions, "The condition")
     masked = isinstance(conditions, np.ma.MaskedArray)
     values = _array(conditions.data if masked else conditions)
     if not values.ndim:
