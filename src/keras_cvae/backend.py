@@ -242,9 +242,13 @@ class KeptState(_Model):
         return self._writer == threading.get_ident()
 
     def get_weights(self) -> list[Any]:
+        import keras
+
         with WEIGHTS:
             self.jax_state_sync()
-            return super().get_weights()
+            # Of values: an interrupt in `Variable.__array__` comes out as a TypeError, as NumPy
+            # first asks for a keyword that it lacks.
+            return [keras.ops.convert_to_numpy(_value(v)) for v in self.weights]
 
     @closing_scopes
     def _alone(self, run: Callable, args: tuple, kwargs: dict) -> Any:

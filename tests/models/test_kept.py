@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cvae import MLP, ConditionalVAE, Optional, load
+from keras_cvae import MLP, ConditionalVAE, Continuous, Optional, load
 
 pytestmark = [
     # An interrupt may fall into a callback of the garbage collector, which prints it.
@@ -308,6 +308,21 @@ def test_callbacks_may_ask_the_model_anything(tmp_path):
     assert [one for one, _ in seen] == list(range(step + 1, step + 7))
     np.testing.assert_array_equal(seen[-1][1], VERBS["generate"](model))
     assert not np.array_equal(seen[0][1], seen[1][1])
+
+
+def test_an_interrupt_stays_one_wherever_weights_are_read(small, data, monkeypatch):
+    """NumPy asks `Variable.__array__` for a keyword that it lacks, and that would be the error."""
+
+    def lacking(variable, dtype=None):
+        raise TypeError("__array__() got an unexpected keyword argument 'copy'")
+
+    monkeypatch.setattr(keras.Variable, "__array__", lacking)
+    x, y = data
+    model = small(condition=Continuous(), likelihood="gaussian")
+    model.fit(((x, y) for _ in range(2)), steps_per_epoch=1, verbose=0)
+    model.encode(x, y)
+    model.generate(0.5)
+    assert all(np.isfinite(array).all() for array in model.get_weights())
 
 
 def test_weights_are_replaced_whole_or_not_at_all(small, data, tmp_path):

@@ -45,7 +45,7 @@ class Memory(keras.layers.Layer):
         found = None if condition is None else self.spec.occurring(condition)
         for (trait, shape), met in zip(self.traits, self.met, strict=True):
             if found is not None:
-                met.assign(np.maximum(ops.convert_to_numpy(met), found[trait]))
+                met.assign(np.maximum(ops.convert_to_numpy(met.value), found[trait]))
             elif shape:
                 met.assign(np.ones(shape))
 
@@ -58,7 +58,6 @@ class Memory(keras.layers.Layer):
         Raises:
             ValueError: Saying what is missing and how to train for it.
         """
-        # `.value`: an interrupt within `Variable.__array__` would come out as a TypeError.
         met = [ops.convert_to_numpy(weight.value) > 0 for weight in self.met]
         trained = {trait: value for (trait, _), value in zip(self.traits, met, strict=True)}
         self.spec.check_trained(condition, trained)

@@ -46,7 +46,7 @@ class Continuous(Standardised, ConditionEncoder):
         return ops.cast(self.standardise(condition), self.compute_dtype)
 
     def example(self) -> Any:
-        kept = (ops.convert_to_numpy(weight).tolist() for weight in (self.mean, self.scale))
+        kept = (ops.convert_to_numpy(weight.value).tolist() for weight in (self.mean, self.scale))
         numbers = [rounded(mean, scale) for mean, scale in zip(*kept, strict=True)]
         return numbers if len(numbers) > 1 else numbers[0]
 
@@ -137,7 +137,7 @@ class Exposure(Standardised, ConditionEncoder):
 
     def settle(self, condition: Any, again: bool = True) -> None:
         exposure = np.asarray(condition, "float64")
-        if again or not bool(ops.convert_to_numpy(self.adapted)):
+        if again or not bool(ops.convert_to_numpy(self.adapted.value)):
             super().settle(np.log(exposure))
             self.typical.assign(exposure.mean())
 
@@ -146,7 +146,7 @@ class Exposure(Standardised, ConditionEncoder):
         return found and f"an exposure whose logarithm is {found}"
 
     def example(self) -> Any:
-        return float(f"{float(ops.convert_to_numpy(self.typical)):.3g}")
+        return float(f"{float(ops.convert_to_numpy(self.typical.value)):.3g}")
 
     @staticmethod
     def _log(condition: Tensor) -> Tensor:

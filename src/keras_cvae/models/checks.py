@@ -144,7 +144,7 @@ class Checks(Inputs):
     def _lacks_scales(self) -> bool:
         """Whether something is yet to be scaled by the data."""
         return any(
-            isinstance(layer, Standardised) and not ops.convert_to_numpy(layer.adapted)
+            isinstance(layer, Standardised) and not ops.convert_to_numpy(layer.adapted.value)
             for layer in layers_of(self)
         )
 

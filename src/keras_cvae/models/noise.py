@@ -22,7 +22,7 @@ class Noise(keras.layers.Layer):
         super().__init__(**kwargs)
         self.training_stream = keras.random.SeedGenerator(seed)
         self.evaluation_stream = keras.random.SeedGenerator(EVALUATION_SEED)
-        self.evaluation_start = ops.convert_to_numpy(self.evaluation_stream.state)
+        self.evaluation_start = ops.convert_to_numpy(self.evaluation_stream.state.value)
         self.built = True
 
     def draw(self, shape: Sequence[Any], training: bool = False) -> Tensor:
@@ -39,7 +39,7 @@ class Noise(keras.layers.Layer):
         self.evaluation_stream.state.assign(self.evaluation_start)
 
     def save_own_variables(self, store: Any) -> None:
-        store["training"] = ops.convert_to_numpy(self.training_stream.state)
+        store["training"] = ops.convert_to_numpy(self.training_stream.state.value)
 
     def load_own_variables(self, store: Any) -> None:
         self.training_stream.state.assign(store["training"])

@@ -24,6 +24,26 @@ def outputs(model: Any, inputs: dict[str, Any]) -> Any:
     return model(inputs)
 
 
+def _count(shape: Any) -> int | None:
+    """How many examples a batch of this shape has, if that is known."""
+    try:
+        return next(iter(shape), None)
+    except ValueError:  # on TensorFlow not even the rank
+        return None
+
+
+def _fits(found: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a batch of shape `found`, not all of which may be known, has examples of `shape`."""
+    try:
+        rest = tuple(found)[1:]
+    except ValueError:
+        return True
+    rest += (1,) if len(rest) == len(shape) - 1 and shape[-1] == 1 else ()
+    return len(rest) == len(shape) and all(
+        size in (None, one) for size, one in zip(rest, shape, strict=True)
+    )
+
+
 def _parts(condition: Any, spec: ConditionSpec) -> dict[str, tuple[Any, tuple[int, ...]]]:
     """Canonical conditions by name, with the shape of one; `()` where that may differ.
 
@@ -47,7 +67,7 @@ def not_finite(model: keras.Model) -> str:
 
 
 def _numbers(variable: Any) -> np.ndarray:
-    values = ops.convert_to_numpy(variable)
+    values = ops.convert_to_numpy(variable.value)
     return values if values.dtype.kind in "iub" else values.astype("float32")
 
 
@@ -98,13 +118,13 @@ class Model(KeptState, keras.Model):
             given |= _parts(inputs["condition"], self.condition.spec)
         for name, (value, shape) in given.items():
             found = getattr(value, "shape", None)
-            if found is None or (shape and tuple(found[1:]) != shape):
+            if found is None or (shape and not _fits(found, shape)):
                 received = f"a {type(value).__name__}" if found is None else f"the shape {found}"
                 size = f" (n, {', '.join(map(str, shape))})" if shape else ""
                 raise ValueError(
                     f"The {self.name} received {received} for {name}. Expected an array{size}."
                 )
-        counts = {name: value.shape[0] for name, (value, _) in given.items()}
+        counts = {name: _count(value.shape) for name, (value, _) in given.items()}
         if len(set(counts.values()) - {None}) > 1:
             words = ", ".join(f"{count} of {name}" for name, count in counts.items())
             raise ValueError(f"The {self.name} received {words}. Expected as many of each.")

@@ -162,10 +162,12 @@ class Watch(keras.metrics.Metric):
 
     def found(self) -> Extremes | None:
         """The extremes of the epoch in NumPy; None if no batch was looked at."""
-        nan, low = ops.convert_to_numpy(self.nan), ops.convert_to_numpy(self.low)
+        nan, low = ops.convert_to_numpy(self.nan.value), ops.convert_to_numpy(self.low.value)
         if nan[-1] == 0 and low[-1] == math.inf:
             return None
-        return Extremes(*(ops.convert_to_numpy(getattr(self, name)) for name in Extremes._fields))
+        return Extremes(
+            *(ops.convert_to_numpy(getattr(self, name).value) for name in Extremes._fields)
+        )
 
 
 class Alarm(keras.callbacks.Callback):

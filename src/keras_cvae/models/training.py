@@ -382,7 +382,7 @@ class _Rejoin(keras.callbacks.Callback):
     def __init__(self, model: Training, steps: int):
         super().__init__()
         self.fused, self.steps = model._fused, steps
-        self.sums = [keras.ops.convert_to_numpy(one) for one in model.metrics_variables]
+        self.sums = [keras.ops.convert_to_numpy(one.value) for one in model.metrics_variables]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Called by Keras, which has reset the metrics."""

@@ -34,7 +34,7 @@ class Standardised(keras.layers.Layer):
             values: Finite numbers.
             again: Whether to fit where that was done before.
         """
-        if bool(ops.convert_to_numpy(self.adapted)) and not again:
+        if bool(ops.convert_to_numpy(self.adapted.value)) and not again:
             return
         values = np.asarray(values, "float64").reshape(-1, np.shape(values)[-1])
         spread = np.where(

@@ -64,7 +64,7 @@ class LogCounts(Standardised):
         return input_shape
 
     def settle(self, values: np.ndarray, again: bool = True) -> None:
-        if bool(ops.convert_to_numpy(self.adapted)) and not again:
+        if bool(ops.convert_to_numpy(self.adapted.value)) and not again:
             return
         counts = np.asarray(values, "float64").reshape(-1, self.size)
         super().settle(np.log1p(counts))
