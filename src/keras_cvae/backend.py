@@ -253,6 +253,7 @@ class KeptState(_Model):
     @closing_scopes
     def _alone(self, run: Callable, args: tuple, kwargs: dict) -> Any:
         outer = self._writer, self._trains
+        place_any_batch()
         try:
             self._writer, self._trains = threading.get_ident(), False
             self.jax_state_sync()
@@ -315,6 +316,16 @@ class KeptState(_Model):
     def make_test_function(self, force: bool = False) -> None:
         self._make("test", super().make_test_function, force)
 
+    def state_shardings(self, kind: str) -> Any:
+        """Where a step of training or evaluation leaves its logs and the state; None: anywhere."""
+        import keras
+
+        if keras.distribution.distribution() is None:
+            return None
+        trainable, rest, optimizer, metrics = self._get_state_sharding_spec()
+        state = (trainable, rest, optimizer, metrics)
+        return None, state if kind == "train" else (trainable, rest, metrics)
+
     def _make(self, kind: str, otherwise: Callable, force: bool) -> None:
         """Make `train_function` or `test_function`; on JAX one that overwrites no input."""
         import keras
@@ -329,13 +340,64 @@ class KeptState(_Model):
         if self.jit_compile and not self.run_eagerly:
             import jax
 
-            shardings = None
-            if keras.distribution.distribution() is not None:
-                trainable, rest, optimizer, metrics = self._get_state_sharding_spec()
-                state = (trainable, rest, optimizer, metrics)
-                shardings = (None, state if kind == "train" else (trainable, rest, metrics))
-            step = jax.jit(step, out_shardings=shardings)
+            step = jax.jit(step, out_shardings=self.state_shardings(kind))
         setattr(self, name, self._make_function(step))
+
+
+class Rows:
+    """How the rows of a batch are divided among devices, by the `keras.distribution` that is set.
+
+    Attributes:
+        among: How many devices.
+        divided: JAX's sharding of an array whose rows are divided.
+        whole: That of one that every device has.
+    """
+
+    def __init__(self, distribution: Any):
+        import jax
+
+        self.divided = distribution.get_data_layout((1,)).backend_layout
+        mesh = self.divided.mesh
+        self.among = mesh.shape[distribution.batch_dim_name]
+        self.whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    def of(self, rows: int) -> Any:
+        """The sharding of so many rows; every device has those that do not divide."""
+        return self.whole if rows % self.among else self.divided
+
+
+def divided_rows() -> Rows | None:
+    """How rows are divided on JAX; None where no distribution is set."""
+    import keras
+
+    distribution = keras.distribution.distribution()
+    return None if distribution is None else Rows(distribution)
+
+
+def place_any_batch() -> None:
+    """Let Keras' loops on JAX take batches that do not divide among a distribution's devices.
+
+    Keras raises an error at them. Here every device has such a batch whole, as a rule the last one:
+    the numbers are those of one device, as for all others.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax" or keras.distribution.distribution() is None:
+        return
+    import jax
+    from keras.src.backend.jax import trainer
+
+    otherwise = trainer._distribute_data
+    if otherwise.__module__ == __name__ or jax.process_count() > 1:
+        return
+
+    def place(data: Any, layouts: Any = None) -> Any:
+        divided, batch = divided_rows(), keras.tree.flatten(data)
+        if divided is None or len(batch[0]) % divided.among == 0:
+            return otherwise(data, layouts)
+        return jax.tree.map(lambda part: jax.device_put(part, divided.whole), data)
+
+    trainer._distribute_data = place
 
 
 def snapshot(model: Any) -> tuple[list[Any], list[Any]]:

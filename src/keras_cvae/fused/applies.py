@@ -27,7 +27,7 @@ class StepByStep(enum.Enum):
     BACKEND = "the backend is not JAX"
     SWITCHED_OFF = "KERAS_CVAE_FASTPATH is 0"
     UNCOMPILED = "the model runs eagerly, or with jit_compile=False"
-    DISTRIBUTED = "a keras.distribution is set"
+    DISTRIBUTED = "a keras.distribution is set that divides more than rows, or many processes run"
     CALLBACK = "a callback looks at single batches and does not say async_safe = True"
     STEPS = "the number of steps is given"
     CONVOLUTIONS = "on a CPU, gradients of convolutions are slow in a loop"
@@ -100,8 +100,11 @@ def _against_model(model: keras.Model, training: bool) -> StepByStep | None:
         return StepByStep.SWITCHED_OFF
     if not model.compiled or not model.jit_compile or model.run_eagerly:
         return StepByStep.UNCOMPILED
-    if keras.distribution.distribution() is not None:
-        return StepByStep.DISTRIBUTED
+    if (divided := keras.distribution.distribution()) is not None:
+        import jax
+
+        if jax.process_count() > 1 or type(divided) is not keras.distribution.DataParallel:
+            return StepByStep.DISTRIBUTED
     if training and _slow_in_a_loop(model):
         return StepByStep.CONVOLUTIONS
     return None

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cvae.backend import accelerated
+from keras_cvae.backend import Rows, accelerated, divided_rows
 from keras_cvae.data.hashed import binarized, moved, unit
 from keras_cvae.data.stored import Checked, Stored
 from keras_cvae.fused.applies import StepByStep
@@ -42,11 +42,14 @@ class Fused:
         if kind not in self._programs:
             import jax
 
-            run = partial(_run, self.model, getattr(self.model, f"{kind}_step"))
+            kept = self.model.state_shardings(kind)  # of logs and state; here the state comes first
+            run = partial(_run, self.model, getattr(self.model, f"{kind}_step"), divided_rows())
             # A GPU stops at every step to ask the host whether it was the last, unless it knows.
             fixed = ("count",) if accelerated() else ()
             self._programs[kind] = jax.jit(
-                run, static_argnames=("batch_size", "size", "shape", *fixed)
+                run,
+                static_argnames=("batch_size", "size", "shape", *fixed),
+                out_shardings=kept and kept[::-1],
             )
         return self._programs[kind]
 
@@ -93,6 +96,7 @@ class Fused:
 def _run(
     model: keras.Model,
     step: Callable,
+    divided: Rows | None,
     state: Any,
     data: Any,
     known: Any,
@@ -111,6 +115,7 @@ def _run(
     Args:
         model: The model.
         step: Its `train_step` or `test_step`.
+        divided: How the rows of a batch are divided among devices, if there are several.
         state: What the step updates, as Keras' trainer has it.
         data: x `(n, size of x)`, y and weights, on the device.
         known: As in `Stored`.
@@ -150,8 +155,11 @@ def _run(
             x = unit(x)
         x = x.reshape((size, *shape))
         y = y if known is None else jax.numpy.where(known, x, np.float32(np.nan))
+        batch = Checked(x, y, weight)
+        if divided is not None:
+            batch = lax.with_sharding_constraint(batch, divided.of(size))
         # The step is compiled as on the plain path: not fused with what is around it.
-        _, state = step(*lax.optimization_barrier((state, Checked(x, y, weight))))
+        _, state = step(*lax.optimization_barrier((state, batch)))
         return state
 
     state = lax.fori_loop(0, count, body, state)
@@ -174,8 +182,10 @@ class FusedFunction:
         self.program, self.kind, self.stored = fused.program(kind), kind, stored
         self.per_call = fused.model.steps_per_execution
         flat = stored.x.reshape(len(stored.x), -1)  # gathers rows faster than pictures
-        self.data = jax.device_put((flat, stored.y, stored.weight))
-        self.known = jax.device_put(stored.known)
+        divided = divided_rows()
+        place = None if divided is None else divided.whole
+        self.data = jax.device_put((flat, stored.y, stored.weight), place)
+        self.known = jax.device_put(stored.known, place)
         self.batch_size = min(stored.batch_size, len(stored.x))
         self.steps = math.ceil(len(stored.x) / self.batch_size)
         self.iterator: Any = None

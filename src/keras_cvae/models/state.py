@@ -11,7 +11,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cvae.backend import KeptState, closing_scopes, held, layers_of, remembered
+from keras_cvae.backend import (
+    KeptState,
+    closing_scopes,
+    held,
+    layers_of,
+    place_any_batch,
+    remembered,
+)
 from keras_cvae.conditions.spec import ConditionSpec, JointSpec
 from keras_cvae.errors import listed
 from keras_cvae.files import atomic
@@ -146,6 +153,7 @@ class Model(KeptState, keras.Model):
         """As in Keras. Several threads may predict at once, also while the model is fitted."""
         if isinstance(x, Mapping):
             self._named(x)
+        place_any_batch()
         return _Loop(self).predict(x, batch_size, verbose, steps, callbacks)
 
     def predict_on_batch(self, x: Any) -> Any:

@@ -1,0 +1,73 @@
+"""Many devices give the model of one: with a `keras.distribution`, on devices that are emulated."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from paths import ROOT
+
+DRIVER = """
+import sys
+import keras_cvae
+import keras
+import numpy as np
+from keras_cvae import MLP, ConditionalVAE
+from keras_cvae.data.batches import Batches
+from keras_cvae.data.containers import Split
+from keras_cvae.fused.applies import StepByStep, decide
+
+rng = np.random.default_rng(0)
+grey = rng.integers(0, 256, (21, 4, 4, 1)).astype("uint8")
+x, y = (grey > 127).astype("float32"), np.arange(21) % 3
+weight = rng.random(21).astype("float32")
+
+def results():
+    keras.utils.set_random_seed(0)
+    model = ConditionalVAE((4, 4, 1), 3, backbone=MLP((8,)), seed=0)
+    model.compile(keras.optimizers.SGD(0.01))
+    assert not isinstance(decide(model, x, y, training=True), StepByStep)
+    fitted = {"batch_size": 8, "epochs": 2, "verbose": 0}  # 8, 8 and 5 examples
+    found = model.fit(x, y, sample_weight=weight, validation_data=(x[:5], y[:5]), **fitted).history
+    found |= {"evaluate": model.evaluate(x[:5], y[:5], verbose=0), "weights": model.get_weights()}
+    if sys.argv[2] == "few":
+        return found
+    moved = Batches(Split(grey, y), 8, shuffle=True, binarize="dynamic", shift=1, shift_epochs=3)
+    found |= {"moved": model.fit(moved, epochs=2, shuffle=False, verbose=0).history["loss"]}
+    found |= {"plain": model.fit(Plain(), epochs=2, shuffle=False, verbose=0).history["loss"]}
+    found |= {"predict": model.predict({"x": x[:5], "condition": y[:5]}, verbose=0)}
+    found |= {"generate": model.generate(1, n=3, seed=0), "encode": model.encode(x[:5], y[:5])}
+    found |= {"log_prob": model.log_prob(x[:5], y[:5], num_samples=4, seed=0).log_prob}
+    return found | {"batch": model.train_on_batch(x[:5], y[:5])}
+
+class Plain(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+    def __getitem__(self, i):
+        return x[8 * i : 8 * i + 8], y[8 * i : 8 * i + 8]
+
+one = results()
+assert len(keras.distribution.list_devices()) == int(sys.argv[1])
+keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+many = results()
+for name, expected in one.items():
+    expected, found = keras.tree.flatten(expected), keras.tree.flatten(many[name])
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5, err_msg=name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("devices", "verbs"),
+    [
+        (2, "few"),
+        pytest.param(2, "all", marks=pytest.mark.nightly),
+        pytest.param(4, "all", marks=pytest.mark.nightly),
+    ],
+)
+def test_many_devices_give_the_model_of_one(devices, verbs):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"XLA_FLAGS": flags, "KERAS_BACKEND": "jax"}
+    words = [sys.executable, "-c", DRIVER, str(devices), verbs]
+    subprocess.run(words, env=environment, cwd=ROOT, check=True)
