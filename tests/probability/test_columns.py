@@ -1,5 +1,6 @@
 """The columns likelihood: probabilities that sum to one with any part known, by enumeration."""
 
+import functools
 import itertools
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 from keras import ops
 
 from keras_cvae.probability.likelihoods.columns import IMPOSSIBLE, Columns, drawn
+from numerics import answer, compiled, log_prob
 
 SHARES = [
     [[0.2, 0.5, 0.3]],
@@ -29,11 +31,24 @@ def _net(context=0, **options):
     return net
 
 
+@functools.cache
+def _given(net):
+    def log_p(x, values, known, parameters):
+        return net.distribution(parameters).given(values, ops.cast(known, "bool")).log_prob(x)
+
+    return log_p
+
+
 def _log_prob(net, x, values=None, known=None, parameters=None):
     parameters = np.zeros((len(x), net.context), "float32") if parameters is None else parameters
-    p = net.distribution(ops.convert_to_tensor(parameters))
-    if known is not None:
-        p = p.given(ops.convert_to_tensor(values), ops.convert_to_tensor(known))
+    if known is None:
+        return log_prob(net, x, parameters)
+    return compiled(_given(net), x, values, known, parameters)
+
+
+def _training(net, x):
+    """What a step scores of x, operation by operation."""
+    p = net.distribution(ops.zeros((len(x), 0)), training=True)
     return ops.convert_to_numpy(p.log_prob(ops.convert_to_tensor(x)))
 
 
@@ -70,12 +85,13 @@ def test_an_untrained_network_has_the_shares_and_no_dependence():
 
 
 def test_the_chain_rule_is_what_one_pass_for_each_column_gives(net):
+    def scores(x, seen):
+        embedded = net.embed(x, ops.cast(seen, "bool"))
+        return net.scores(x, net.hidden_units(embedded, ops.zeros((len(ALL), 0))))
+
     total = np.zeros(len(ALL))
     for i in range(4):
-        seen = np.broadcast_to(np.arange(4) < i, ALL.shape)
-        embedded = net.embed(ops.convert_to_tensor(ALL), ops.convert_to_tensor(seen))
-        hidden = net.hidden_units(embedded, ops.zeros((len(ALL), 0)))
-        total += ops.convert_to_numpy(net.scores(ops.convert_to_tensor(ALL), hidden))[:, i]
+        total += compiled(scores, ALL, np.broadcast_to(np.arange(4) < i, ALL.shape))[:, i]
     possible = total > 0.5 * IMPOSSIBLE
     np.testing.assert_allclose(_log_prob(net, ALL)[possible], total[possible], rtol=1e-4)
 
@@ -90,9 +106,7 @@ def test_cells_that_are_not_observed_are_neither_seen_nor_scored(net):
 
 def test_draws_have_the_probabilities(net):
     n = 20_000
-    p = net.distribution(ops.zeros((n, 0)))
-    uniforms = np.random.default_rng(0).random((n, 4), "float32")
-    x = ops.convert_to_numpy(p.sample(ops.convert_to_tensor(uniforms)))
+    x = answer(net, "sample", np.zeros((n, 0)), np.random.default_rng(0).random((n, 4), "float32"))
     rows = {tuple(row): i for i, row in enumerate(ALL)}
     found = np.bincount([rows[tuple(row)] for row in x], minlength=len(ALL)) / n
     expected = np.exp(_log_prob(net, ALL))
@@ -104,15 +118,17 @@ def test_draws_keep_what_is_known(net):
     n = 4_000
     values = np.tile(np.array([-1, 1, 2, -1], "float32"), (n, 1))
     known = values >= 0
-    p = net.distribution(ops.zeros((n, 0))).given(values, known)
-    uniforms = np.random.default_rng(1).random((n, 4), "float32")
-    x = ops.convert_to_numpy(p.sample(ops.convert_to_tensor(uniforms)))
+
+    def answers(uniforms):
+        p = net.distribution(ops.zeros((n, 0))).given(values, known)
+        return p.sample(uniforms), p.mean()
+
+    x, likely = compiled(answers, np.random.default_rng(1).random((n, 4), "float32"))
     assert (x[:, 1:3] == [1, 2]).all()
     rest = ALL[(ALL[:, 1] == 1) & (ALL[:, 2] == 2)]
     expected = np.exp(_log_prob(net, rest, np.broadcast_to(values[0], rest.shape), known[:1]))
     found = [(x == row).all(axis=1).mean() for row in rest]
     np.testing.assert_allclose(found, expected, atol=0.03)
-    likely = ops.convert_to_numpy(p.mean())
     assert (likely == likely[0]).all()
     assert (likely[:, 1:3] == [1, 2]).all()
 
@@ -120,15 +136,16 @@ def test_draws_keep_what_is_known(net):
 def test_a_walk_in_another_order_is_a_distribution_as_well(net):
     order = np.array([3, 1, 2, 0], "int32")
     nothing = np.zeros(ALL.shape, bool)
-    walk = net.walk(ops.zeros((len(ALL), 0)), ops.convert_to_tensor(ALL), nothing, order=order)
-    assert np.exp(ops.convert_to_numpy(walk.log_p)).sum() == pytest.approx(1.0, abs=1e-5)
-    first = net.walk(
-        ops.zeros((len(ALL), 0)), ops.convert_to_tensor(ALL), nothing, order=order, steps=1
-    )
-    p = {
-        level: np.exp(log_p)
-        for level, log_p in zip(ALL[:, 3], ops.convert_to_numpy(first.log_p), strict=True)
-    }
+
+    def log_p(steps):
+        def walked(x):
+            walk = net.walk(ops.zeros((len(ALL), 0)), x, nothing, order=order, steps=steps)
+            return walk.log_p
+
+        return compiled(walked, ALL)
+
+    assert np.exp(log_p(None)).sum() == pytest.approx(1.0, abs=1e-5)
+    p = {level: np.exp(log_p) for level, log_p in zip(ALL[:, 3], log_p(1), strict=True)}
     assert sum(p.values()) == pytest.approx(1.0, abs=1e-5)
 
 
@@ -140,10 +157,12 @@ def test_draws_are_restricted_to_what_is_wanted(net):
     half = np.where(ALL[:, 0] == 2, 0.5, ALL[:, 0] == 1) * np.isin(ALL[:, 3], [0, 2])
     how = {"order": np.array([0, 3, 1, 2], "int32"), "wanted": net.table(share)}
     nothing = np.zeros(ALL.shape, bool)
-    walk = net.walk(ops.zeros((len(ALL), 0)), ops.convert_to_tensor(ALL), nothing, **how)
-    log_p, log_share = (
-        ops.convert_to_numpy(part).astype(float) for part in (walk.log_p, walk.log_share)
-    )
+
+    def walked(x):
+        walk = net.walk(ops.zeros((len(ALL), 0)), x, nothing, **how)
+        return walk.log_p, walk.log_share
+
+    log_p, log_share = (part.astype(float) for part in compiled(walked, ALL))
     q = half * np.exp(np.where(half > 0, log_p - log_share, 0.0))
     assert q.sum() == pytest.approx(1.0, abs=1e-5)
     joint = np.exp(_log_prob(net, ALL))
@@ -151,16 +170,18 @@ def test_draws_are_restricted_to_what_is_wanted(net):
     weight = joint[possible] / np.exp(log_p - log_share)[possible]
     assert np.sum(q[possible] * weight) == pytest.approx(np.sum(joint * half), rel=1e-4)
 
-    uniforms = ops.convert_to_tensor(np.random.default_rng(2).random((500, 4), "float32"))
-    x = net.walk(
-        ops.zeros((500, 0)),
-        ops.full((500, 4), -1.0),
-        ops.zeros((500, 4), "bool"),
-        lambda i, law: drawn(law, ops.take(uniforms, i, axis=1)),
-        **how,
-    ).x
-    assert set(ops.convert_to_numpy(x)[:, 0]) == {1, 2}
-    assert set(ops.convert_to_numpy(x)[:, 3]) == {0, 2}
+    def draws(uniforms):
+        return net.walk(
+            ops.zeros((500, 0)),
+            ops.full((500, 4), -1.0),
+            ops.zeros((500, 4), "bool"),
+            lambda i, law: drawn(law, ops.take(uniforms, i, axis=1)),
+            **how,
+        ).x
+
+    x = compiled(draws, np.random.default_rng(2).random((500, 4), "float32"))
+    assert set(x[:, 0]) == {1, 2}
+    assert set(x[:, 3]) == {0, 2}
 
 
 def test_training_scores_a_random_part_that_stands_for_all():
@@ -195,7 +216,7 @@ def test_columns_of_one_step_do_not_see_each_other(blocks):
     assert np.exp(log_p).sum() == pytest.approx(1.0, abs=1e-5)
 
     uniforms = np.random.default_rng(0).random((10_000, 4), "float32")
-    x = ops.convert_to_numpy(net.distribution(ops.zeros((10_000, 0))).sample(uniforms))
+    x = answer(net, "sample", np.zeros((10_000, 0)), uniforms)
     found = np.array([(x == row).all(axis=1).mean() for row in ALL])
     assert np.abs(found - p).sum() / 2 < 0.04
 
@@ -209,8 +230,7 @@ def test_every_column_counts_once_in_training(blocks, gap):
     x = np.tile(np.array([[1, 1, 2, 3]], "float32"), (20_000, 1))
     if gap is not None:
         x[:, gap] = -1
-    p = net.distribution(ops.zeros((len(x), 0)), training=True)
-    part = ops.convert_to_numpy(p.log_prob(ops.convert_to_tensor(x)))
+    part = _training(net, x)
     error = part.std() / np.sqrt(len(x))
     assert part.mean() == pytest.approx(_log_prob(net, x[:1])[0], abs=4 * error)
 

@@ -19,7 +19,7 @@ from keras_cvae.probability.likelihoods.counts import (
 )
 from keras_cvae.runs import build
 from keras_cvae.runs.config import load_config
-from numerics import gradient, numpy, tensor
+from numerics import compiled, gradient, log_prob, numpy, tensor
 
 
 def nbinom(log_mean, log_r):
@@ -56,12 +56,19 @@ def assert_close(found, expected):
 
 def test_log_p_is_scipys_up_to_a_million(rng):
     log_mean, log_r, x = many(rng)
-    args = tensor(x), tensor(log_mean), tensor(log_r)
-    p = IndependentNegativeBinomial(*args[1:])
-    assert_close(numpy(p.log_density(args[0])), nbinom(log_mean, log_r).logpmf(x))
+
+    def log_p(x, log_mean, log_r):
+        return IndependentNegativeBinomial(log_mean, log_r).log_density(x)
+
+    assert_close(compiled(log_p, x, log_mean, log_r), nbinom(log_mean, log_r).logpmf(x))
     x = np.minimum(rng.poisson(np.exp(log_mean)), 1e6)
-    p = IndependentPoisson(tensor(log_mean))
-    assert np.abs(numpy(p.log_density(tensor(x))) - poisson(log_mean).logpmf(x)).max() < 0.05
+    found = compiled(lambda x, log_rate: IndependentPoisson(log_rate).log_density(x), x, log_mean)
+    assert np.abs(found - poisson(log_mean).logpmf(x)).max() < 0.05
+
+
+def log_p_of_both(x, log_mean, log_r, logit):
+    negative = IndependentNegativeBinomial(log_mean, log_r)
+    return IndependentZeroInflated(negative, logit).log_density(x), negative.log_density(x)
 
 
 @given(
@@ -72,11 +79,10 @@ def test_log_p_is_scipys_up_to_a_million(rng):
 )
 def test_any_count_has_the_log_p_of_the_formula(x, log_mean, log_r, logit):
     args = [np.array([v], "float32") for v in (log_mean, log_r, logit)]
-    negative = IndependentNegativeBinomial(tensor(args[0]), tensor(args[1]))
     log_p = nbinom(*args[:2]).logpmf(x)
-    found = numpy(IndependentZeroInflated(negative, tensor(args[2])).log_density(tensor([x])))
-    assert_close(found, inflated(log_p, x, args[2]))
-    assert_close(numpy(negative.log_density(tensor([x]))), log_p)
+    with_zeros, negative = compiled(log_p_of_both, [x], *args)
+    assert_close(with_zeros, inflated(log_p, x, args[2]))
+    assert_close(negative, log_p)
 
 
 def test_the_gradients_are_those_in_closed_form(rng):
@@ -162,44 +168,51 @@ def test_wild_outputs_give_finite_log_p_and_gradients():
     def total(outputs):
         return ops.sum(likelihood.distribution(outputs).log_prob(tensor([[0, 3], [7, 1e6]])))
 
-    assert np.isfinite(numpy(total(tensor(outputs))))
+    assert np.isfinite(compiled(total, outputs))
     assert np.isfinite(gradient(total, outputs)).all()
 
 
 DRAWS = 100_000
 
 
+def draws_and_mean(log_mean, log_r, uniforms):
+    p = IndependentNegativeBinomial(log_mean, log_r)
+    return p.sample(uniforms), p.mean()
+
+
 @pytest.mark.parametrize(("mean", "r"), [(0.3, 0.2), (3.0, 1.0), (50.0, 3.0), (1e5, 20.0)])
 def test_negative_binomial_draws_have_the_frequencies_of_scipy(mean, r):
-    log_mean = np.full(DRAWS, np.log(mean))
-    p = IndependentNegativeBinomial(tensor(log_mean), tensor(np.log(r)))
-    draws = numpy(p.sample(tensor(np.random.default_rng(0).random((DRAWS, 5)))))
+    log_mean, uniforms = np.full(DRAWS, np.log(mean)), np.random.default_rng(0).random((DRAWS, 5))
+    draws, found = compiled(draws_and_mean, log_mean, np.log(r), uniforms)
     values, times = np.unique(draws, return_counts=True)
     off = np.cumsum(times) / DRAWS - nbinom(np.log(mean), np.log(r)).cdf(values)
     assert np.abs(off).max() < 1.95 / np.sqrt(DRAWS)  # passed by 1 in 1000 of right ones
-    np.testing.assert_allclose(numpy(p.mean()), mean, rtol=1e-5)
+    np.testing.assert_allclose(found, mean, rtol=1e-5)
 
 
 def test_added_zeros_are_drawn_and_counted():
     logits, rate = np.linspace(-3, 3, 5), 4.0
     shape = (DRAWS // 5, 5)
-    p = IndependentZeroInflated(
-        IndependentPoisson(tensor(np.full(shape, np.log(rate)))), tensor(logits)
-    )
-    draws = numpy(p.sample(tensor(np.random.default_rng(0).random((*shape, 2)))))
+
+    def drawn(log_rate, uniforms):
+        p = IndependentZeroInflated(IndependentPoisson(log_rate), tensor(logits))
+        return p.sample(uniforms), p.mean()
+
+    uniforms = np.random.default_rng(0).random((*shape, 2))
+    draws, mean = compiled(drawn, np.full(shape, np.log(rate)), uniforms)
     share = special.expit(logits)
     zeros = share + (1 - share) * np.exp(-rate)
     np.testing.assert_allclose((draws == 0).mean(axis=0), zeros, atol=0.015)
     np.testing.assert_allclose(draws.mean(axis=0), (1 - share) * rate, atol=0.06)
-    np.testing.assert_allclose(numpy(p.mean())[0], (1 - share) * rate, rtol=1e-5)
+    np.testing.assert_allclose(mean[0], (1 - share) * rate, rtol=1e-5)
 
 
 @pytest.mark.parametrize("make", [Poisson, NegativeBinomial, ZeroInflated])
 def test_the_probabilities_of_small_counts_sum_to_one(make):
     likelihood = make()
     likelihood.build((1,))
-    parameters = tensor([[0.7, -0.4][: likelihood.parameters_per_value]])
-    log_p = numpy(likelihood.distribution(parameters).log_prob(tensor(np.arange(300)[:, None])))
+    parameters = [[0.7, -0.4][: likelihood.parameters_per_value]]
+    log_p = log_prob(likelihood, np.arange(300)[:, None], parameters)
     np.testing.assert_allclose(np.exp(log_p).sum(), 1.0, rtol=1e-5)
 
 
@@ -207,25 +220,32 @@ def test_the_probabilities_of_small_counts_sum_to_one(make):
 def test_known_counts_are_kept_and_the_others_scored(make, rng):
     likelihood = make()
     likelihood.build((3,))
-    x, known = tensor([[2, 0, 5], [1, 4, 0]]), tensor([[True, False, True]], "bool")
-    parameters = tensor(rng.normal(size=(2, *likelihood.parameter_shape((3,)))))
-    free = likelihood.distribution(parameters)
-    p = free.given(x, known)
-    np.testing.assert_allclose(numpy(p.log_prob(x)), numpy(free.log_density(x))[:, 1], rtol=1e-5)
-    uniforms = tensor(rng.random((2, *likelihood.uniforms_shape((3,)))))
-    for found in (p.sample(uniforms), p.mean()):
-        np.testing.assert_array_equal(numpy(found)[:, [0, 2]], numpy(x)[:, [0, 2]])
+    x, known = np.array([[2, 0, 5], [1, 4, 0]]), [[True, False, True]]
+
+    def answers(x, parameters, uniforms):
+        free = likelihood.distribution(parameters)
+        p = free.given(x, tensor(known, "bool"))
+        return free.log_density(x), p.log_prob(x), p.sample(uniforms), p.mean()
+
+    parameters = rng.normal(size=(2, *likelihood.parameter_shape((3,))))
+    uniforms = rng.random((2, *likelihood.uniforms_shape((3,))))
+    each, log_p, drawn, mean = compiled(answers, x, parameters, uniforms)
+    np.testing.assert_allclose(log_p, each[:, 1], rtol=1e-5)
+    for found in (drawn, mean):
+        np.testing.assert_array_equal(found[:, [0, 2]], x[:, [0, 2]])
 
 
-def test_scaling_multiplies_the_mean_and_leaves_the_rest(rng):
-    x = tensor([[3.0, 0.0]])
-    negative = IndependentNegativeBinomial(tensor([[0.3, -1.0]]), tensor([0.5, 1.0]))
-    inflated = IndependentZeroInflated(negative, tensor([[0.2, -0.7]]))
+def test_scaling_multiplies_the_mean_and_leaves_the_rest():
+    def answers(x, log_factor):
+        negative = IndependentNegativeBinomial(tensor([[0.3, -1.0]]), tensor([0.5, 1.0]))
+        inflated = IndependentZeroInflated(negative, tensor([[0.2, -0.7]]))
+        log_p = negative.scaled(log_factor).log_density(x)
+        return inflated.mean(), inflated.scaled(log_factor).mean(), log_p
+
+    mean, scaled, log_p = compiled(answers, [[3.0, 0.0]], np.log([7.0]))
+    np.testing.assert_allclose(scaled, 7 * mean, rtol=1e-5)
     expected = nbinom(np.log(7) + np.array([0.3, -1.0]), [0.5, 1.0])
-    scaled = inflated.scaled(tensor(np.log([7.0])))
-    np.testing.assert_allclose(numpy(scaled.mean()), 7 * numpy(inflated.mean()), rtol=1e-5)
-    found = numpy(negative.scaled(tensor(np.log([7.0]))).log_density(x))
-    np.testing.assert_allclose(found[0], expected.logpmf([3, 0]), rtol=1e-5)
+    np.testing.assert_allclose(log_p[0], expected.logpmf([3, 0]), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from keras_cvae.probability.likelihoods.causal import CausalBernoulli
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.probability.likelihoods.gaussian import Bounded, Gaussian
 from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
-from numerics import gradient, log_prob, mean, numpy, sample, tensor
+from numerics import answer, compiled, gradient, log_prob, mean, sample, tensor
 
 
 class TestEveryLikelihood(harness.Harness):
@@ -112,13 +112,13 @@ def test_the_density_between_two_draws_is_what_the_uniforms_are_apart(name):
         both = [location, log_var][: likelihood.parameters_per_value]
 
         def rows(n):
-            return tensor(np.tile(np.float32(both), (n, 1)))
+            return np.tile(np.float32(both), (n, 1))
 
-        edges = numpy(likelihood.distribution(rows(50)).sample(tensor(u[:, None])))[:, 0]
+        edges = answer(likelihood, "sample", rows(50), u[:, None])[:, 0]
         edges = np.sort(edges.astype("float64"))
         x = np.float32(np.linspace(edges[:-1], edges[1:], 33))  # (33, 49)
-        p = likelihood.distribution(rows(x.size)).log_prob(tensor(x.reshape(-1, 1)))
-        p = np.exp(numpy(p).astype("float64")).reshape(x.shape)
+        p = log_prob(likelihood, x.reshape(-1, 1), rows(x.size))
+        p = np.exp(p.astype("float64")).reshape(x.shape)
         between = np.trapezoid(p, x=x.astype("float64"), axis=0)
         np.testing.assert_allclose(between, np.diff(u), rtol=5e-3)
 
@@ -139,33 +139,40 @@ def test_the_mean_is_that_of_draws(name):
 def test_leading_axes_are_kept_and_what_is_known_and_what_is_not_make_up_the_whole(name, rng):
     likelihood = LIKELIHOODS.get(name)
     likelihood.build((3, 2, 1))
-    parameters = tensor(rng.normal(size=(5, 4, *likelihood.parameter_shape((3, 2, 1)))))
-    p = likelihood.distribution(parameters)
-    u = tensor(uniforms(rng, (5, 4, *likelihood.uniforms_shape((3, 2, 1)))))
-    drawn, means = p.sample(u), p.mean()
-    assert tuple(drawn.shape) == tuple(means.shape) == (5, 4, 3, 2, 1)
-    x = drawn[0]
-    whole = numpy(p.log_prob(x))
+    known = rng.random((4, 3, 2, 1)) < 0.5
+    parameters = rng.normal(size=(5, 4, *likelihood.parameter_shape((3, 2, 1))))
+    u = uniforms(rng, (5, 4, *likelihood.uniforms_shape((3, 2, 1))))
+
+    def answers(parameters, u):
+        p = likelihood.distribution(parameters)
+        found = {"drawn": p.sample(u), "mean": p.mean()}
+        x = found["x"] = found["drawn"][0]
+        found["whole"] = p.log_prob(x)
+        if name == "discretized_logistic":
+            return found
+        here, there = (p.given(x, tensor(part, "bool")) for part in (known, ~known))
+        found |= {"parts": here.log_prob(x) + there.log_prob(x)}
+        found |= {"mean given": here.mean(), "drawn given": here.sample(u)}
+        found["everywhere"] = here.given(x, tensor(~known, "bool")).log_prob(x)
+        return found | ({"each": p.log_density(x)} if hasattr(p, "log_density") else {})
+
+    found = compiled(answers, parameters, u)
+    assert found["drawn"].shape == found["mean"].shape == (5, 4, 3, 2, 1)
+    whole, x = found["whole"], found["x"]
     assert whole.shape == (5, 4)
     if name == "discretized_logistic":
         return
-    known = rng.random((4, 3, 2, 1)) < 0.5
-    here, there = p.given(x, tensor(known, "bool")), p.given(x, tensor(~known, "bool"))
-    parts = numpy(here.log_prob(x)) + numpy(there.log_prob(x))
-    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
-    for values, free in ((here.mean(), means), (here.sample(u), drawn)):
-        kept = np.broadcast_to(known, (5, 4, 3, 2, 1))
-        np.testing.assert_array_equal(
-            numpy(values)[kept], np.broadcast_to(numpy(x), kept.shape)[kept]
-        )
+    np.testing.assert_allclose(found["parts"], whole, rtol=1e-4, atol=1e-5)
+    kept = np.broadcast_to(known, (5, 4, 3, 2, 1))
+    for what in ("mean", "drawn"):
+        given, free = found[f"{what} given"], found[what]
+        np.testing.assert_array_equal(given[kept], np.broadcast_to(x, kept.shape)[kept])
         if name != "causal_bernoulli":  # whose other pixels see the known ones
-            np.testing.assert_array_equal(numpy(values)[~kept], numpy(free)[~kept])
-    everywhere = here.given(x, tensor(~known, "bool"))
-    np.testing.assert_allclose(numpy(everywhere.log_prob(x)), 0.0, atol=1e-6)
-    if hasattr(p, "log_density"):
-        each = numpy(p.log_density(x))
-        assert each.shape == (5, 4, 3, 2, 1)
-        np.testing.assert_allclose(whole, each.sum(axis=(2, 3, 4)), rtol=1e-4)
+            np.testing.assert_array_equal(given[~kept], free[~kept])
+    np.testing.assert_allclose(found["everywhere"], 0.0, atol=1e-6)
+    if "each" in found:
+        assert found["each"].shape == (5, 4, 3, 2, 1)
+        np.testing.assert_allclose(whole, found["each"].sum(axis=(2, 3, 4)), rtol=1e-4)
 
 
 def test_a_draw_is_the_same_function_of_its_uniforms_everywhere():
@@ -173,7 +180,7 @@ def test_a_draw_is_the_same_function_of_its_uniforms_everywhere():
     location, log_var = np.float32([[-1, 0, 2, 3, -2]]), np.float32([[-1, 0, 1, -2, 2]])
 
     def drawn(likelihood, parameters):
-        return numpy(likelihood.distribution(tensor(parameters)).sample(tensor(u)))
+        return answer(likelihood, "sample", parameters, u)
 
     p = 1 / (1 + np.exp(-location))
     np.testing.assert_array_equal(drawn(Bernoulli(), location), (u < p).astype("float32"))
@@ -184,26 +191,32 @@ def test_a_draw_is_the_same_function_of_its_uniforms_everywhere():
     below = np.cumsum(np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True), axis=-1)
     expected = (u[..., None] > below).sum(axis=-1)
     np.testing.assert_array_equal(drawn(CategoricalValues(3), logits.reshape(1, 15)), expected)
+    continuous = ContinuousBernoulli()
     for logit in (-30.0, 1e-5, 3.0):
         steep = -abs(float(np.float32(logit)))
         low = np.log1p(u.astype("float64") * np.expm1(steep)) / steep
-        found = drawn(ContinuousBernoulli(), np.full((1, 5), logit, "float32"))
+        found = drawn(continuous, np.full((1, 5), logit, "float32"))
         np.testing.assert_allclose(found, 1 - low if logit > 0 else low, atol=2e-6)
 
 
-@given(st.floats(-80, 80, width=32))
-def test_continuous_bernoulli_has_finite_right_gradients(logit):
+def test_continuous_bernoulli_has_finite_right_gradients():
+    likelihood = ContinuousBernoulli()
+
     def log_density(logits):
-        return ops.sum(ContinuousBernoulli().distribution(logits).log_density(0.25))
+        return ops.sum(likelihood.distribution(logits).log_density(0.25))
 
     def expected(logits):
-        return ops.sum(ContinuousBernoulli().distribution(logits).mean())
+        return ops.sum(likelihood.distribution(logits).mean())
 
-    logits = np.float32([logit])
-    # d/dl log p(x | l) = x - E[x], as in every exponential family.
-    found = gradient(log_density, logits)
-    np.testing.assert_allclose(found, 0.25 - mean(ContinuousBernoulli(), logits), atol=1e-4)
-    assert np.isfinite(gradient(expected, logits)).all()
+    @given(st.floats(-80, 80, width=32))
+    def check(logit):
+        logits = np.float32([logit])
+        # d/dl log p(x | l) = x - E[x], as in every exponential family.
+        found = gradient(log_density, logits)
+        np.testing.assert_allclose(found, 0.25 - mean(likelihood, logits), atol=1e-4)
+        assert np.isfinite(gradient(expected, logits)).all()
+
+    check()
 
 
 @pytest.mark.parametrize(
@@ -239,14 +252,14 @@ def test_bad_arguments_are_refused(make, message):
 
 def test_discretized_logistic_is_finite_where_scales_and_distances_are_extreme(rng):
     likelihood = DiscretizedLogistic(components=1)
-    x = tensor(np.linspace(0, 1, 256).reshape(-1, 1, 1, 1))
+    x = np.linspace(0, 1, 256).reshape(-1, 1, 1, 1)
+
+    def loss(parameters):
+        return ops.sum(likelihood.distribution(parameters).log_prob(tensor(x)))
+
     for log_scale in (-50.0, 10.0):
         parameters = np.tile([0.0, 0.3, log_scale], (256, 1, 1, 1))
         assert np.isfinite(log_prob(likelihood, x, parameters)).all()
-
-        def loss(parameters):
-            return ops.sum(likelihood.distribution(parameters).log_prob(x))
-
         assert np.isfinite(gradient(loss, parameters)).all()
 
 
