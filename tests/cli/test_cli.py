@@ -650,7 +650,7 @@ def test_damaged_and_foreign_models(refused, run, tmp_path):
 
 
 def test_wrong_latent_shape(run):
-    with pytest.raises(ValueError, match=r"z of shape \(4, 3\)\. Expected \(n, 8\)"):
+    with pytest.raises(ValueError, match=r"z has the shape \(4, 3\)\. Expected \(n, 8\)"):
         Run.open(run).model().decode(np.zeros((4, 3)), 2)
 
 

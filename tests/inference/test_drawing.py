@@ -10,7 +10,7 @@ from keras_cvae.inference import steps
 def test_drawing_is_prior_then_decoder(condition, small):
     model = small(condition=condition, prior="conditional", latent_dim=[1, 1], compiled=False)
     for weight in model.prior.trainable_variables:
-        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+        weight.assign(np.random.default_rng(0).normal(scale=0.2, size=weight.shape))
     asked, n = (None, 46) if condition is None else ([0, 2], 23)
     expected = model.decode(
         model.sample_prior(asked, n, seed=7), None if asked is None else np.repeat(asked, n)

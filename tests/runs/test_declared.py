@@ -192,6 +192,7 @@ def test_from_the_command_line(path, tmp_path, cvae):
 
 
 def test_runs_with_named_or_numeric_conditions_are_judged_and_compared(arrays, tmp_path, cvae):
+    arrays = {name: np.concatenate([part] * 5) for name, part in arrays.items()}  # 30 to test on
     np.savez(tmp_path / "named.npz", **arrays)
     numbers = np.nan_to_num(arrays["age"], nan=40)
     np.savez(tmp_path / "numbers.npz", x=arrays["x"], y=numbers)

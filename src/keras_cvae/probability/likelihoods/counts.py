@@ -71,6 +71,10 @@ class LogCounts(Standardised):
         # Half a count more than there are: a place without any has a logarithm too.
         self.log_mean.assign(np.log((counts.sum(axis=0) + 0.5) / len(counts)))
 
+    def far(self, values: np.ndarray) -> str:
+        found = super().far(np.log1p(values))
+        return found and f"a count x whose log(1 + x) is {found}"
+
 
 class Counts(Likelihood):
     """Base of likelihoods of counts.
