@@ -238,14 +238,7 @@ def tutorial(script: Path) -> str:
     page = []
     for cell, printed in zip(handbook.cells(script), handbook.recorded(script), strict=True):
         text, printed = cell.text.strip().replace("  # isort: skip", ""), printed.strip("\n")
-        if not page:
-            doc, text = re.match(r'"""(.*?)"""\s*(.*)', text, re.DOTALL).groups()  # type: ignore[union-attr]
-            title, _, rest = doc.partition("\n")
-            page.append(f"# {title.rstrip('.')}\n\n{rest.strip()}\n")
-        if not cell.is_code:
-            page.append(f"{text}\n")
-        elif text:
-            page.append(f"```python\n{text}\n```\n")
+        page.append(f"```python\n{text}\n```\n" if cell.is_code else f"{text}\n")
         if printed:
             page.append(f'```text title="Output"\n{printed}\n```\n')
         for picture in re.findall(r'"([\w-]+\.png)"', cell.text):

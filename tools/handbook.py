@@ -101,13 +101,13 @@ def note_translations() -> None:
 
 
 def cells(script: Path) -> list[Cell]:
-    """The cells of a `py:percent` script; the first is its docstring, with what follows it."""
-    found, line = [], 1
-    for part in re.split(rf"^(?={CELL})", script.read_text(), flags=re.MULTILINE):
-        head, _, body = part.partition("\n") if part.startswith(CELL) else ("", "", part)
+    """The cells of a `py:percent` script."""
+    found, line = [], 2
+    for part in re.split(rf"^(?={CELL})", script.read_text(), flags=re.MULTILINE)[1:]:
+        head, _, body = part.partition("\n")
         is_code = "[markdown]" not in head
         text = body if is_code else re.sub(r"^# ?", "", body, flags=re.MULTILINE)
-        found.append(Cell(is_code, text, line + bool(head)))
+        found.append(Cell(is_code, text, line))
         line += part.count("\n")
     return found
 

@@ -1,8 +1,8 @@
-"""Complete a picture: one quarter is known, what may the rest be?
-
-The model `mnist-complete` comes trained, with any part known; nothing is trained here. One of your own takes
-`condition=KnownPart(x_shape)`, or `cvae train DATA --task complete`.
-"""
+# %% [markdown]
+# # Complete a picture: one quarter is known, what may the rest be?
+#
+# The model `mnist-complete` comes trained, with any part known; nothing is trained here. One of your own takes
+# `condition=KnownPart(x_shape)`, or `cvae train DATA --task complete`.
 
 # %%
 import numpy as np

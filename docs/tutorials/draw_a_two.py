@@ -1,4 +1,5 @@
-"""Draw a 2, rewrite a digit, save and load."""
+# %% [markdown]
+# # Draw a 2, rewrite a digit, save and load
 
 # %%
 import keras_cvae

@@ -1,8 +1,8 @@
-"""Parameters from a noisy signal, calibrated.
-
-I have a simulator, and a recording of which I want the parameters: here frequency and decay of an oscillation. The posterior
-p(theta | signal) is learned once from simulations, then drawn from for any signal, in a millisecond.
-"""
+# %% [markdown]
+# # Parameters from a noisy signal, calibrated
+#
+# I have a simulator, and a recording of which I want the parameters: here frequency and decay of an oscillation. The posterior
+# p(theta | signal) is learned once from simulations, then drawn from for any signal, in a millisecond.
 
 # %%
 import matplotlib.pyplot as plt

@@ -1,7 +1,7 @@
-"""A third of my labels are missing.
-
-An optional condition learns from all pictures, draws with and without a label, and reads the labels that are missing.
-"""
+# %% [markdown]
+# # A third of my labels are missing
+#
+# An optional condition learns from all pictures, draws with and without a label, and reads the labels that are missing.
 
 # %%
 import numpy as np

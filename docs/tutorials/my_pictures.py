@@ -1,7 +1,7 @@
-"""My own folder of pictures, one sub-folder for each class.
-
-In a shell that is `cvae train FOLDER`. The folder is made here from small digits; with yours, start at `load_data`.
-"""
+# %% [markdown]
+# # My own folder of pictures, one sub-folder for each class
+#
+# In a shell that is `cvae train FOLDER`. The folder is made here from small digits; with yours, start at `load_data`.
 
 # %%
 import keras_cvae  # before Keras, whose backend it chooses  # isort: skip

@@ -1,9 +1,9 @@
-"""The article's notebook: a VAE cannot be told what to draw, a CVAE can.
-
-The notebook of 2017 trained both on MNIST, with two latent numbers. Here both learn scikit-learn's small digits, in
-seconds; the same on MNIST is `cvae train mnist --preset vae-notebook` and `--preset notebook`, whose results are on the
-[theory](../theory.md#what-the-label-is-worth) page.
-"""
+# %% [markdown]
+# # The article's notebook: a VAE cannot be told what to draw, a CVAE can
+#
+# The notebook of 2017 trained both on MNIST, with two latent numbers. Here both learn scikit-learn's small digits, in
+# seconds; the same on MNIST is `cvae train mnist --preset vae-notebook` and `--preset notebook`, whose results are on the
+# [theory](../theory.md#what-the-label-is-worth) page.
 
 # %%
 import keras_cvae  # before Keras, whose backend it chooses  # isort: skip

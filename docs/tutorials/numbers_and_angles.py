@@ -1,8 +1,8 @@
-"""Numbers and angles as conditions, interpolated.
-
-I have pictures of a thing at some angles and sizes, and want those in between. Here the thing is a blob, whose angle and width
-can be measured in a picture: so it can be checked whether what is drawn is what was asked for.
-"""
+# %% [markdown]
+# # Numbers and angles as conditions, interpolated
+#
+# I have pictures of a thing at some angles and sizes, and want those in between. Here the thing is a blob, whose angle and width
+# can be measured in a picture: so it can be checked whether what is drawn is what was asked for.
 
 # %%
 import numpy as np

@@ -1,8 +1,8 @@
-"""Which of these are outliers, and how sure is that?
-
-`score` is log p(x | y); with the scores of normal examples as a reference it is a p-value: the share of normal examples that are
-as unlikely.
-"""
+# %% [markdown]
+# # Which of these are outliers, and how sure is that?
+#
+# `score` is log p(x | y); with the scores of normal examples as a reference it is a p-value: the share of normal examples that are
+# as unlikely.
 
 # %%
 import numpy as np

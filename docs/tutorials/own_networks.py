@@ -1,8 +1,8 @@
-"""My own networks and my own likelihood, in thirty lines.
-
-Three sensors read what depends on a temperature. Their errors have heavier tails than a Gaussian: they are Laplace distributed,
-and that is no likelihood of the package.
-"""
+# %% [markdown]
+# # My own networks and my own likelihood, in thirty lines
+#
+# Three sensors read what depends on a temperature. Their errors have heavier tails than a Gaussian: they are Laplace distributed,
+# and that is no likelihood of the package.
 
 # %%
 import keras_cvae  # before Keras, whose backend it chooses  # isort: skip

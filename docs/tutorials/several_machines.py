@@ -1,8 +1,8 @@
-"""Several machines, or several GPUs of one.
-
-Training is Keras' own `fit`, so Keras' distribution is what spreads it: each process takes its share of every batch, and all have
-the same weights after each step. Here two processes on this machine stand for two machines; drawing and estimating stay on one.
-"""
+# %% [markdown]
+# # Several machines, or several GPUs of one
+#
+# Training is Keras' own `fit`, so Keras' distribution is what spreads it: each process takes its share of every batch, and all have
+# the same weights after each step. Here two processes on this machine stand for two machines; drawing and estimating stay on one.
 
 # %% [markdown]
 # What each machine runs. `initialize` takes the address of the first, how many there are, and which one this is. The batch of

@@ -1,8 +1,8 @@
-"""Put a model on a page, export it, serve it.
-
-`mnist-dense` comes trained; your own model takes its place. In a shell: `cvae studio RUN`, `cvae export RUN -o draw.onnx`,
-`cvae serve RUN`.
-"""
+# %% [markdown]
+# # Put a model on a page, export it, serve it
+#
+# `mnist-dense` comes trained; your own model takes its place. In a shell: `cvae studio RUN`, `cvae export RUN -o draw.onnx`,
+# `cvae serve RUN`.
 
 # %%
 import json

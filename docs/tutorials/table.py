@@ -1,8 +1,8 @@
-"""A table: more of the rare class, and its gaps filled.
-
-The table is made here, so that the truth is known: customers leave who have a monthly plan and called more than three times. With
-yours, start at `fit`: `df = pd.read_csv("customers.csv")`. In a shell that is `cvae train customers.csv`.
-"""
+# %% [markdown]
+# # A table: more of the rare class, and its gaps filled
+#
+# The table is made here, so that the truth is known: customers leave who have a monthly plan and called more than three times. With
+# yours, start at `fit`: `df = pd.read_csv("customers.csv")`. In a shell that is `cvae train customers.csv`.
 
 # %%
 import numpy as np
