@@ -206,7 +206,7 @@ def test_runs_with_named_or_numeric_conditions_are_judged_and_compared(arrays, t
     metrics = Run.open(tmp_path / "named").evaluation()
     assert metrics["samples"]["label"] == "kind"
     _, said, _ = cvae("compare", "named", "numbers", "-o", "grid.png", "--samples", 4)
-    assert "in components of x" in said
+    assert "in principal components of x" in said
     assert "numbers: Left out" in said
     assert (tmp_path / "grid.png").stat().st_size
     metrics = Run.open(tmp_path / "numbers").evaluation()
