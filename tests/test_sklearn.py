@@ -59,6 +59,11 @@ def test_bayes_rule_classifies(classifier, blobs):
     assert classifier.error_rate_ < 0.1
 
 
+def test_examples_that_only_calibrate_are_a_part_of_them():
+    with pytest.raises(ValueError, match="calibration: received 2, expected a share"):
+        CVAEClassifier(calibration=2).fit(np.eye(4), [0, 1, 0, 1])
+
+
 def test_pickles_predict_the_same(classifier, blobs):
     again = pickle.loads(pickle.dumps(classifier))
     np.testing.assert_array_equal(again.predict_proba(blobs[0]), classifier.predict_proba(blobs[0]))

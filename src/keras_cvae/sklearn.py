@@ -255,6 +255,11 @@ class CVAEClassifier(ClassifierMixin, _CVAE):
     def _held_out(self, classes: np.ndarray) -> np.ndarray:
         """Which examples only calibrate: of each class the same share, booleans."""
         share = errors.number("calibration", self.calibration)
+        if share >= 1:
+            raise ValueError(
+                f"calibration: received {self.calibration!r}, expected a share of the examples, "
+                "from 0 to below 1."
+            )
         held = np.zeros(len(classes), bool)
         if not share or len(self.classes_) < 2:
             return held

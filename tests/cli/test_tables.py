@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from keras_cvae.cli import main
-from keras_cvae.cli.tables import print_rows
+from keras_cvae.cli.tables import _example, print_rows
 from keras_cvae.data.tables.files import read
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.evaluation.tables import meets
@@ -124,6 +124,12 @@ def test_rows_that_are_wider_than_the_terminal_stay_readable(capsys):
     assert len(said) == 9
     print_rows(frame.iloc[:, :2])
     assert capsys.readouterr().out.splitlines()[0].split() == ["column", "0", "column", "1"]
+
+
+def test_the_condition_that_is_printed_can_be_typed(run):
+    schema = TableRun.open("run").schema()
+    assert _example(schema) == ["-c", "sex=Male"]
+    assert "Male" in run("generate", "run", *_example(schema), "-n", 2).out
 
 
 def test_the_nats_that_training_prints_are_those_of_held_out_rows(run):

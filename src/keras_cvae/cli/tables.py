@@ -89,9 +89,7 @@ def train_table(
         f"Learned {m['rows']:,} rows in {m['seconds']:.0f} s.{held} The run is in {run.folder}",
         soft_wrap=True,
     )
-    columns = reversed(Schema.read(run.folder / "schema.toml").learned)
-    example = next(filter(None, map(_example, columns)), None)
-    asked = ["-c", example] if example else []
+    asked = _example(Schema.read(run.folder / "schema.toml"))
     say_next(
         ("rows you ask for", "generate", run.folder, *asked, "-n", 500, "-o", "rows.csv"),
         ("fill gaps", "complete", run.folder, "GAPS.csv", "-o", "filled.csv"),
@@ -99,11 +97,18 @@ def train_table(
     )
 
 
-def _example(column: AnyColumn) -> str | None:
-    """A condition that can be asked for: of levels that a dtype declares, some may never occur."""
-    if not isinstance(column, Category | Boolean) or column.dtype.startswith("category"):
-        return None
-    return f"{column.name}={column.levels[-1]}"
+def _example(schema: Schema) -> list[str]:
+    """A condition to begin with: of the last column with the fewest levels."""
+    columns = [  # of levels that a dtype declares, some may never occur
+        column
+        for column in reversed(schema.learned)
+        if isinstance(column, Category | Boolean) and not column.dtype.startswith("category")
+    ]
+    columns = [column for column in columns if len(column.levels) > 1]
+    if not columns:
+        return []
+    column = min(columns, key=lambda column: len(column.levels))
+    return ["-c", f"{column.name}={column.levels[-1]}"]
 
 
 def info_table(source: str, output: Path | None, overwrite: bool, as_json: bool) -> None:

@@ -131,10 +131,18 @@ def _conditional(one: Conditional) -> Iterator[Line]:
 
 def condition_text(one: Conditional) -> str:
     """A condition in words."""
-    return ", ".join(
-        f"{name} is {value if not isinstance(value, tuple) else f'{value[0]} to {value[1]}'}"
-        for name, value in one.condition.items()
-    )
+    return ", ".join(f"{name} is {_in_words(value)}" for name, value in one.condition.items())
+
+
+def _in_words(value: Any) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, tuple):
+        low, high = value
+        if low is None or high is None:
+            return f"at most {high}" if low is None else f"at least {low}"
+        return f"{low} to {high}"
+    return " or ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def pictures(schema: Schema, real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, Figure]:

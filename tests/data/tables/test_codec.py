@@ -303,6 +303,7 @@ def test_conditions_are_values_sets_and_ranges(codec):
     assert codec.asked("boolean", True).values.tolist() == [1]
     assert codec.asked("whole", pd.Series([3, 5])).values.tolist() == [3, 5]
     assert codec.asked("whole", (3, float("inf"))) == Range(3, None)
+    assert codec.asked("decimal", (0.1, 1e30)) == Range(10, 2**63 - 1)
     first, last = codec.asked("moment", ("2000-01-01 00:30:20", "2000-01-01 00:32:20"))
     assert last - first == 1  # 00:31 and 00:32
     declared = pd.DataFrame({"o": pd.Categorical(["lo", "hi"], ["lo", "hi", "max"]), "n": [1, 2]})
@@ -344,6 +345,7 @@ def test_rows_that_meet_conditions_are_found_whatever_the_dtype(table, codec):
         ("decimal", 0.125, r"'decimal' holds 0.125. Expected at most 2 digits"),
         ("moment", pd.Timestamp("2000-01-01 00:30:20"), r"Expected times in steps of a minute"),
         ("clock", "9 h", r"'clock' holds '9 h'. Expected .* written as 23:59 is"),
+        ("whole", 1e30, r"'whole' holds 1e\+30. Expected numbers of 64 bits"),
         ("whole", {99, 100}, r"'whole': received 99, 100, and nothing of it was seen"),
         ("category", "unused", r"'category': received unused, and nothing of it was seen"),
     ],

@@ -20,6 +20,8 @@ from keras_cvae.evaluation.tables import (
     trends,
     utility,
 )
+from keras_cvae.evaluation.tables.evaluate import Conditional
+from keras_cvae.report.tables import condition_text
 
 
 def _rows(n, seed=0, shift=0.0):
@@ -250,3 +252,11 @@ def test_tables_with_other_columns_or_no_rows_are_refused():
         detection(table, table, by="xgboost")
     with pytest.raises(DataError, match="Expected those of the truth"):
         imputation(table, [table.iloc[:3]], _hidden(table))
+
+
+def test_conditions_in_words():
+    asked = {"age": (30, None), "pay": (None, 5), "d": (1, 2), "c": ["a", "b"], "k": None, "s": "x"}
+    one = Conditional(asked, 9, 0, 0.5, None, 0.1, 0.1, 9.0)
+    assert condition_text(one) == (
+        "age is at least 30, pay is at most 5, d is 1 to 2, c is a or b, k is empty, s is x"
+    )

@@ -164,6 +164,9 @@ class Number(Column):
                 repr(_plain(given[int(np.argmax(finer))])),
                 what if self.decimals else "whole numbers, as in training",
             )
+        large = np.abs(scaled) >= 2**63
+        if large.any():
+            raise self._refuse(repr(_plain(given[int(np.argmax(large))])), "numbers of 64 bits")
         return scaled.astype(np.int64)
 
     def _rounding(self, dtype: np.dtype) -> float:
@@ -174,9 +177,13 @@ class Number(Column):
         return max(1e-9, *(4 * float(np.finfo(kind).eps) for kind in kinds), 0.0)
 
     def bound(self, end, *, low):
-        if self.decimals is None or not isinstance(end, float | np.floating) or end % 1 == 0:
+        if self.decimals is None or not isinstance(end, int | float | np.number):
             return super().bound(end, low=low)
         exact = float(end) * 10.0**self.decimals
+        if abs(exact) >= 2**63 and not self._unsigned:  # beyond all of them
+            return (2**63 - 1) * (1 if exact > 0 else -1)
+        if float(end) % 1 == 0 or math.isnan(end):
+            return super().bound(end, low=low)
         if abs(exact - round(exact)) <= 1e-9 * abs(exact):
             return round(exact)
         return math.ceil(exact) if low else math.floor(exact)  # 30.5 .. 40.5 is 31 .. 40

@@ -53,7 +53,8 @@ def infer(series: pd.Series, missing: Missing = "state") -> AnyColumn:
         _check_objects(name, present)
     if present.nunique() == 1 and len(present) == len(series):
         first = present.iloc[0]
-        about["note"] = f"always {first.item() if isinstance(first, np.generic) else first!r}"
+        first = first.item() if isinstance(first, np.generic) else first
+        about["note"] = f"always {first!r}" if isinstance(first, str) else f"always {first}"
     if isinstance(dtype, pd.CategoricalDtype):
         kind = Ordered if dtype.ordered else Category
         return kind(levels=_levels(name, list(dtype.categories)), **about)
