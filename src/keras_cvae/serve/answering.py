@@ -31,7 +31,7 @@ class Answering:
         self.ready = False
         self._lane = ThreadPoolExecutor(1, "lane")
         self._pending, self._waking = 0, False
-        self._warmed: list[Work] | None = None
+        self._first: Work | None = None
 
     def open(self) -> None:
         """Have answers brought to the loop that is running, those of a step all at once."""
@@ -45,8 +45,7 @@ class Answering:
             BusyError: Too much waits.
         """
         assert self.batcher is not None
-        if self._warmed is not None:
-            self._warmed.append(work)
+        self._first = self._first or work
         loop = asyncio.get_running_loop()
         future: asyncio.Future[np.ndarray] = loop.create_future()
         self.batcher.add(work, future)
@@ -86,15 +85,13 @@ class Answering:
         Args:
             examples: Each makes a coroutine that answers one.
         """
-        self._warmed = []
         for example in examples:
             try:
                 await example()
             except Exception:  # a request like it would be told
                 logging.getLogger(__name__).exception("An example could not be answered.")
-        works, self._warmed = self._warmed, None
-        if works and self.batcher is not None:
-            await asyncio.to_thread(self.batcher.warm, works[0])
+        if self._first is not None and self.batcher is not None:
+            await asyncio.to_thread(self.batcher.warm, self._first)
         self.ready = True
 
     def close(self) -> None:
