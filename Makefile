@@ -29,7 +29,7 @@ test: lint  ## Checks and tests on JAX.
 test-backends: $(VENV)/backends  ## The equations and one case a class on PyTorch and TensorFlow, and across all three.
 	KERAS_BACKEND=torch $(PYTEST) $(CORE_TESTS)
 	KERAS_BACKEND=tensorflow $(PYTEST) $(CORE_TESTS) tests/exports/test_saved_model.py
-	KERAS_BACKEND=jax $(PYTEST) tests/test_across_backends.py
+	KERAS_BACKEND=jax $(PYTEST) -n 0 tests/test_across_backends.py
 
 CORE_TESTS := tests/probability tests/networks tests/models/test_model.py tests/inference/test_importance.py \
 	tests/inference/test_drawing.py

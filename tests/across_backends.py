@@ -1,7 +1,8 @@
 """One backend's share of test_across_backends, in a process of its own.
 
-`save FOLDER` trains and saves two models and one of a table; `load FOLDER BACKEND...` loads those
-that the named backends saved and writes down what they answer.
+`across_backends.py FOLDER BACKEND...` trains and saves two models and one of a table, waits until
+its input ends, which says that every backend has, loads those that the named backends saved and
+writes down what they answer.
 """
 
 import sys
@@ -102,11 +103,11 @@ if __name__ == "__main__":
 
         keras.utils.set_random_seed(0)
         tensorflow.config.experimental.enable_op_determinism()  # Keras then does without XLA
-    verb, folder, *backends = sys.argv[1:]
+    folder, backends = Path(sys.argv[1]), sys.argv[2:]
     rng = np.random.default_rng(0)
     x = (rng.random((N, *SHAPE)) < 0.3).astype("float32")
     z = rng.normal(size=(N, 3)).astype("float32")
-    if verb == "save":
-        save(Path(folder), x)
-    else:
-        load(Path(folder), x, z, backends)
+    save(folder, x)
+    print("saved", flush=True)
+    sys.stdin.read()
+    load(folder, x, z, backends)

@@ -1,6 +1,8 @@
 """What one backend saves, every other loads, and it answers the same."""
 
+import contextlib
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -17,42 +19,45 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
+def run(folder):
+    """Have every backend save its models, and then load and ask all that were saved.
 
-    def run(verb, *names):
-        """On all backends at once."""
-        script, pipe = ROOT / "tests" / "across_backends.py", subprocess.PIPE
-        processes = [
-            subprocess.Popen(
-                [sys.executable, script, verb, folder, *names],
+    All at once, a process for each backend; what they answer lies in `folder`.
+    """
+    script, pipe = ROOT / "tests" / "across_backends.py", subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for backend in BACKENDS:
+            said = stack.enter_context((folder / f"{backend}.log").open("w"))
+            process = subprocess.Popen(
+                [sys.executable, script, folder, *BACKENDS],
                 env=os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT / "src")},
+                stdin=pipe,
                 stdout=pipe,
-                stderr=pipe,
+                stderr=said,
                 text=True,
             )
-            for backend in BACKENDS
-        ]
-        for process in processes:
-            _, said = process.communicate()
-            assert process.returncode == 0, said[-2000:]
-
-    run("save")
-    run("load", *BACKENDS)
-    return folder
+            processes[backend] = stack.enter_context(process)
+        for backend, process in processes.items():
+            assert "saved\n" in process.stdout, (folder / f"{backend}.log").read_text()[-2000:]
+        for process in processes.values():
+            process.stdin.close()  # what they wait for
+        for backend, process in processes.items():
+            assert process.wait() == 0, (folder / f"{backend}.log").read_text()[-2000:]
 
 
-@pytest.mark.parametrize("model", ["classes", "kinds", "table"])
-@pytest.mark.parametrize("loaded", BACKENDS)
-@pytest.mark.parametrize("saved", BACKENDS)
-def test_a_model_gives_the_same_on_every_backend(folder, saved, loaded, model):
-    with (
-        np.load(folder / f"{model}-{saved}-on-{saved}.npz") as own,
-        np.load(folder / f"{model}-{saved}-on-{loaded}.npz") as other,
-    ):
-        for name in set(own.files) - {"loss"}:
-            np.testing.assert_allclose(other[name], own[name], atol=1e-5, err_msg=name)
-        assert np.isfinite(other["loss"])
-        # Each backend draws other noise.
-        np.testing.assert_allclose(other["loss"], own["loss"], rtol=0.05)
+def test_a_model_gives_the_same_on_every_backend(tmp_path):
+    run(tmp_path)
+    models = ("classes", "kinds", "table")
+    for model, saved, loaded in itertools.product(models, BACKENDS, BACKENDS):
+        case = f"{model}, saved on {saved}, loaded on {loaded}"
+        with (
+            np.load(tmp_path / f"{model}-{saved}-on-{saved}.npz") as own,
+            np.load(tmp_path / f"{model}-{saved}-on-{loaded}.npz") as other,
+        ):
+            for name in set(own.files) - {"loss"}:
+                message = f"{case}: {name}"
+                np.testing.assert_allclose(other[name], own[name], atol=1e-5, err_msg=message)
+            assert np.isfinite(other["loss"]), case
+            # Each backend draws other noise.
+            np.testing.assert_allclose(other["loss"], own["loss"], rtol=0.05, err_msg=case)
