@@ -100,6 +100,16 @@ def test_dummies_are_read_by_the_names_of_their_columns(small):
     np.testing.assert_array_equal(tags.prepare(pd.DataFrame({"b": [1], "a": [0]})), [[0, 1]])
 
 
+def test_named_conditions_come_as_any_table():
+    pa = pytest.importorskip("pyarrow")
+    spec = keras_cvae.Joint({"kind": ["a", "b"], "age": "continuous"}).spec
+    frame = pd.DataFrame({"age": [1.0, 2.0], "other": "x", "kind": ["b", "a"]})
+    for table in (frame, pa.Table.from_pandas(frame), pa.RecordBatch.from_pandas(frame)):
+        found = spec.prepare(table)
+        np.testing.assert_array_equal(found["kind"], [1, 0])
+        np.testing.assert_array_equal(found["age"], [[1], [2]])
+
+
 def test_completing_reads_tables_too(table):
     model = ConditionalVAE((3,), KnownPart((3,)), likelihood="gaussian", backbone=MLP((8,)), seed=0)
     model.compile("adam")

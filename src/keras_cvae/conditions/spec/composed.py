@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_cvae.columns import labels_of
 from keras_cvae.conditions.spec.base import ConditionSpec, NoneSpec, Trait
 from keras_cvae.conditions.spec.entries import entries, shape_of, shortened
 from keras_cvae.conditions.spec.known import KnownPartSpec
@@ -290,7 +291,7 @@ class JointSpec(ConditionSpec):
             needed = [name for name, part in self.parts.items() if not part.forgettable]
         else:
             names = getattr(getattr(conditions, "dtype", None), "names", None)
-            found = getattr(conditions, "columns", names)
+            found = labels_of(conditions) or getattr(conditions, "columns", names)
             if found is None:
                 came = "none" if conditions is None else type(conditions).__name__
                 came += "" if conditions is None else f": {shortened(conditions)}"
