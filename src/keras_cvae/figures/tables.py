@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ def marginals(
     scores: Mapping[str, float],
     *,
     columns: int = 4,
+    written: Mapping[str, Callable[[float], str]] | None = None,
 ) -> Figure:
     """Every column's values, real filled and synthetic as a line, in the order of `scores`.
 
@@ -33,6 +34,7 @@ def marginals(
         synthetic: The same columns.
         scores: Column -> how alike the two are, 1 at best; written above it.
         columns: Plots in a row.
+        written: Column -> what stands at the axis for a number, such as a date.
     """
     rows = math.ceil(len(scores) / columns)
     figure = Figure(figsize=(7.0, 1.35 * rows + 0.3), dpi=DPI, layout="constrained")
@@ -40,7 +42,7 @@ def marginals(
         axes = figure.add_subplot(rows, columns, i + 1)
         values = [np.asarray(table[name]) for table in (real, synthetic)]
         if values[0].dtype.kind == "f":
-            _numbers(axes, *values)
+            _numbers(axes, values[0], values[1], (written or {}).get(name))
         else:
             _words(axes, *values)
         axes.set_title(f"{_short(name)}  {score:.3f}", fontsize=SMALL, color=INK, parse_math=False)
@@ -55,7 +57,12 @@ def marginals(
     return figure
 
 
-def _numbers(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:
+def _numbers(
+    axes: Axes,
+    real: NDArray[Any],
+    synthetic: NDArray[Any],
+    written: Callable[[float], str] | None = None,
+) -> None:
     present = real[~np.isnan(real)]
     low, high = np.quantile(present, [0.005, 0.995]) if len(present) else (0.0, 1.0)
     distinct = np.unique(present[(present >= low) & (present <= high)])
@@ -71,7 +78,11 @@ def _numbers(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:
     axes.stairs(shares[0], edges, fill=True, color=REAL, label="real")
     axes.stairs(shares[1], edges, color=SYNTHETIC, linewidth=1.0, label="synthetic")
     axes.set_ylim(0, max(map(np.max, shares)) * 1.05 or 1.0)
-    axes.locator_params(axis="x", nbins=4)
+    if written is None:
+        axes.locator_params(axis="x", nbins=4)
+        return
+    ticks = np.linspace(low, high, 2)
+    axes.set_xticks(ticks, [written(tick) for tick in ticks])
 
 
 def _words(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:

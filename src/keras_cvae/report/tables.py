@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from keras_cvae.data.tables.columns import Datetime
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.evaluation.tables.evaluate import Conditional, TableEvaluation
 from keras_cvae.evaluation.tables.fidelity import shapes, trends
-from keras_cvae.evaluation.tables.plain import is_number, plain
+from keras_cvae.evaluation.tables.plain import plain
 from keras_cvae.figures.tables import dependence, marginals
 from keras_cvae.report.page import Note, embedded, write_page
 
@@ -156,12 +160,30 @@ def pictures(schema: Schema, real: pd.DataFrame, synthetic: pd.DataFrame) -> dic
         for table, frame, floats in zip(
             tables, (real, synthetic), numbers[name].tables, strict=True
         ):
-            number = numbers[name].number and is_number(real[name])
-            table[name] = floats if number else frame[name].astype(object).to_numpy().astype(str)
+            column = schema[name]
+            if isinstance(column, Datetime):
+                values, missing = column.read(frame[name])
+                table[name] = np.where(missing, np.nan, values.astype(float))
+            elif numbers[name].number:
+                table[name] = floats
+            else:
+                words = frame[name].astype(object)
+                table[name] = words.where(words.notna(), "(empty)").to_numpy().astype(str)
+    dates = {
+        column.name: partial(_date, column)
+        for column in schema.learned
+        if isinstance(column, Datetime)
+    }
     return {
-        "marginals": marginals(tables[0], tables[1], order),
+        "marginals": marginals(tables[0], tables[1], order, written=dates),
         "dependence": dependence(pairs.names, pairs.real, pairs.synthetic),
     }
+
+
+def _date(column: Datetime, value: float) -> str:
+    """A point in time at an axis: the day of a date."""
+    text = column.shown(round(value))
+    return re.split("[ T]", text)[0] if column.has_date else text
 
 
 def table_page(

@@ -1,6 +1,7 @@
 """Each figure on tables whose answer is known, and its invariances."""
 
 import json
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from keras_cvae.evaluation.tables import (
     utility,
 )
 from keras_cvae.evaluation.tables.evaluate import Conditional
-from keras_cvae.report.tables import condition_text
+from keras_cvae.report.tables import condition_text, pictures
 
 
 def _rows(n, seed=0, shift=0.0):
@@ -260,3 +261,16 @@ def test_conditions_in_words():
     assert condition_text(one) == (
         "age is at least 30, pay is at most 5, d is 1 to 2, c is a or b, k is empty, s is x"
     )
+
+
+def test_dates_in_text_and_decimals_are_numbers():
+    days = pd.Series(pd.date_range("2024-01-01", periods=400))
+    rows = pd.DataFrame({"day": days.dt.strftime("%d.%m.%Y"), "n": np.arange(400) % 7})
+    rows["pay"] = [Decimal(i % 50) / 100 for i in range(400)]
+    real, other = rows[::2], rows[1::2]
+    schema = Schema.infer(rows)
+    found = shapes(real, other, schema).columns
+    assert found["day"] == pytest.approx(1.0 - 1 / 200)
+    assert found["pay"] > 0.9
+    assert utility(real, other, real, "day", schema).metric == "r2"
+    assert set(pictures(schema, real, other)) == {"marginals", "dependence"}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from keras_cvae.data.tables.columns import Category
+from keras_cvae.data.tables.columns import Category, Datetime, Number
 from keras_cvae.data.tables.schema import Schema, UnknownColumnError
 from keras_cvae.errors import DataError, nearest
 
@@ -44,7 +44,8 @@ def plain(tables: Sequence[pd.DataFrame], schema: Schema | None = None) -> dict[
 
     Args:
         tables: At least one; the others must have its columns.
-        schema: Says which columns are categories. None: those that are no numbers or dates.
+        schema: Says which columns are categories, and what is a date or a number though it is
+            text or objects. None: dtypes say so.
 
     Raises:
         UnknownColumnError: A table lacks a column of the first.
@@ -58,12 +59,14 @@ def plain(tables: Sequence[pd.DataFrame], schema: Schema | None = None) -> dict[
             )
         if not len(other):
             raise DataError("A table has no rows. Expected at least one.")
-    categories = {c.name for c in schema or () if isinstance(c, Category)}
+    columns = {column.name: column for column in schema or ()}
     found = {}
     for name in first:
-        parts = [table[name] for table in tables]
-        if is_number(first[name]) and name not in categories:
+        parts, column = [table[name] for table in tables], columns.get(name)
+        if is_number(first[name]) and not isinstance(column, Category):
             found[name] = Plain(True, [_numbers(part) for part in parts], 0)
+        elif isinstance(column, Number | Datetime):  # dates in text, numbers as objects
+            found[name] = Plain(True, [_read(column, part) for part in parts], 0)
         else:
             whole = pd.concat([part.astype(object) for part in parts], ignore_index=True)
             codes, seen = pd.factorize(whole)
@@ -91,6 +94,11 @@ def _numbers(series: pd.Series) -> np.ndarray:
         start = start.tz_localize("UTC") if zone is not None else start
         return ((series - start) / pd.Timedelta(1, "s")).to_numpy(float, na_value=np.nan)
     return series.to_numpy(float, na_value=np.nan)
+
+
+def _read(column: Number | Datetime, series: pd.Series) -> np.ndarray:
+    values, missing = column.read(series)
+    return np.where(missing, np.nan, values.astype(float))
 
 
 def stacked(

@@ -10,7 +10,7 @@ import pandas as pd
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.errors import DataError, nearest
 from keras_cvae.evaluation.tables.fidelity import classifier
-from keras_cvae.evaluation.tables.plain import Figures, is_number, stacked, threads
+from keras_cvae.evaluation.tables.plain import Figures, plain, stacked, threads
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,15 @@ def utility(
     x = stacked([part[list(inputs[0])] for part in inputs], schema)
     ends = np.cumsum([len(table) for table in tables])[:-1]
     x_train, x_synthetic, x_test = (x.iloc[rows] for rows in np.split(np.arange(len(x)), ends))
-    score = _r2 if is_number(test[target]) and test[target].nunique() > 20 else _auc
+    targets = [table[target] for table in tables]
+    column = plain([table[[target]] for table in tables], schema)[target]
+    score = _r2 if column.number and test[target].nunique() > 20 else _auc
+    if score is _r2:  # dates, too
+        targets = [pd.Series(values, name=target) for values in column.tables]
     metric, scores = "", []
-    for some, table in ((x_synthetic, synthetic), (x_train, train)):
-        there = table[target].notna().to_numpy()
-        known = test[target].notna().to_numpy()
-        y, y_test = table[target][there], test[target][known]
+    for some, of in ((x_synthetic, targets[1]), (x_train, targets[0])):
+        there, known = of.notna().to_numpy(), targets[2].notna().to_numpy()
+        y, y_test = of[there], targets[2][known]
         with threads(len(y)):
             metric, value = score(some[there], y, x_test[known], y_test)
         scores.append(value)
