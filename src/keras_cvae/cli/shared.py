@@ -159,13 +159,13 @@ def write_numbers(path: Path, x: Any, labels: Any) -> None:
 def show_numbers(x: Any, labels: Any, most: int = 20) -> None:
     """Print draws as a table: the first of them, and the values that fit."""
     values = x.reshape(len(x), -1)
-    columns = max(1, min(values.shape[1], (out.width - 12) // 13))
+    columns = max(1, min(values.shape[1], (out.width - 14) // 14))
     table = Table(box=None, padding=(0, 2))
     table.add_column("condition" if any(labels) else "")
     for i in range(columns):
         table.add_column(f"x{i + 1}", justify="right")
     for label, row in zip(labels[:most], values[:most, :columns].tolist(), strict=True):
-        table.add_row(str(label), *(f"{value:.5g}" for value in row))
+        table.add_row(str(label), *(f"{value:.4g}" for value in row))
     out.print(table)
     rest = [counted(len(x) - most, "more draw")] * (len(x) > most)
     rest += [counted(values.shape[1] - columns, "more value")] * (values.shape[1] > columns)

@@ -217,7 +217,7 @@ def _after_drawing(run: Run, model: Any) -> list[tuple[Any, ...]]:
     ask = _how_to_ask(model.condition)
     if ask is None:
         return [pictures]
-    drawn = "drawn.png" if len(model.x_shape) == 3 else "drawn.npz"
+    drawn = "drawn.png" if len(model.x_shape) == 3 else "drawn.csv"
     return [
         ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", drawn),
         pictures,
