@@ -115,18 +115,25 @@ def test_rare_classes_are_enlarged(blobs):
     np.testing.assert_array_equal(more[: len(X)], X)
     center = X[y == "c"].mean(axis=0)
     np.testing.assert_allclose(more[len(X) :].mean(axis=0), center, atol=1.5)
-    with pytest.raises(ValueError, match="received the class 'd'"):
-        CVAESampler(epochs=1, sampling_strategy={"d": 3}).fit_resample(X, y)
+    for how, labels, message in (
+        ({"d": 3}, y, "received the class 'd'"),
+        ("minority", y, "sampling_strategy: received 'minority'. Expected 'auto', or a mapping"),
+        ("auto", np.where(y == "c", None, y), "y: received 20 missing values"),
+        ("auto", y[1:], "inconsistent numbers of samples"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            CVAESampler(epochs=1, sampling_strategy=how).fit_resample(X, labels)
 
 
 def test_frames_of_any_columns_are_enlarged():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"colour": rng.choice(["red", "blue"], 200), "y": rng.integers(0, 9, 200)})
-    labels = pd.Series(["often"] * 160 + ["rare"] * 40, name="label")
+    labels = pd.Series(["often"] * 160 + ["rare"] * 40, name="label", dtype="category")
     sampler = CVAESampler(hidden=16, epochs=3, random_state=0, sampling_strategy={"rare": 100})
     more, new = sampler.fit_resample(frame, labels)
     assert new.value_counts().to_dict() == {"often": 160, "rare": 100}
     assert new.name == "label"
+    assert new.dtype == labels.dtype
     assert more.columns.tolist() == ["colour", "y"]
     assert (more.dtypes == frame.dtypes).all()
     assert set(more["colour"]) == {"red", "blue"}

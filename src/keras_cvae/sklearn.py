@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sklearn.base import (
     DensityMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -459,19 +460,19 @@ class CVAESampler(_CVAE):
         """Learn p(x | y), and append draws of the classes that are to have more examples.
 
         Returns:
-            X and y with the draws behind them, of the types that they came in.
+            X and y with the draws behind them, of the types that they came in; frames of other
+            libraries as those of pandas.
         """
-        self.fit(X, y)
-        labels, counts = np.unique(np.asarray(y), return_counts=True)
+        if hasattr(X, "to_arrow") or hasattr(X, "to_pandas"):
+            from keras_cvae.data.tables.frames import to_pandas
+
+            X = to_pandas(X)
+        check_consistent_length(X, y)
+        labels, counts = np.unique(_known_classes(y), return_counts=True)
+        y = y.iloc[:, 0] if _is_frame(y) else y
         have = dict(zip(labels.tolist(), counts.tolist(), strict=True))
-        wanted = dict.fromkeys(have, max(have.values()))
-        if self.sampling_strategy != "auto":
-            wanted = dict(self.sampling_strategy)
-            if unknown := [label for label in wanted if label not in have]:
-                raise ValueError(
-                    f"sampling_strategy: received the class {unknown[0]!r}. Expected some of "
-                    f"{errors.listed(have)}."
-                )
+        wanted = self._wanted(have)
+        self.fit(X, y)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=len(have))
         parts, more = [], []
         for seed, (label, count) in zip(seeds, have.items(), strict=True):
@@ -481,12 +482,38 @@ class CVAESampler(_CVAE):
                 more.append(np.repeat(np.asarray([label]), n))
         return _appended(X, parts), _appended(y, more)
 
+    def _wanted(self, have: dict[Any, int]) -> dict[Any, int]:
+        """How many examples each class shall have."""
+        if isinstance(self.sampling_strategy, str) and self.sampling_strategy == "auto":
+            return dict.fromkeys(have, max(have.values()))
+        if not isinstance(self.sampling_strategy, Mapping):
+            raise ValueError(
+                f"sampling_strategy: received {self.sampling_strategy!r}. Expected 'auto', or a "
+                "mapping of classes to how many examples they shall have."
+            )
+        if unknown := [label for label in self.sampling_strategy if label not in have]:
+            raise ValueError(
+                f"sampling_strategy: received the class {unknown[0]!r}. Expected some of "
+                f"{errors.listed(have)}."
+            )
+        return dict(self.sampling_strategy)
+
     def _draw(self, label: Any, n: int, seed: int) -> Any:
         if hasattr(self, "table_"):
             rows = self.table_.sample(n, {self._target: label}, seed=seed)
             return rows.drop(columns=self._target)
         y = int(np.searchsorted(self.classes_, label)) if len(self.classes_) > 1 else None
         return self._raw(self.model_.generate(y, n, output="sample", seed=seed))
+
+
+def _known_classes(y: Any) -> np.ndarray:
+    """The classes `(n,)`, of which none is missing."""
+    import pandas as pd
+
+    classes = column_or_1d(y)
+    if missing := int(pd.isna(classes).sum()):
+        raise ValueError(f"y: received {missing} missing values. Expected a class for each row.")
+    return classes
 
 
 def _is_frame(X: Any) -> bool:
@@ -504,6 +531,9 @@ def _appended(values: Any, parts: list[Any]) -> Any:
     if _is_frame(values) or hasattr(values, "to_frame"):
         import pandas as pd
 
-        series = [part if _is_frame(part) else pd.Series(part, name=values.name) for part in parts]
+        series = [
+            part if _is_frame(part) else pd.Series(part, name=values.name).astype(values.dtype)
+            for part in parts
+        ]
         return pd.concat([values, *series], ignore_index=True)
     return np.concatenate([np.asarray(values), *parts])
