@@ -41,7 +41,7 @@ test-all: lint coverage $(VENV)/backends  ## Every case on every backend, as use
 
 ALL_BACKENDS := tests/probability tests/conditions tests/networks tests/models tests/inference tests/evaluation
 
-test-slow: $(VENV)/dev  ## Trainings of minutes on the real MNIST.
+test-slow: $(VENV)/dev  ## Trainings of minutes on the real MNIST; 10,000 broken files.
 	$(OPTIMIZED) $(PYTEST) -m slow
 
 coverage: $(VENV)/dev  ## Which lines and branches `make test` runs.
