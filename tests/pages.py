@@ -99,7 +99,7 @@ def parametrized(by_day):
 
 def until(page, truth):
     """Wait for something to be true; the page's policy forbids Playwright's way."""
-    for _ in range(1200):
+    for _ in range(6000):  # 300 s
         if page.evaluate(f"() => {truth}"):
             return
         page.wait_for_timeout(50)

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -259,17 +260,25 @@ def test_sixteen_threads_answer_as_one_does():
 @needs_jax
 def test_beside_a_fit_the_weights_of_some_epoch_answer():
     """Never those of two epochs at once, and never none."""
-    model, epochs = build(), []
+    model, epochs, asked = build(), [], threading.Event()
     drawn = VERBS["generate"]
+
+    def keep_and_wait(epoch, logs):
+        epochs.append(model.get_weights())
+        if epoch == 10:  # however fast it trains, some have been drawn meanwhile
+            asked.wait(300)
+
     keep = keras.callbacks.LambdaCallback(
         on_train_begin=lambda logs: epochs.append(model.get_weights()),
-        on_epoch_end=lambda epoch, logs: epochs.append(model.get_weights()),
+        on_epoch_end=keep_and_wait,
     )
     found, several = [], {"epochs": 30, "batch_size": 16, "verbose": 0, "callbacks": [keep]}
     with ThreadPoolExecutor(4) as pool:
         running = pool.submit(lambda: model.fit(X, Y, **several))
         while not running.done():
             found += [task.result() for task in [pool.submit(drawn, model) for _ in range(3)]]
+            if len(found) > 3:
+                asked.set()
         running.result()
     allowed = []
     for weights in epochs:

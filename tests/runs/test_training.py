@@ -70,7 +70,7 @@ def killed(source, config, out, seconds, ready):
     """Start a run in another process and SIGKILL it a random moment after `ready()`."""
     arguments = [str(source), json.dumps(config.model_dump()), str(out), str(seconds)]
     process = subprocess.Popen([sys.executable, "-c", DRIVER, *arguments])
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not ready() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     time.sleep(random.uniform(0, 0.2))

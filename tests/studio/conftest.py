@@ -35,7 +35,7 @@ def opened(browser):
             browser.new_context(**{"viewport": {"width": 1100, "height": 800}} | settings)
         )
         page = contexts[-1].new_page()
-        page.set_default_timeout(60_000)  # a busy machine is no failure
+        page.set_default_timeout(300_000)  # a busy machine is no failure
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("console", lambda message: troubles.append(message.text))
         page.on("request", lambda asked: asked.url.startswith(LOCAL) or troubles.append(asked.url))
