@@ -114,6 +114,11 @@ def cells(script: Path) -> list[Cell]:
 
 def run_tutorial(script: Path) -> tuple[list[str], dict[str, Any]]:
     """Run a tutorial in this process: what each of its cells printed, and the names it leaves."""
+    import keras_cvae  # noqa: F401  before Keras
+
+    import keras  # isort: skip
+
+    keras.utils.set_random_seed(0)
     names: dict[str, Any] = {"__name__": "__main__", "__file__": str(script)}
     printed = []
     for cell in cells(script):

@@ -11,7 +11,7 @@ import keras_cvae
 from keras_cvae import MLP, ConditionalVAE
 from keras_cvae.figures.writing import save_tiles
 
-data = keras_cvae.load_data("digits")
+data = keras_cvae.load_data("digits", validation=0.3)
 x, y = data.train.floats(), data.train.y
 model = ConditionalVAE(
     (8, 8, 1), 10, latent_dim=8, likelihood="gaussian", backbone=MLP((128,)), seed=0
@@ -20,14 +20,15 @@ model.compile("adam")
 model.fit(x, y, batch_size=64, epochs=30, verbose=0)
 
 # %% [markdown]
-# The reference was not trained on: what a model has seen it finds too likely.
+# The reference was not trained on: what a model has seen it finds too likely. The more there are, the surer a p-value is.
 
 # %%
 normal = data.validation
 reference = model.score(normal.floats(), normal.y, num_samples=50)
 
 # %% [markdown]
-# Four groups that were not trained on either. Of normal pictures, about 5 % are called outliers at a level of 0.05, as it should be.
+# Four groups that were not trained on either. Of normal pictures, about 5 % are called outliers at a level of 0.05, as it should be:
+# with 431 in the reference and 359 here, give or take 1.6.
 
 # %%
 test, labels = data.test.floats(), data.test.y
