@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from keras_cvae.data.tables import parquet, stream
+from keras_cvae.data.tables.codec import TableCodec
 from keras_cvae.data.tables.parquet import ParquetRows
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.data.tables.stream import CodedRows, read_codec
@@ -95,3 +96,16 @@ def test_a_schema_that_was_given_must_fit_the_file(file):
         read_codec(ParquetRows(path), schema)
     codec = read_codec(ParquetRows(path), Schema.infer(frame))
     assert codec.schema["name"].levels == ("a", "b", "rare")
+
+
+def test_what_the_sample_lacks_is_found_in_the_rest(tmp_path):
+    frame = pd.DataFrame({"n": np.arange(400) % 7 / 1, "c": ["a", "b"] * 200})
+    frame["t"] = pd.date_range("2024-01-01", periods=400)
+    frame.loc[301, "n"] = 3.25
+    frame.loc[302, "t"] = pd.Timestamp("2031-05-01 10:30")
+    frame.to_parquet(tmp_path / "rows.parquet", row_group_size=100)
+    schema, _ = parquet.infer_schema(ParquetRows(tmp_path / "rows.parquet"), sample=frame[:100])
+    assert schema["n"].decimals == 2
+    assert schema["t"].step == "minute"
+    assert schema["t"].high == "2031-05-01 10:30:00"
+    TableCodec.fit(frame, schema)
