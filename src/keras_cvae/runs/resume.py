@@ -23,7 +23,8 @@ def going_on(run: Run) -> str:
     """Says what is saved of a run that is not complete, and how to go on with it."""
     saved = position_of(run.checkpoint)
     done = f"{saved.epoch} of {run.config.epochs} epochs"
-    done += f" and {saved.step} steps of the next" if saved.step else ""
+    steps = "1 step" if saved.step == 1 else f"{saved.step} steps"
+    done += f" and {steps} of the next" if saved.step else ""
     return f"{done} are saved. Continue with:\n{run.resume_command}"
 
 
