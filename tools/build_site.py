@@ -253,6 +253,7 @@ def reference() -> str:
     for name, module in keras_cvae._EXPORTS.items():
         groups[module.split(".")[0]].append(f"keras_cvae.{module}.{name}")
     groups["models"][1:1] = ["keras_cvae.models.training.Training", "keras_cvae.models.verbs.Verbs"]
+    groups["models"].append("keras_cvae.models.tables.learning.Learning")
     groups["sklearn"] = ["keras_cvae.sklearn"]
     text = ["# Reference\n\nEvery public name; all but the estimators come from `keras_cvae`.\n"]
     text.append(
