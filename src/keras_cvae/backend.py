@@ -423,20 +423,30 @@ def _value(variable: Any) -> Any:
     return value.read_value() if hasattr(value, "read_value") else value
 
 
-def remembered(model: Any) -> Callable[[], None]:
-    """Keep the values of a model and of its optimizer as they are; the answer puts them back."""
+def remembered(model: Any, into: Any = None) -> Callable[[], None]:
+    """Keep the values of a model and of its optimizer as they are; the answer puts them back.
+
+    Args:
+        model: The model.
+        into: Another one of its kind, which the answer gives the values instead.
+    """
     import keras
 
-    optimizer = getattr(model, "optimizer", None)  # a part has none
-    variables = [*model.variables, *(optimizer.variables if optimizer else ())]
     copied = keras.backend.backend() == "torch"  # which trains in place; others replace values
-    values = [_value(v).detach().clone() if copied else _value(v) for v in variables]
+    kept = _with_optimizer(model)
+    values = [_value(v).detach().clone() if copied else _value(v) for v in kept]
+    variables = kept if into is None else _with_optimizer(into)
 
     def put_back() -> None:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
     return put_back
+
+
+def _with_optimizer(model: Any) -> list[Any]:
+    optimizer = getattr(model, "optimizer", None)  # a part has none
+    return [*model.variables, *(optimizer.variables if optimizer else ())]
 
 
 def compiled(function: Callable) -> Callable:

@@ -2,9 +2,10 @@
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterator
 from typing import Any
+
+from keras_cvae.runs.signals import stopping
 
 
 @contextlib.contextmanager
@@ -25,12 +26,10 @@ def stopped_by_signals() -> Iterator[list[int]]:
         received.append(number)
         raise KeyboardInterrupt
 
-    here = threading.current_thread() is threading.main_thread()
-    names = ("SIGINT", "SIGTERM", "SIGHUP") if here else ()
-    numbers = [number for name in names if (number := getattr(signal, name, None)) is not None]
     # Whoever starts a run with nohup means it to go on.
-    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in numbers}
+    before = {number: how for number, how in stopping().items() if how != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield received
     finally:

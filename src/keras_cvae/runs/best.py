@@ -47,13 +47,7 @@ class Best(keras.callbacks.Callback):
             return
         kept, then = checkpoint.read(self.path)
         self.epoch, self.loss = then.epoch, then.history["val_loss"][-1]
-        own, theirs = (_variables(one) for one in (model, kept))
-
-        def put_back() -> None:
-            for variable, value in zip(own, theirs, strict=True):
-                variable.assign(value)
-
-        self.put_back = put_back
+        self.put_back = remembered(kept, into=model)
 
     def waited(self, epoch: int) -> bool:
         """Whether none better came for too long, after so many epochs."""
@@ -91,7 +85,3 @@ class Best(keras.callbacks.Callback):
             optimizer = self.model.optimizer
             inner = getattr(optimizer, "inner_optimizer", optimizer)
             inner.finalize_variable_values(self.model.trainable_variables)
-
-
-def _variables(model: Any) -> list[Any]:
-    return [*model.variables, *model.optimizer.variables]

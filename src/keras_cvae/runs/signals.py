@@ -5,6 +5,15 @@ import threading
 from typing import Any, Self
 
 
+def stopping() -> dict[int, Any]:
+    """The signals that stop a program, with what handles each; none outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [number for name in names if (number := getattr(signal, name, None)) is not None]
+    return {number: signal.getsignal(number) for number in numbers}
+
+
 class AtStepEnds:
     """While it is entered, signals that would raise anywhere are heard where `hear` is called.
 
@@ -17,12 +26,9 @@ class AtStepEnds:
         self.waiting: tuple[int, Any] | None = None
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-                number = getattr(signal, name, None)  # Windows has no SIGHUP
-                if number is not None and callable(handler := signal.getsignal(number)):
-                    self.handlers[number] = handler
-                    signal.signal(number, self._note)
+        self.handlers = {number: how for number, how in stopping().items() if callable(how)}
+        for number in self.handlers:
+            signal.signal(number, self._note)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
