@@ -616,7 +616,7 @@ def test_bad_commands(refused, tmp_path, command, words):
         ("generate RUN -c 3:a", ["3:a", "0:0.5,9:0.5"]),
         ("generate RUN -n 0", ["-n", "greater than or equal to 1"]),
         ("generate RUN -o mine.png", ["'mine.png' exists already", "--overwrite"]),
-        ("generate RUN -o a.gif", ["'a.gif'", ".png, .npz, .csv, a folder"]),
+        ("generate RUN -o a.gif", ["'a.gif'", ".png, .npz, .parquet, .csv, a folder"]),
         ("generate RUN -o no/where.png", ["folder", "no' is missing"]),
         ("generate RUN --json", ["--json", "-o FILE"]),
         ("restyle RUN none.png --to 3", ["no image 'none.png'"]),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from keras_cvae import masks
+from keras_cvae.cli import drawing
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature, starting
@@ -19,14 +20,14 @@ from keras_cvae.cli.shared import (
     progress_bar,
     read_conditions,
     show,
-    show_numbers,
     warn,
     write_arrays,
-    write_drawn,
 )
 from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.errors import counted
 from keras_cvae.runs.run import Run, is_table_run
+
+LISTED = 10_000  # draws whose conditions --json lists
 
 
 @app.command()
@@ -48,8 +49,16 @@ def generate(
         typer.Option(
             "-o",
             "--out",
-            help="A .png, an .npz, a .csv of numbers, or a folder of PNGs; of a table a .csv or "
-            ".parquet. None: shown here.",
+            help="A .png, an .npz, a .csv or .parquet of numbers, or a folder of PNGs; of a table "
+            "a .csv or .parquet. None: shown here.",
+        ),
+    ] = None,
+    shard_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="-o is a folder, of .npz files of so many draws each (of Parquet files, if it is "
+            "called NAME.parquet). Stopped, the same command goes on.",
         ),
     ] = None,
     temperature: Temperature = 1.0,
@@ -68,44 +77,43 @@ def generate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw new examples of what you ask for."""
+    """Draw new examples of what you ask for.
+
+    Files are written as the draws come, so that there may be any number of them.
+    """
     if is_table_run(run):
         from keras_cvae.cli.tables import generate_table
 
+        if shard_rows is not None:
+            raise UsageError("--shard-rows is for pictures, vectors and signals, not for tables.")
         generate_table(run, condition, n, output, seed, overwrite, as_json)
         return
-    if output is not None:
-        check_output(output, (".png", ".npz", ".csv", ""), overwrite)
-    elif as_json:
-        raise UsageError("--json says which files were written. Expected -o FILE with it.")
+    drawing.check_asked(output, shard_rows, overwrite, as_json)
     model = open_model(run)
-    if output is not None and output.suffix.lower() not in (".npz", ".csv"):
-        images_only(model, "Use -o FILE.npz or FILE.csv to save it.")
-
-    import numpy as np
-
-    conditions, names = read_conditions(model, condition)
-    drawn = [
-        model.generate(
-            y, n, temperature, seed, output="sample" if sample else "mean", guidance=guidance
-        )
-        for y in progress_bar(conditions, total=len(conditions), description="Drawing")
-    ]
-    x, labels = np.concatenate(drawn), np.repeat(names, n)
-    if output is None and len(model.x_shape) < 3:
-        show_numbers(x, labels)
-        return
+    if output is not None and drawing.of_pictures(output, shard_rows):
+        images_only(model, "Use -o FILE.npz, FILE.csv or FILE.parquet to save it.")
+    asked = drawing.Asked.of(
+        model,
+        read_conditions(model, condition),
+        n,
+        temperature=temperature,
+        seed=seed,
+        output="sample" if sample else "mean",
+        guidance=guidance,
+    )
     if output is None:
-        images_only(model, "Use -o FILE.npz to save it.")
-        for name, images in zip(names, drawn, strict=True):
-            out.print(f"{name}:" if name else "")
-            show(images)
+        drawing.show_draws(asked)
         return
-    written = write_drawn(model, x, labels, n, output)
-    if as_json:
-        print(json.dumps({"files": [str(p) for p in written], "labels": labels.tolist()}))
+    if shard_rows is not None:
+        written = drawing.write_folder(asked, output, shard_rows, overwrite)
     else:
-        out.print(f"{len(x)} drawn, written to {output}")
+        written = drawing.write_file(asked, output)
+    if as_json:
+        few = asked.total <= LISTED
+        labels = {"labels": asked.labels.rows(0, asked.total).tolist()} if few else {}
+        print(json.dumps({"files": [str(p) for p in written]} | labels))
+    else:
+        out.print(f"{asked.total} drawn, written to {output}")
 
 
 @app.command()

@@ -17,7 +17,6 @@ from keras_cvae.cli.shared import (
     open_or_none,
     show,
     show_numbers,
-    write_numbers,
 )
 
 
@@ -108,6 +107,7 @@ def _styles(
 
 def _write(model: Any, x: Any, where: list[str], output: Path) -> None:
     from keras_cvae.cli.shared import write_arrays
+    from keras_cvae.data.drawn import Feed, Labels, write
     from keras_cvae.evaluation.prepare import brightness
     from keras_cvae.figures import sheets, writing
 
@@ -115,7 +115,7 @@ def _write(model: Any, x: Any, where: list[str], output: Path) -> None:
     if suffix == ".npz":
         write_arrays(output, x=x)
     elif suffix == ".csv":
-        write_numbers(output, x, where)
+        write(output, Feed([x]), Labels(where, 1), 0, len(x))
     elif suffix == ".gif":
         writing.animate(brightness(model, x), output)
     else:

@@ -1,8 +1,6 @@
 """What the commands share."""
 
-import csv
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ from keras_cvae.errors import counted
 from keras_cvae.files import atomic
 from keras_cvae.runs.progress import progress
 from keras_cvae.runs.run import Run, is_table_run
+
+PRINTED = 20  # rows of numbers that are printed
 
 
 def open_run(folder: Path) -> Run:
@@ -98,46 +98,6 @@ def check_image(path: Path) -> None:
         raise unreadable(path, error) from error
 
 
-def write_drawn(model: Any, x: Any, labels: Any, n: int, output: Path) -> list[Path]:
-    """Write drawn x to `output`: arrays, numbers, one sheet, or a folder of images.
-
-    Args:
-        model: What drew them.
-        x: The draws, n for each condition.
-        labels: The condition of each.
-        n: How many there are for each.
-        output: The file or folder, whose suffix says which of these.
-
-    Returns:
-        The files.
-    """
-    from keras_cvae.figures import sheets, writing
-
-    if output.suffix.lower() == ".npz":
-        write_arrays(output, x=x, y=labels)
-        return [output]
-    if output.suffix.lower() == ".csv":
-        write_numbers(output, x, labels)
-        return [output]
-    if output.suffix and len(x) > n:
-        names = list(labels[::n])
-        figure = sheets.image_grid(x.reshape(-1, n, *x.shape[1:]), row_labels=names)
-        writing.save(figure, output)
-        return [output]
-    if output.suffix:
-        writing.save_tiles(x, output)
-        return [output]
-    output.mkdir(exist_ok=True)
-    paths, counts = [], Counter[str]()
-    for label in labels:
-        name = _safe(label) or "drawn"
-        paths.append(output / f"{name}-{counts[name]:04d}.png")
-        counts[name] += 1
-    for path, image in progress_bar(zip(paths, x, strict=True), len(x), "Writing"):
-        writing.save_image(image, path)
-    return paths
-
-
 def write_arrays(path: Path, **arrays: Any) -> None:
     """Write an `.npz` file."""
     import numpy as np
@@ -146,35 +106,28 @@ def write_arrays(path: Path, **arrays: Any) -> None:
         np.savez_compressed(temporary, **arrays)
 
 
-def write_numbers(path: Path, x: Any, labels: Any) -> None:
-    """Write draws as a `.csv` file: a row each, its condition first, then the values of x."""
-    values = x.reshape(len(x), -1)
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["condition", *(f"x{i + 1}" for i in range(values.shape[1]))])
-        for label, row in zip(labels, values.tolist(), strict=True):
-            rows.writerow([label, *(f"{value:.7g}" for value in row)])
+def show_numbers(x: Any, labels: Any, total: int | None = None) -> None:
+    """Print draws as a table: the first of them, and the values that fit.
 
-
-def show_numbers(x: Any, labels: Any, most: int = 20) -> None:
-    """Print draws as a table: the first of them, and the values that fit."""
+    Args:
+        x: Draws, at least the first.
+        labels: The condition of each.
+        total: How many draws there are, if these are not all.
+    """
     values = x.reshape(len(x), -1)
     columns = max(1, min(values.shape[1], (out.width - 14) // 14))
     table = Table(box=None, padding=(0, 2))
     table.add_column("condition" if any(labels) else "")
     for i in range(columns):
         table.add_column(f"x{i + 1}", justify="right")
-    for label, row in zip(labels[:most], values[:most, :columns].tolist(), strict=True):
+    for label, row in zip(labels[:PRINTED], values[:PRINTED, :columns].tolist(), strict=True):
         table.add_row(str(label), *(f"{value:.4g}" for value in row))
     out.print(table)
-    rest = [counted(len(x) - most, "more draw")] * (len(x) > most)
+    more = (len(x) if total is None else total) - PRINTED
+    rest = [counted(more, "more draw")] * (more > 0)
     rest += [counted(values.shape[1] - columns, "more value")] * (values.shape[1] > columns)
     if rest:
         out.print(f"... {' and '.join(rest)}: -o FILE.csv writes all.")
-
-
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-.," else "_" for c in str(name))
 
 
 def images_only(model: Any, instead: str) -> None:

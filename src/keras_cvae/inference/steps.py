@@ -6,7 +6,7 @@ weights had at one moment, so it may run in any thread, beside a training, and b
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -100,15 +100,32 @@ class Snapshot:
             at_most: Rows of a batch.
             shared: Inputs that every batch gets as they are.
         """
-        n, waiting = count(inputs), None
+        n = count(inputs)
         size = batch_size(n, at_most)
-        for start in range(0, n, size):
-            filled = np.resize(np.arange(start, min(start + size, n)), size)
-            outputs = self(step, take(inputs, filled) | (shared or {}))
+
+        def batches() -> Iterator[tuple[int, dict[str, Any]]]:
+            for start in range(0, n, size):
+                there = min(size, n - start)
+                filled = np.resize(np.arange(start, start + there), size)
+                yield there, take(inputs, filled) | (shared or {})
+
+        return self.each(step, batches())
+
+    def each(self, step: Step, batches: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Any]:
+        """Run a step on batches as they come; yield its outputs as NumPy arrays.
+
+        Args:
+            step: The step.
+            batches: How many rows of its outputs count, and its inputs.
+        """
+        waiting = None
+        for there, inputs in batches:
+            outputs = self(step, inputs)
             if waiting is not None:  # fetched while the next batch is computed
-                yield as_numpy(waiting, size)
-            waiting = outputs
-        yield as_numpy(waiting, n - size * ((n - 1) // size))
+                yield as_numpy(*waiting)
+            waiting = outputs, there
+        if waiting is not None:
+            yield as_numpy(*waiting)
 
     def answer(self, work: Work, at_most: int) -> Any:
         """What a piece of work comes to, as NumPy arrays."""

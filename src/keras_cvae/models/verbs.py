@@ -1,5 +1,6 @@
 """What a conditional VAE is asked for: draws, completions, styles, likelihoods, classes."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from keras_cvae import errors, trees
 from keras_cvae.checks import as_float32, checked
 from keras_cvae.columns import as_array
 from keras_cvae.inference import drawing, importance, results, steps
+from keras_cvae.inference.draws import Draws
 from keras_cvae.inference.steps import Snapshot, Step, Work
 from keras_cvae.models.examples import unpacked
 from keras_cvae.models.inputs import Inputs, is_array
@@ -156,18 +158,60 @@ class Verbs(Inputs, Model):
             >>> np.unique(model.generate([0, 1], n=2, output="sample"))  # black and white
             array([0., 1.], dtype=float32)
         """
-        work = self.to_generate(condition, n, temperature, seed, output=output, guidance=guidance)
-        at_once, weights = self._at_once(batch_size), Snapshot(self)
-        if n > 1 and self.condition.has_encoder:  # once for all draws of a condition
-            given = dict(work.inputs)
-            y = trees.take(given["condition"], slice(None, None, n))
-            once = weights.whole(steps.features, {"condition": y}, at_once)
-            if not (self.condition.knows_part or self.condition.scales):
-                del given["condition"]
-            given["features"] = np.repeat(once, n, axis=0)
-            work = work._replace(inputs=given)
-        drawn: np.ndarray = weights.answer(work, at_once)
-        return drawn
+        drawn = self.draws(
+            condition,
+            n,
+            temperature,
+            seed,
+            output=output,
+            guidance=guidance,
+            batch_size=batch_size,
+        )
+        return next(drawn.parts(len(drawn)))
+
+    def draws(
+        self,
+        condition: Any = None,
+        n: int = 1,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        *,
+        output: str = "mean",
+        guidance: float = 1.0,
+        batch_size: int | None = None,
+        alike: bool = False,
+    ) -> Draws:
+        """What `generate` draws, part by part: any number, in the memory of a part.
+
+        Args:
+            condition: As in `generate`, as are the others that it has.
+            n: How many for each condition.
+            temperature: Factor on the prior's standard deviation.
+            seed: Gives the same result again.
+            output: "mean" of p(x | z, y), or "sample" from it.
+            guidance: How strongly the condition shows.
+            batch_size: How many are decoded at once; None chooses.
+            alike: Whether all conditions have the same noise, as if each was asked for alone; else
+                all draws are independent.
+
+        Returns:
+            `Draws`: `len` of them; `parts(rows, start=0)` yields arrays `(rows, *x_shape)`, row by
+            row what `generate` gives.
+
+        Examples:
+            >>> drawn = model.draws([0, 1], n=1000, seed=0)
+            >>> [part.shape for part in drawn.parts(800)]
+            [(800, 8, 8, 1), (800, 8, 8, 1), (400, 8, 8, 1)]
+        """
+        y, n = self._known(condition)[0], errors.whole("n", n)
+        step, guidance = _drawing(output), errors.number("guidance", guidance)
+        if y is not None and not trees.count(y):
+            raise ValueError("Received no condition at all. Expected at least one.")
+        seed = secrets.randbits(64) if seed is None else errors.whole("seed", seed, 0)
+        shape = self.likelihood.uniforms_shape(self.x_shape) if output == "sample" else None
+        noise = (seed, self.latent_dim, errors.number("temperature", temperature), shape)
+        shared, at_once = self._guidance(guidance), self._at_once(batch_size)
+        return Draws(Snapshot(self), y, n, step, noise, shared, at_once, alike)
 
     def to_generate(
         self,
@@ -198,18 +242,16 @@ class Verbs(Inputs, Model):
         guidance: float = 1.0,
     ) -> Work:
         """As `to_generate`, of canonical conditions, which `asked_for` has checked."""
-        if output not in ("mean", "sample"):
-            raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
-        guidance = errors.number("guidance", guidance)
+        step, guidance = _drawing(output), errors.number("guidance", guidance)
         inputs = self._inputs(
             noise=self._noise(y, n, temperature, seed), condition=trees.repeat(y, n)
         )
         shared = self._guidance(guidance)
         if output == "mean":
-            return Work(drawing.means, inputs, shared)
+            return Work(step, inputs, shared)
         rng = np.random.default_rng(None if seed is None else [seed, 1])
         shape = (len(inputs["noise"]), *self.likelihood.uniforms_shape(self.x_shape))
-        return Work(drawing.samples, inputs | {"uniforms": drawing.uniforms(rng, shape)}, shared)
+        return Work(step, inputs | {"uniforms": drawing.uniforms(rng, shape)}, shared)
 
     def complete(
         self, x: Any, mask: Any = None, n: int = 1, seed: int | None = None, **options: Any
@@ -502,6 +544,13 @@ class Verbs(Inputs, Model):
 
     def _at_once(self, batch_size: int | None) -> int:
         return steps.decoded_at_once(self, batch_size)
+
+
+def _drawing(output: str) -> Step:
+    """The step that draws the mean of p(x | z, y), or a sample from it."""
+    if output not in ("mean", "sample"):
+        raise ValueError(f"output: received {output!r}, expected 'mean' or 'sample'.")
+    return drawing.means if output == "mean" else drawing.samples
 
 
 def _generator(seed: int | None) -> np.random.Generator:

@@ -1,0 +1,237 @@
+"""What `cvae generate` draws: shown, or written as it comes, in the memory of a part."""
+
+import contextlib
+import hashlib
+import importlib.util
+import itertools
+import math
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from keras_cvae.cli.app import UsageError, err, out
+from keras_cvae.cli.shared import (
+    PRINTED,
+    check_output,
+    images_only,
+    progress_bar,
+    show,
+    show_numbers,
+)
+from keras_cvae.cli.signals import stopped_by_signals
+from keras_cvae.data.drawn import ABOUT, KINDS, Feed, Folder, Labels, write
+from keras_cvae.errors import counted
+from keras_cvae.inference.draws import Draws
+
+PART = 2**24  # values that are drawn before any are written
+SHEET = 10_000  # pictures of one sheet
+SHOWN = 400  # pictures that are printed
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Draws of a model, n for each condition, and the names of these.
+
+    Args:
+        model: What draws.
+        draws: In turn.
+        labels: Of all rows.
+        options: What they depend on beside the model and the conditions.
+    """
+
+    model: Any
+    draws: list[Draws]
+    labels: Labels
+    options: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, model: Any, conditions: tuple[list[Any], list[str]], n: int, **options: Any
+    ) -> "Asked":
+        """Check all that is asked for, before anything is drawn.
+
+        Args:
+            model: What draws.
+            conditions: These, and their names. Each has the same noise.
+            n: How many for each.
+            **options: Of `ConditionalVAE.draws`.
+        """
+        given, names = conditions
+        if given == names and model.condition.spec.classes and len(set(names)) == len(names) > 1:
+            given = [names]  # classes by name, all in one
+        draws = [model.draws(one, n, alike=True, **options) for one in given]
+        return cls(model, draws, Labels(names, n), options)
+
+    @property
+    def total(self) -> int:
+        """How many draws there are."""
+        return len(self.labels)
+
+    def parts(self, start: int = 0, most: int | None = None) -> Iterator[Any]:
+        """Yield the draws from a row on, as arrays of at most so many."""
+        rows = most or max(1, PART // math.prod(self.model.x_shape))
+        for draws in self.draws:
+            if start < len(draws):
+                yield from draws.parts(rows, start)
+            start = max(0, start - len(draws))
+
+    def shown(self, received: list[int], start: int = 0) -> Iterator[Any]:
+        """Yield the same; show how far that is, and end after a signal whose exception was lost."""
+        parts = self.parts(start)
+        first = next(parts)
+        whole = math.ceil((self.total - start) / len(first))
+        for part in progress_bar(itertools.chain([first], parts), whole, "Drawing"):
+            yield part
+            if received:
+                raise KeyboardInterrupt
+
+
+def check_asked(
+    output: Path | None, shard_rows: int | None, overwrite: bool, as_json: bool
+) -> None:
+    """Refuse an output that cannot be, before a model is loaded for it."""
+    if output is None:
+        if as_json:
+            raise UsageError("--json says which files were written. Expected -o FILE with it.")
+        if shard_rows is not None:
+            raise UsageError("--shard-rows is for files. Expected -o FOLDER with it.")
+        return
+    going_on = shard_rows is not None and (output / ABOUT).is_file()
+    kinds = (".npz", ".parquet", "") if shard_rows is not None else (".png", *KINDS, "")
+    check_output(output, kinds, overwrite or going_on)
+    if output.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise UsageError("Parquet needs pyarrow: pip install 'keras-cvae[tables]'")
+
+
+def of_pictures(output: Path, shard_rows: int | None) -> bool:
+    """Whether what is written are pictures."""
+    return shard_rows is None and output.suffix.lower() not in KINDS
+
+
+def show_draws(asked: Asked) -> None:
+    """Print draws: pictures, condition by condition, or numbers."""
+    model, labels = asked.model, asked.labels
+    if len(model.x_shape) < 3:
+        import numpy as np
+
+        few = min(asked.total, PRINTED)
+        x = np.concatenate([*Feed(asked.parts(most=few)).take(few)])
+        show_numbers(x, labels.rows(0, few), asked.total)
+        return
+    images_only(model, "Use -o FILE.npz to save it.")
+    most = min(asked.total, SHOWN)
+    feed = Feed(asked.parts(most=max(1, min(labels.n, SHOWN))))
+    for start in range(0, most, labels.n):
+        name = labels.names[start // labels.n]
+        out.print(f"{name}:" if name else "")
+        for images in feed.take(min(labels.n, most - start)):
+            show(images)
+    if most < asked.total:
+        out.print(f"... {counted(asked.total - most, 'more draw')}: -o FILE.npz writes all.")
+
+
+def write_file(asked: Asked, output: Path) -> list[Path]:
+    """Write draws to one file of numbers, one sheet, or a folder of pictures.
+
+    Returns:
+        The files.
+    """
+    if output.suffix and output.suffix.lower() not in KINDS and asked.total > SHEET:
+        raise UsageError(
+            f"A sheet of {asked.total} pictures is too large to look at. Expected at most "
+            f"{SHEET}, or -o FOLDER or FILE.npz."
+        )
+    with _stopped(lambda: "Nothing was written." if output.suffix else "") as received:
+        parts = asked.shown(received)
+        if not output.suffix:
+            return _write_pictures(asked, parts, output)
+        if output.suffix.lower() in KINDS:
+            write(output, Feed(parts), asked.labels, 0, asked.total)
+        else:
+            _write_sheet(asked, parts, output)
+    return [output]
+
+
+def _write_sheet(asked: Asked, parts: Iterator[Any], output: Path) -> None:
+    import numpy as np
+
+    from keras_cvae.figures import sheets, writing
+
+    x, n = np.concatenate([*parts]), asked.labels.n
+    if len(x) == n:
+        writing.save_tiles(x, output)
+        return
+    rows = x.reshape(-1, n, *x.shape[1:])
+    writing.save(sheets.image_grid(rows, row_labels=list(asked.labels.names)), output)
+
+
+def _write_pictures(asked: Asked, parts: Iterator[Any], output: Path) -> list[Path]:
+    from keras_cvae.figures import writing
+
+    output.mkdir(exist_ok=True)
+    paths: list[Path] = []
+    counts: Counter[str] = Counter()
+    for x in parts:
+        labels = asked.labels.rows(len(paths), len(paths) + len(x))
+        for label, image in zip(labels, x, strict=True):
+            name = "".join(c if c.isalnum() or c in "-.," else "_" for c in str(label)) or "drawn"
+            paths.append(output / f"{name}-{counts[name]:04d}.png")
+            counts[name] += 1
+            writing.save_image(image, paths[-1])
+    return paths
+
+
+def write_folder(asked: Asked, output: Path, rows: int, overwrite: bool) -> list[Path]:
+    """Write draws to a folder of files of so many rows each, or go on with that.
+
+    Returns:
+        The files.
+    """
+    about = {
+        "weights": _digest(asked.model),
+        "conditions": list(asked.labels.names),
+        "n": asked.labels.n,
+        **asked.options,
+    }
+    folder = Folder(output, output.suffix.lower() or ".npz", rows, asked.total, about)
+    there = folder.begin(overwrite)
+    if there == len(folder):
+        raise UsageError(
+            f"'{output}' holds all {asked.total} draws already. Choose another name, or "
+            "--overwrite."
+        )
+    if there:
+        err.print(f"{there} of {counted(len(folder), 'file')} are there already.")
+
+    def said() -> str:
+        return f"{there} of {counted(len(folder), 'file')} are whole. The same command goes on."
+
+    with _stopped(said) as received:
+        parts = asked.shown(received, there * rows)
+        for whole in folder.write(parts, asked.labels, there):
+            there = whole
+    return folder.files()
+
+
+@contextlib.contextmanager
+def _stopped(say: Callable[[], str]) -> Iterator[list[int]]:
+    """End the command on a signal, and say what is left; yields the signals that came."""
+    with stopped_by_signals() as received:
+        try:
+            yield received
+        except KeyboardInterrupt:
+            err.print(f"\nStopped. {say()}".rstrip(), soft_wrap=True)
+            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+
+
+def _digest(model: Any) -> str:
+    """A name of the weights, the same for the same."""
+    found = hashlib.sha256()
+    for array in model.get_weights():
+        found.update(array.tobytes())
+    return found.hexdigest()
