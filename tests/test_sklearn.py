@@ -64,6 +64,16 @@ def test_examples_that_only_calibrate_are_a_part_of_them():
         CVAEClassifier(calibration=2).fit(np.eye(4), [0, 1, 0, 1])
 
 
+def test_weights_count_in_the_shares_of_the_classes(blobs):
+    X, y = blobs
+    few = CVAEClassifier(0, 8, epochs=1, calibration=0, random_state=0)
+    few.fit(X, y, sample_weight=np.where(y == "a", 2.0, 1.0))
+    np.testing.assert_allclose(few.class_prior_, [0.5, 0.25, 0.25])
+    assert (few.temperature_, few.error_rate_) == (1.0, 0.0)
+    with pytest.raises(ValueError, match="sample_weight"):
+        few.fit(X, y, sample_weight=[1.0])
+
+
 def test_pickles_predict_the_same(classifier, blobs):
     again = pickle.loads(pickle.dumps(classifier))
     np.testing.assert_array_equal(again.predict_proba(blobs[0]), classifier.predict_proba(blobs[0]))
@@ -88,6 +98,24 @@ def test_a_density_is_in_the_units_of_the_data():
     drawn = density.sample(500, random_state=0)
     np.testing.assert_allclose(density._standard(drawn).mean(axis=0), 0.0, atol=0.2)
     assert density.score_samples([[500.0, 3.0]])[0] < density.score_samples(X).min()
+
+
+def test_a_line_is_one_number_and_comes_back():
+    t = np.random.default_rng(0).normal(size=200)
+    X = np.outer(t, [3.0, -1.0, 20.0]) + np.array([5.0, 0.0, -100.0])
+    odd = np.vstack([X, [[900.0, 900.0, 900.0]]])
+    coder = CVAETransformer(1, 16, epochs=60, learning_rate=0.02, random_state=0)
+    z = coder.fit(odd, sample_weight=[1.0] * 200 + [0.0]).transform(X)
+    assert z.shape == (200, 1)
+    assert abs(np.corrcoef(z[:, 0], t)[0, 1]) > 0.95
+    error = np.square(coder.inverse_transform(z) - X).mean(axis=0)
+    assert (error < 0.2 * X.var(axis=0)).all()
+    assert coder.get_feature_names_out().tolist() == ["cvaetransformer0"]
+
+
+def test_what_has_not_learned_is_pickled_too():
+    again = pickle.loads(pickle.dumps(CVAETransformer(3, epochs=7)))
+    assert (again.latent_dim, again.epochs) == (3, 7)
 
 
 @pytest.mark.slow
@@ -130,7 +158,8 @@ def test_frames_of_any_columns_are_enlarged():
     frame = pd.DataFrame({"colour": rng.choice(["red", "blue"], 200), "y": rng.integers(0, 9, 200)})
     labels = pd.Series(["often"] * 160 + ["rare"] * 40, name="label", dtype="category")
     sampler = CVAESampler(hidden=16, epochs=3, random_state=0, sampling_strategy={"rare": 100})
-    more, new = sampler.fit_resample(frame, labels)
+    table = pytest.importorskip("pyarrow").table(dict(frame))
+    more, new = sampler.fit_resample(table, labels)  # of any library
     assert new.value_counts().to_dict() == {"often": 160, "rare": 100}
     assert new.name == "label"
     assert new.dtype == labels.dtype

@@ -465,14 +465,12 @@ def compiled(function: Callable) -> Callable:
 
         return tensorflow.function(function, reduce_retracing=True)
 
+    import torch
+
     def call(values: list[Any], inputs: Any) -> Any:
         return function(values, keras.tree.map_structure(keras.ops.convert_to_tensor, inputs))
 
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return torch.no_grad()(call)
-    return call
+    return torch.no_grad()(call)
 
 
 def repeated(steps: int, body: Callable[[Any, Any], Any], state: Any) -> Any:

@@ -69,7 +69,11 @@ class _CVAE(BaseEstimator):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self._mean, scale = X.mean(axis=0), X.std(axis=0)
+        if sample_weight is None:
+            self._mean, scale = X.mean(axis=0), X.std(axis=0)
+        else:  # what counts for nothing moves nothing
+            self._mean = np.average(X, axis=0, weights=sample_weight)
+            scale = np.sqrt(np.average((X - self._mean) ** 2, axis=0, weights=sample_weight))
         self._scale = np.where(scale > 0, scale, 1.0)
         classes = 0 if y is None else int(y.max()) + 1
         keras.utils.set_random_seed(seed)  # the order of the examples is Keras' own

@@ -1,6 +1,8 @@
 """Files that run without Keras: compared with it for every likelihood, condition and backbone."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -171,6 +173,16 @@ def test_a_graph_that_onnx_has_no_form_for(model, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_file_or_onnxruntime_cannot_take_is_said(model, tmp_path, monkeypatch):
+    with pytest.raises(ExportError, match="onnxruntime does not run it"):
+        exporting.onnx.run(b"no graph", {})
+    monkeypatch.setattr("jax2onnx.to_onnx", lambda *args, **kwargs: onnx.ModelProto(ir_version=9))
+    monkeypatch.setattr(exporting.onnx, "LARGEST", 1)
+    with pytest.raises(ExportError, match=r"'generate' takes 0.0 GB, more than the 2 of a file"):
+        keras_cvae.export(model, tmp_path / "draw.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_refusals(model, tmp_path):
     (tmp_path / "there.onnx").write_text("mine")
     for arguments, words in (
@@ -209,3 +221,64 @@ def test_what_is_compared_is_what_the_model_meets():
     assert np.abs(inputs["x"] - 1e6).max() < 10
     assert (inputs["condition.kind"] == -1).any()
     assert difference(answers(model, one, inputs), answers(model, one, inputs)) == 0.0
+
+
+# Another process, on another backend.
+
+
+def test_another_process_is_asked_and_answers(model, tmp_path, monkeypatch):
+    """Its work is done here, on what it would be given and with what it would answer."""
+    asked = []
+
+    def run(words, env, **_):
+        asked.append((words[3:], env["KERAS_BACKEND"]))
+        exporting.work(*words[3:])
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(exporting.subprocess, "run", run)
+    monkeypatch.setitem(exporting.FORMATS, "onnx", ("numpy", exporting.FORMATS["onnx"][1]))
+    made = keras_cvae.export(model, tmp_path / "decoder.onnx", graph="decoder")
+    ((folder, form), backend) = asked[0]
+    assert (form, backend) == ("onnx", "numpy")
+    assert not Path(folder).exists()
+    assert made.difference <= TOLERANCE
+    z = np.random.default_rng(0).standard_normal((3, 3), "float32")
+    inputs = {"z": z, "condition": np.array([0, 2, 1], "int32")}
+    (x,) = session(tmp_path / "decoder.onnx").run(None, inputs)
+    np.testing.assert_allclose(x, model.decoder.predict(inputs, verbose=0), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        ({"error": "Too odd."}, 0, "^Too odd.$"),
+        ({}, 1, "The process that exports on numpy failed: Killed"),
+        ({}, 0, "The process that exports on numpy failed: Killed"),
+    ],
+)
+def test_what_ends_another_process_is_said(model, tmp_path, monkeypatch, answer, code, message):
+    def run(words, **_):
+        if answer:
+            (Path(words[3]) / "task" / "answer.json").write_text(json.dumps(answer))
+        return subprocess.CompletedProcess(words, code, "", "It ran.\nKilled\n")
+
+    monkeypatch.setattr(exporting.subprocess, "run", run)
+    monkeypatch.setitem(exporting.FORMATS, "onnx", ("numpy", exporting.FORMATS["onnx"][1]))
+    with pytest.raises(ExportError, match=message):
+        keras_cvae.export(model, tmp_path / "decoder.onnx", graph="decoder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_process_cannot_export_it_says(model, tmp_path):
+    task = tmp_path / "task"
+    task.mkdir()
+    model.save(task / "model.keras")
+    one = graphs(model)["decoder"]
+    given = examples(model, one)
+    wrong = [value + 1.0 for value in answers(model, one, given)]
+    inputs = {f"input {key}": value for key, value in given.items()}
+    np.savez(task / "decoder.npz", **inputs, **{f"output {i}": v for i, v in enumerate(wrong)})
+    exporting.work(str(tmp_path), "onnx")
+    said = json.loads((task / "answer.json").read_text())
+    assert "'decoder' differs from Keras by" in said["error"]
+    assert "Nothing was written" in said["error"]

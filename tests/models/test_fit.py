@@ -37,6 +37,19 @@ def test_scalings_are_those_of_what_is_trained_on():
     assert_scaled_by(model.likelihood.view, X[:30])
 
 
+def test_what_counts_for_nothing_moves_no_scale_and_was_never_seen():
+    x, kind = X.copy(), np.arange(N) % 3
+    x[::3] = 300.0
+    model = build(3)
+    model.fit(x, kind, class_weight={0: 0.0}, verbose=0)
+    assert_scaled_by(model.likelihood.view, X[kind > 0])
+    with pytest.warns(UserWarning, match="In training there was no example of the class 0"):
+        model.generate(0)
+    model = build()
+    model.fit(iter([(x, None, (kind > 0) * 1.0)] * 3), steps_per_epoch=2, verbose=0)
+    assert_scaled_by(model.likelihood.view, X[kind > 0])
+
+
 def test_held_out_by_share_is_held_out_as_by_hand():
     losses = []
     for share in (True, False):

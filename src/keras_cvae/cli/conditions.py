@@ -25,7 +25,7 @@ from keras_cvae.conditions.spec import (
 )
 
 
-def read(spec: ConditionSpec, text: str) -> Any:
+def read(spec: ConditionSpec, text: str, before: Any = None) -> Any:
     """Read one condition, as `spec.prepare_any` takes it.
 
     Args:
@@ -33,11 +33,14 @@ def read(spec: ConditionSpec, text: str) -> Any:
         text: A class ("2") or a mixture ("3:0.5,8:0.5"), tags ("red,round"), numbers ("0.5,-1"),
             the name of a file of a picture or of a signal (.npy, or text with a row for each time);
             several by name as "age=30,class=cat"; "?" is unknown.
+        before: Several by name, of which those stay that the text does not name.
 
     Raises:
         ValueError: It cannot be read, or the spec refuses it.
     """
     condition = _read(spec, text)
+    if isinstance(before, dict) and isinstance(spec, JointSpec):
+        condition = before | condition
     spec.prepare_any(condition)
     return condition
 

@@ -23,7 +23,6 @@ from keras_cvae.cli.shared import (
     warn,
     write_arrays,
 )
-from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.errors import counted
 from keras_cvae.runs.run import Run, is_table_run
 
@@ -149,11 +148,9 @@ def restyle(
     _say_how_it_was_read(image, model.x_shape, opened)
     x = 1.0 - x if invert else x
     spec = model.condition.spec
-    targets = [read(spec, text) for text in to]
     source = read(spec, is_a) if is_a is not None else _read(model, x)
+    targets = [read(spec, text, before=source) for text in to]
     _say_if_unlike(opened, model, x, [source])
-    if isinstance(source, dict) and isinstance(spec, JointSpec):
-        targets = [source | target for target in targets]  # only what is named changes
     restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
     is_a = str(source) if is_a is None else is_a
     labels = [f"{is_a} (yours)", *to]

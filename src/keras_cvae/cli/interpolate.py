@@ -70,6 +70,10 @@ def interpolate(
         raise UsageError(f"This run is conditioned on {spec.summary()}. Say where to begin: --from")
     first = None if start is None else read(spec, start)
     last = first if to is None else read(spec, to)
+    if len(pictures) == 1 and to is None:
+        raise UsageError(
+            "One picture and one condition are one place. Expected another --image, or --to."
+        )
     styles = _styles(model, pictures, (first, last), to is None, seed)
     x = model.interpolate(*styles, condition=first, to_condition=last, steps=n)
     where = [f"{share:.0%}" for share in np.linspace(0, 1, n)]

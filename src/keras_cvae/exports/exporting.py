@@ -264,10 +264,10 @@ def work(folder: str, format: str) -> None:
     """Do what another process asks for in `_elsewhere`."""
     task, checks = Path(folder) / "task", {}
     for path in sorted(task.glob("*.npz")):
-        arrays = np.load(path)
-        inputs = {k.removeprefix("input "): arrays[k] for k in arrays if k.startswith("input ")}
-        count = sum(key.startswith("output ") for key in arrays)
-        checks[path.stem] = (inputs, [arrays[f"output {i}"] for i in range(count)])
+        with np.load(path) as arrays:
+            inputs = {k.removeprefix("input "): arrays[k] for k in arrays if k.startswith("input ")}
+            count = sum(key.startswith("output ") for key in arrays)
+            checks[path.stem] = (inputs, [arrays[f"output {i}"] for i in range(count)])
     order = [name for name in SUMMARIES if name in checks]
     try:
         model = load(task / "model.keras")

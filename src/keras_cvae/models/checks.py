@@ -98,7 +98,7 @@ class Checks(Inputs):
         if stored is not None:
             found = [self._checked_stored(stored, name)]
         if scaled:
-            self._learn_scales(joined(found))
+            self._learn_scales(joined(found).counted())
         return data
 
     def _checked_batch(self, batch: Any, index: int, name: str) -> Examples:

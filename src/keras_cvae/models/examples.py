@@ -24,6 +24,12 @@ class Examples(NamedTuple):
     y: Any = None
     sample_weight: Any = None
 
+    def counted(self) -> "Examples":
+        """Of arrays, the examples whose weight is not 0; all of them where there are no weights."""
+        if self.sample_weight is None or (there := np.asarray(self.sample_weight) > 0).all():
+            return self
+        return Examples(self.x[there], trees.take(self.y, there), self.sample_weight[there])
+
     def cut(self, share: float) -> tuple["Examples", "Examples"]:
         """Hold out the last share of arrays, as Keras' `validation_split` does.
 
@@ -77,4 +83,5 @@ def joined(batches: list[Examples]) -> Examples:
     y = None
     if batches[0].y is not None:
         y = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *[b.y for b in batches])
-    return Examples(x, y)
+    weights = [batch.sample_weight for batch in batches if batch.sample_weight is not None]
+    return Examples(x, y, np.concatenate(weights) if len(weights) == len(batches) else None)

@@ -163,13 +163,17 @@ class Training(Checks, Model):
             held = self._checked(unpacked(validation_data), "validation x")
         elif validation_split:
             train, held = train.cut(validation_split)
+        seen = getattr(train.x, "all_conditions", None)
+        if weights is not None:
+            train = _weighed(train, weights)
         if is_array(train.x):
-            self._learn_scales(train)
-            if train.y is not None:
-                self.memory.see(train.y)
+            counted = train.counted()
+            self._learn_scales(counted)
+            if counted.y is not None:
+                self.memory.see(counted.y)
         else:
-            self.memory.see(getattr(train.x, "all_conditions", None))
-        return (train if weights is None else _weighed(train, weights)), held
+            self.memory.see(seen)
+        return train, held
 
     def _trainable_now(self) -> tuple[int, ...]:
         return tuple(id(variable) for variable in self.trainable_variables)

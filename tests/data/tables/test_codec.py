@@ -1,6 +1,7 @@
 """Every kind of column comes back as it was, and its levels are probabilities that sum to one."""
 
 import datetime as dt
+import math
 import warnings
 from decimal import Decimal
 
@@ -123,13 +124,16 @@ def test_arrow_columns_and_tables_are_taken():
         "d": pa.array([dt.date(2024, 1, 1), dt.date(2024, 1, 2), None] * 20),
         "t": pa.array([dt.datetime(2024, 1, 1, 3), dt.datetime(2024, 1, 2), None] * 20),
         "b": pa.array([True, False, None] * 20),
+        "m": pa.array([Decimal("0.15"), Decimal("12.50"), None] * 20, pa.decimal128(6, 2)),
     }
     arrow = pa.table(rows).to_pandas(types_mapper=pd.ArrowDtype)
     codec = TableCodec.fit(arrow)
-    kinds = ["number", "category", "datetime", "datetime", "boolean"]
+    kinds = ["number", "category", "datetime", "datetime", "boolean", "number"]
     assert [column.kind for column in codec.schema] == kinds
     pd.testing.assert_frame_equal(codec.write(codec.read(arrow)), arrow)
-    assert to_pandas(pa.table(rows)).shape == (60, 5)
+    assert codec.schema["m"].describe() == "2 decimals, 0.15 to 12.5"
+    assert codec.schema["d"].describe() == "2024-01-01 to 2024-01-02, every day"
+    assert to_pandas(pa.table(rows)).shape == (60, 6)
     big = [2**60 + 1, None, 2**60 + 3]
     gaps = to_pandas(pa.table({"n": pa.array(big, pa.int64()), "k": pa.array([1, 2, 3], "int8")}))
     assert gaps.dtypes.astype(str).tolist() == ["Int64", "int8"]
@@ -251,6 +255,22 @@ def test_a_window_of_a_day_is_drawn_without_rejection():
         assert len(np.unique(drawn)) == (11 if isinstance(wanted, Range) else 2)
 
 
+def test_longer_windows_leave_the_day_and_the_time_open():
+    minutes = np.random.default_rng(0).integers(0, 400 * 1440, 5000)
+    calendar = Calendar.fit(minutes, 1440)
+    start = 54 * 1440 + 600
+    for wanted in (Range(start, None), Range(start, start + 9 * 1440), Range(None, start)):
+        _, days, times = (np.atleast_2d(share) for share in calendar.share(wanted))
+        assert days.any(axis=0).all()
+        assert times.any(axis=0).all()
+        met = wanted.holds(minutes)
+        drawn = calendar.decode(
+            calendar.encode(minutes[met]), np.random.default_rng(1).random((met.sum(), 3)), wanted
+        )
+        assert (drawn // 1440 % 7 == minutes[met] // 1440 % 7).all()  # the day of the week
+        assert wanted.holds(drawn).mean() > 0.9
+
+
 def test_a_missing_cell_is_one_level_of_all_parts(codec, table):
     codes = codec.encode(codec.read(table), N)
     for name in table:
@@ -304,6 +324,8 @@ def test_conditions_are_values_sets_and_ranges(codec):
     assert codec.asked("whole", pd.Series([3, 5])).values.tolist() == [3, 5]
     assert codec.asked("whole", (3, float("inf"))) == Range(3, None)
     assert codec.asked("decimal", (0.1, 1e30)) == Range(10, 2**63 - 1)
+    assert codec.asked("continuous", (-0.5, 0.25)) == Range(-0.5, 0.25)
+    assert codec.schema["unsigned"].shown(codec.asked("unsigned", 7).values[0]) == "7"
     first, last = codec.asked("moment", ("2000-01-01 00:30:20", "2000-01-01 00:32:20"))
     assert last - first == 1  # 00:31 and 00:32
     declared = pd.DataFrame({"o": pd.Categorical(["lo", "hi"], ["lo", "hi", "max"]), "n": [1, 2]})
@@ -346,6 +368,9 @@ def test_rows_that_meet_conditions_are_found_whatever_the_dtype(table, codec):
         ("moment", pd.Timestamp("2000-01-01 00:30:20"), r"Expected times in steps of a minute"),
         ("clock", "9 h", r"'clock' holds '9 h'. Expected .* written as 23:59 is"),
         ("whole", 1e30, r"'whole' holds 1e\+30. Expected numbers of 64 bits"),
+        ("whole", (math.nan, 5), r"'whole' holds nan as the end of a range. Expected a value, or"),
+        ("unsigned", -1, r"'unsigned' holds -1. Expected whole numbers >= 0"),
+        ("day", 5, r"'day' holds 5. Expected dates or times as in a datetime64"),
         ("whole", {99, 100}, r"'whole': received 99, 100, and nothing of it was seen"),
         ("category", "unused", r"'category': received unused, and nothing of it was seen"),
     ],
@@ -369,6 +394,14 @@ def test_frames_with_other_columns_are_refused(codec, table):
         codec.read(table.drop(columns="whole"))
     with pytest.raises(DataError, match="'text' has no category 'c'"):
         codec.read(table.assign(text="c"))
+    for name, value, message in (
+        ("decimal", [0.1, *[np.inf] * (N - 1)], r"'decimal' holds an infinite number \(row 1\)"),
+        ("whole", True, "'whole' holds bool values. Expected numbers"),
+        ("whole", [3, "three"] * (N // 2), "'whole' holds 'three'. Expected numbers"),
+        ("dates", [dt.date(2024, 1, 1), "then"] * (N // 2), "'dates' holds 'then'. Expected dates"),
+    ):
+        with pytest.raises(DataError, match=message):
+            codec.read(table.assign(**{name: value}))
     shuffled = table[table.columns[::-1]]
     assert (codec.encode(codec.read(shuffled), N) == codec.encode(codec.read(table), N)).all()
 

@@ -1,6 +1,7 @@
 """Tables as people have them in files, and files that are damaged, refused by name."""
 
 import gzip
+import sys
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,25 @@ def test_csv_of_every_kind_is_the_same_table(tmp_path, text, encoding):
     pd.testing.assert_frame_equal(read(_csv(tmp_path / "t.csv", text, encoding)), FRAME)
 
 
+def test_bytes_that_no_code_page_knows_are_read(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"n,name\n1,\x81\n2,b\n")
+    assert read(path)["name"].tolist() == ["\x81", "b"]
+
+
+def test_files_of_arrow_need_pyarrow(tmp_path, monkeypatch):
+    (tmp_path / "t.feather").write_bytes(b"ARROW1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"'t.feather' needs pyarrow: pip install 'keras-cvae\["):
+        read(tmp_path / "t.feather")
+
+
+def test_a_file_of_which_nothing_was_written_is_none(tmp_path):
+    with pytest.raises(RuntimeError), Writer(tmp_path / "t.csv"):
+        raise RuntimeError("stopped")
+    assert not list(tmp_path.iterdir())
+
+
 def test_compressed_csv(tmp_path):
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(b"n,x\n1,2\n3,4\n"))
@@ -63,6 +83,10 @@ def test_codes_and_decimal_commas(tmp_path):
     digits = read(_csv(tmp_path / "t.csv", "zip;n\n1234;2\n99999;3\n"), schema.text)
     assert digits["zip"].tolist() == ["1234", "99999"]
     assert digits["n"].tolist() == [2, 3]
+    gaps = read(_csv(tmp_path / "t.csv", "price;paid\n1,5;True\n2,5;\n"))
+    assert gaps["price"].tolist() == [1.5, 2.5]
+    assert gaps["paid"].tolist()[0] is True
+    assert gaps["paid"].isna().tolist() == [False, True]
     table = read(_csv(tmp_path / "t.csv", 'a,b\n"1,5",2\n"2,5",3\n'))
     assert table["a"].tolist() == ["1,5", "2,5"]
 

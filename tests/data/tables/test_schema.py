@@ -37,6 +37,10 @@ def _prose(i):
         ),
         ([f"2024-01-{1 + i % 28:02}" for i in range(N)], "datetime", None),
         ([f"A{i % 30}" for i in range(N)], "category", None),
+        (np.random.default_rng(0).integers(0, 10**9, N), "number", None),
+        ([1e300 / (i + 1) for i in range(N)], "number", None),
+        (pd.Series([np.int64(i % 9) for i in range(N)], dtype=object), "number", None),
+        (["1", "2", "3", "4", "5", "x"] * 8 + ["1", "2"], "category", None),
     ],
 )
 def test_kinds_and_what_is_said_about_them(column, kind, note):
@@ -61,6 +65,10 @@ def test_kinds_and_what_is_said_about_them(column, kind, note):
             _table(x=["0000-00-00", *(f"2024-{1 + i % 12:02}-{1 + i % 28:02}" for i in range(49))]),
             r"'x' holds dates and text: '2024-01-01' and, in 1 of 50 rows, '0000-00-00'",
         ),
+        (
+            _table(x=["unknown", *(f"{1 + i % 12:02}/{1 + i // 5:02}/2024" for i in range(49))]),
+            r"'x' holds dates and text: '01/01/2024' and, in 1 of 50 rows, 'unknown'",
+        ),
         (_table().iloc[:0], r"The table has 0 rows and 2 columns"),
         (_table().iloc[:1], r"The table has 1 row and 2 columns"),
         (_table()[["age"]], r"The table has 1 column to learn. Expected at least two"),
@@ -74,6 +82,11 @@ def test_kinds_and_what_is_said_about_them(column, kind, note):
 def test_a_table_that_cannot_be_learned_is_refused_by_name(table, message):
     with pytest.raises(DataError, match=message):
         Schema.infer(table)
+
+
+def test_what_an_empty_cell_is_has_two_names():
+    with pytest.raises(ValueError, match="missing: received 'drop', expected 'state' or 'unknown'"):
+        Schema.infer(_table(), missing="drop")
 
 
 def test_a_column_that_is_left_out_is_named_with_its_reason():

@@ -44,6 +44,22 @@ def test_categories_of_the_whole_file_are_known(file):
     assert (codes >= 0).all()
 
 
+def test_categories_that_the_sample_lacks_have_a_level(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "SAMPLE", 100)
+    frame = pd.DataFrame({"n": np.arange(400) % 7, "c": ["a", "b"] * 200, "o": ["x", "y"] * 200})
+    frame.loc[303, ["c", "o"]] = ["rare", "seldom"]
+    frame["o"] = frame["o"].astype(pd.CategoricalDtype(["x", "y", "seldom"], ordered=True))
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=100)
+    codec = read_codec(ParquetRows(tmp_path / "t.parquet"))
+    assert codec.schema["c"].levels == ("a", "b", "rare")
+    assert codec.schema["o"].levels == ("x", "y", "seldom")
+    codes = codec.encode(codec.read(frame), 400)
+    pd.testing.assert_frame_equal(codec.write(codec.decode(codes, np.random.default_rng(0))), frame)
+    for name in ("c", "o"):
+        (share,) = codec.shares[codec.slice(name)]
+        assert (share > 0).all()
+
+
 def test_every_epoch_has_the_rows_in_another_order(file):
     path, frame = file
     codec = read_codec(ParquetRows(path))
@@ -101,6 +117,10 @@ def test_a_schema_that_was_given_must_fit_the_file(file):
 def test_what_the_sample_lacks_is_found_in_the_rest(tmp_path):
     frame = pd.DataFrame({"n": np.arange(400) % 7 / 1, "c": ["a", "b"] * 200})
     frame["t"] = pd.date_range("2024-01-01", periods=400)
+    frame["w"] = np.random.default_rng(0).normal(size=400)
+    frame["b"] = frame["w"] > 0
+    frame["id"] = [f"user-{i}" for i in range(400)]
+    frame["late"] = frame["n"].where(frame.index != 350)
     frame.loc[301, "n"] = 3.25
     frame.loc[302, "t"] = pd.Timestamp("2031-05-01 10:30")
     frame.to_parquet(tmp_path / "rows.parquet", row_group_size=100)
@@ -108,4 +128,9 @@ def test_what_the_sample_lacks_is_found_in_the_rest(tmp_path):
     assert schema["n"].decimals == 2
     assert schema["t"].step == "minute"
     assert schema["t"].high == "2031-05-01 10:30:00"
-    TableCodec.fit(frame, schema)
+    assert (schema["w"].decimals, schema["w"].low) == (None, frame["w"].min())
+    assert schema["b"].kind == "boolean"
+    assert schema.left_out[0].name == "id"
+    assert schema["late"].missing == "state"
+    codec = TableCodec.fit(frame, schema)
+    pd.testing.assert_frame_equal(codec.write(codec.read(frame)), frame.drop(columns="id"))

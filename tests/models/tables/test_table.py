@@ -116,7 +116,7 @@ def test_conditionals_agree_with_the_joint(table):
     pairs = pd.DataFrame({"a": ["low", "mid", "top"], "x": 0.0, "k": 2, "d": "u"})
     p = table.predict_proba(pairs[["a"]], "b")
     assert p.columns.tolist() == [False, True]
-    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(p.to_numpy(), P_B, atol=0.06)
 
 
@@ -218,6 +218,25 @@ def test_what_is_impossible_together_is_said(table):
         table.sample(0)
     with pytest.raises(ValueError, match=r"Call fit\(table\) first"):
         TableCVAE().sample(3)
+    with pytest.raises(TypeError, match=r"conditions: received DataFrame. Expected a mapping"):
+        table.sample(5, pd.DataFrame({"a": ["low"]}))
+    with pytest.raises(ValueError, match="missing: received 'drop', expected 'state' or 'unknown'"):
+        TableCVAE(missing="drop")
+
+
+def test_no_rows_have_no_probabilities(table, rows):
+    assert table.log_prob(rows[:0]).shape == (0,)
+    assert table.predict_proba(rows[:0], "b").shape == (0, 2)
+    assert table.impute(rows[:0]).shape == (0, 5)
+
+
+def test_a_table_that_was_refused_midway_is_not_trained(rows):
+    table = TableCVAE(hidden=8, layers=0, epochs=1)
+    with pytest.raises(DataError, match="no column 'a'"):
+        table.fit(rows[:50], validation_data=rows[:9].drop(columns="a"), verbose=0)
+    assert table.schema.names == ["a", "x", "k", "b", "d"]
+    with pytest.raises(ValueError, match="has not been trained"):
+        table.sample(3)
 
 
 def test_conditions_that_contradict_each_other_are_said_to(table, monkeypatch):
@@ -235,6 +254,7 @@ def test_summary_says_what_was_learned(table):
 
 def test_notes_are_said_and_cells_may_be_unknown():
     rows = _rows(300).assign(row=np.arange(300), fixed="always")
+    rows["code"] = [f"c{i % 270:03}" for i in range(300)]  # more than a part has levels
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         table = TableCVAE(hidden=8, layers=0, epochs=1, missing="unknown", seed=0).fit(
@@ -249,6 +269,9 @@ def test_notes_are_said_and_cells_may_be_unknown():
     assert "row" not in drawn
     gap = rows.drop(columns="row")
     assert np.isfinite(table.log_prob(gap)).all()
+    p = table.predict_proba(gap[:4], "code")
+    assert p.columns.tolist() == [f"c{i:03}" for i in range(270)]
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-5)
 
 
 def test_a_schema_that_was_edited_is_used(tmp_path):

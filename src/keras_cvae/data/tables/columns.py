@@ -219,10 +219,6 @@ class Number(Column):
             numbers = numbers.astype(object)
         return _typed(self.name, numbers, missing, self.dtype)
 
-    def to_user(self, value: Any) -> Any:
-        """A value of `Values` as its reader writes it."""
-        return value if not self.decimals else value / 10.0**self.decimals
-
 
 class Category(Column):
     """One of several values without an order.

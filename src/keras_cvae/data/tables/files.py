@@ -152,14 +152,14 @@ def _encoding(path: Path) -> str:
             return "utf-16"
         if "\0" in start or start.startswith(("PK\x03\x04", "PAR1")):
             raise DataError(f"'{path}' is no text, whatever it is called. Expected a CSV file.")
-        for encoding in ("utf-8", "cp1252", "latin-1"):
+        for encoding in ("utf-8-sig", "cp1252"):
             with contextlib.suppress(UnicodeDecodeError), _opened(path, encoding) as file:
                 for _ in file:
                     pass
-                return "utf-8-sig" if encoding == "utf-8" else encoding
+                return encoding
     except (EOFError, gzip.BadGzipFile, OSError) as error:
         raise DataError(f"'{path}' could not be read: {error}. It may be cut short.") from error
-    raise AssertionError("latin-1 reads everything")
+    return "latin-1"  # which reads everything
 
 
 def _separator(start: str) -> str:

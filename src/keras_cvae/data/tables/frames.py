@@ -45,8 +45,7 @@ def from_arrow(table: Any) -> pd.DataFrame:
         column = table.column(place)
         gaps = column.null_count and pa.types.is_integer(column.type)
         if gaps and table.column_names.count(name) == 1 and frame[name].dtype.kind == "f":
-            if isinstance(column, pa.ChunkedArray):
-                column = column.combine_chunks()
+            column = column.combine_chunks()
             values = column.fill_null(0).to_numpy(zero_copy_only=False)
             missing = column.is_null().to_numpy(zero_copy_only=False)
             frame[name] = pd.arrays.IntegerArray(values, missing)

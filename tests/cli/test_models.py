@@ -1,0 +1,178 @@
+"""The command on models that came in a file, without the run that trained them."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_cvae
+from keras_cvae import MLP, ConditionalVAE
+
+
+def model(path, **arguments):
+    own = {"latent_dim": 2, "backbone": MLP((4,)), "seed": 0}
+    made, rng = ConditionalVAE(**own | arguments), np.random.default_rng(0)
+    for weight in made.trainable_variables:  # as if it had learned something
+        weight.assign(weight + rng.normal(size=weight.shape).astype("float32"))
+    made.save(path)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Models that learned nothing, each in a file of its name, and one in a folder."""
+    folder = tmp_path_factory.mktemp("models")
+    model(folder / "vectors.keras", x_shape=(6,), condition=["a", "b"], likelihood="gaussian")
+    named = {"kind": ["cat", "dog"], "size": ["big", "small"]}
+    model(folder / "pictures.keras", x_shape=(4, 4, 1), condition=named)
+    model(folder / "plain.keras", x_shape=(4, 4, 1), condition=None)
+    (folder / "shared").mkdir()
+    model(folder / "shared" / "model.keras", x_shape=(3,), condition=keras_cvae.Periodic(24))
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.fromarray(np.eye(4, dtype="uint8") * 255).save(tmp_path / "p.png")
+    return "p.png"
+
+
+def words(said):
+    return " ".join(said.replace("│", " ").split())
+
+
+def test_vectors_are_printed_as_numbers_and_written_as_a_table(cvae, models):
+    said = cvae("generate", models / "vectors.keras", "-n", 12)
+    header, *rows = said.out.splitlines()
+    assert header.split() == ["condition", "x1", "x2", "x3", "x4"]
+    assert [row.split()[0] for row in rows[:20]] == ["a"] * 12 + ["b"] * 8
+    assert rows[20:] == ["... 4 more draws and 2 more values: -o FILE.csv writes all."]
+    assert "24 drawn" in cvae("generate", models / "vectors.keras", "-n", 12, "-o", "x.csv").out
+    with Path("x.csv").open(newline="") as file:
+        names, *written = csv.reader(file)
+    assert names == ["condition", *(f"x{i}" for i in range(1, 7))]
+    assert len(written) == 24
+    np.testing.assert_allclose(
+        [float(value) for value in rows[0].split()[1:]], np.float32(written[0][1:5]), rtol=1e-3
+    )
+    way = cvae("interpolate", models / "vectors.keras", "--from", "a", "--to", "b", "-n", 3)
+    assert [row.split()[0] for row in way.out.splitlines()[1:]][:3] == ["0%", "50%", "100%"]
+
+
+def test_pictures_of_several_conditions_are_rows_of_a_sheet(cvae, models):
+    cats, dogs = "kind=cat,size=big", "kind=dog,size=big"
+    said = cvae("generate", models / "pictures.keras", "-c", cats, "-n", 3, "-o", "one.png")
+    assert "3 drawn" in said.out, said.err
+    ask = ("-c", cats, "-c", dogs, "-n", 3)
+    said = cvae("generate", models / "pictures.keras", *ask, "-o", "two.png")
+    assert "6 drawn" in said.out, said.err
+    with Image.open("two.png") as two, Image.open("one.png") as one:
+        assert two.size[1] > one.size[1]
+
+
+def test_a_way_moves_in_a_gif(cvae, models, picture):
+    Image.fromarray(255 - np.eye(4, dtype="uint8") * 255).save("q.png")
+    out = ("--image", picture, "--image", "q.png", "-n", 5, "-o", "way.gif", "--json")
+    said = cvae("interpolate", models / "plain.keras", *out)
+    assert json.loads(said.out) == {"file": "way.gif", "steps": 5}, said.err
+    with Image.open("way.gif") as way:
+        assert way.n_frames >= 5
+
+
+def test_restyle_changes_only_what_is_named(cvae, models, picture, monkeypatch):
+    asked = []
+    real = ConditionalVAE.restyle
+    monkeypatch.setattr(
+        ConditionalVAE,
+        "restyle",
+        lambda self, x, a, b: asked.append((a, b)) or real(self, x, a, b),
+    )
+    words = ("--from", "kind=cat,size=big", "--to", "kind=dog", "-o", "dog.png")
+    said = cvae("restyle", models / "pictures.keras", picture, *words)
+    assert "Written to dog.png" in said.out, said.err
+    assert asked == [({"kind": "cat", "size": "big"}, {"kind": "dog", "size": "big"})]
+    with Image.open("dog.png") as drawn:
+        assert min(drawn.size) > 100
+
+
+def test_a_folder_with_a_model_is_one(cvae, models):
+    said = cvae("generate", models / "shared", "-c", 6, "-n", 2, "-o", "x.npz")
+    assert said.code == 0, said.err
+    assert np.load("x.npz")["x"].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("generate vectors.keras -o x.png", "x has the shape (6,), which is no picture. Use -o"),
+        ("generate shared", "Say which with --condition"),
+        ("interpolate plain.keras --json", "--json says which file was written"),
+        ("interpolate plain.keras" + " --image p.png" * 3, "Received 3 pictures. Expected one or"),
+        ("interpolate plain.keras --image p.png", "One picture and one condition are one place"),
+        ("interpolate adult", "is a run on a table"),
+        ("restyle plain.keras p.png --to a", "no condition, so there is nothing to restyle to"),
+        ("restyle pictures.keras p.png --to kind=dog", "Say what the picture is with --from"),
+        ("complete plain.keras p.png", "it completes nothing. Train one that does"),
+        ("evaluate digits-run --target a", "--target and --condition are for runs on tables"),
+        ("train digits --seeds 2 --resume", "--resume goes on with one run"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused(cvae, models, picture, command, message):
+    names = {path.name: path for path in models.iterdir()}
+    said = cvae(*(names.get(word, word) for word in command.split()))
+    assert said.code == 1
+    assert message in words(said.err)
+
+
+def test_export_says_what_was_written_and_how_near_it_is(cvae, models, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    made, words_of = [], ("export", models / "vectors.keras", "-o", "draw.onnx")
+    real = keras_cvae.export
+    monkeypatch.setattr(
+        keras_cvae, "export", lambda *a, **more: made.append(real(*a, **more)) or made[-1]
+    )
+    said = cvae(*words_of)
+    assert words(said.out).startswith("generate: 1 file, 0.0 MB, written to draw.onnx; at most")
+    assert Path("draw.onnx").stat().st_size > 500
+    assert "'draw.onnx' exists already" in cvae(*words_of).err
+    monkeypatch.setattr(keras_cvae, "export", lambda *a, **more: made[0])  # once is enough
+    about = json.loads(cvae(*words_of, "--json").out)
+    assert (about["files"], about["graphs"]) == (["draw.onnx"], ["generate"])
+    assert about["greatest_difference"] < 1e-5
+
+
+@pytest.mark.parametrize("name", ["vectors.keras", "shared"])
+def test_serve_listens_where_it_is_told_and_has_a_page(cvae, models, monkeypatch, name):
+    pytest.importorskip("fastapi")
+    from fastapi.testclient import TestClient
+
+    from keras_cvae.serve import create_app, running
+
+    heard = {}
+
+    class Server:
+        def __init__(self, app, host, port, limits):
+            heard.update(app=app, at=(host, port), draws=limits.draws)
+
+        def run(self):
+            pass
+
+    monkeypatch.setattr(running, "server", Server)
+    monkeypatch.setattr(
+        running, "create_app", lambda model, **more: create_app(model, warm=False, **more)
+    )
+    interval = running.sys.getswitchinterval()
+    try:
+        said = cvae("serve", models / name, "--port", 0, "--host", "0.0.0.0", "--draws", 7)
+    finally:
+        running.sys.setswitchinterval(interval)
+    assert said.code == 0, said.err
+    assert "http://0.0.0.0:0/openapi.json" in said.err
+    assert (heard["at"], heard["draws"]) == (("0.0.0.0", 0), 7)
+    with TestClient(heard["app"]) as client:
+        assert client.get("/v1/model").json()["name"] == name.removesuffix(".keras")
+        page = client.get("/")
+        assert page.status_code == 200
+        assert "<html" in page.text

@@ -1,0 +1,78 @@
+"""What a person sees of a training while it runs."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from keras_cvae.cli import progress
+from keras_cvae.cli.progress import EpochBar, in_time
+
+
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def watched(clock, epochs, seconds, steps=2, terminal=False, from_epoch=0):
+    """What is said of a training whose steps take so many seconds."""
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None)
+    bar = EpochBar(console)
+    bar.set_params({"epochs": epochs, "steps": steps})
+    for epoch in range(from_epoch, epochs):
+        bar.on_epoch_begin(epoch)
+        for batch in range(steps):
+            clock.now += seconds
+            bar.on_train_batch_end(batch)
+        bar.on_epoch_end(epoch, {"loss": 9.0 - epoch, "val_loss": 0.5, "kl": 3.0})
+    bar.stop()
+    return console.file.getvalue()
+
+
+def test_who_does_not_watch_gets_a_line_now_and_then(clock):
+    first, *lines = watched(clock, 6, 1.0).splitlines()
+    assert first.startswith("6 epochs of 2 steps; stop at any moment with Ctrl-C")
+    assert lines == ["epoch 1/6  loss 9.00  val_loss 0.50", "epoch 6/6  loss 4.00  val_loss 0.50"]
+
+
+def test_how_long_it_takes_is_said_once_some_epochs_are_done(clock):
+    said = watched(clock, 10, 60.0)
+    assert said.count("at most, from here on") == 1
+    assert "About 20 minutes at most" in said  # within the first epoch: 10 of two minutes
+    quick = watched(clock, 500, 0.5)
+    assert quick.count("About 8 minutes at most") == 1  # 496 epochs of a second
+    assert "About" not in watched(clock, 6, 0.1)
+
+
+def test_a_terminal_gets_a_bar_over_all_epochs(clock):
+    said = watched(clock, 3, 0.1, terminal=True, from_epoch=1)
+    assert said.startswith("2 epochs of 2 steps")
+    assert "epoch 2/3" in said
+    assert said.rfind("epoch 3/3") > said.rfind("epoch 2/3")
+    assert "loss 7.00  val_loss 0.50" in said[said.rfind("epoch 3/3") :]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1 seconds"),
+        (89, "89 seconds"),
+        (90, "2 minutes"),
+        (5399, "90 minutes"),
+        (5400, "1.5 hours"),
+        (86_400, "24.0 hours"),
+    ],
+)
+def test_times_have_no_more_digits_than_they_deserve(seconds, words):
+    assert in_time(seconds) == words
