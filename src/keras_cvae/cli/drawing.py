@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -26,7 +26,9 @@ from keras_cvae.cli.shared import (
 from keras_cvae.cli.signals import stopped_by_signals
 from keras_cvae.data.drawn import ABOUT, KINDS, Feed, Folder, Labels, write
 from keras_cvae.errors import counted
-from keras_cvae.inference.draws import Draws
+
+if TYPE_CHECKING:
+    from keras_cvae.inference.draws import Draws
 
 PART = 2**24  # values that are drawn before any are written
 SHEET = 10_000  # pictures of one sheet
@@ -45,7 +47,7 @@ class Asked:
     """
 
     model: Any
-    draws: list[Draws]
+    draws: "list[Draws]"
     labels: Labels
     options: dict[str, Any]
 
