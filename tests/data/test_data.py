@@ -779,7 +779,7 @@ def test_a_picture_of_too_many_pixels_is_refused_and_programs_are_not_asked(tmp_
     with pytest.raises(DataError, match=r"bomb.png.*9000x8000 pixels, at most 67108864"):
         load(tmp_path)
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
-    with pytest.raises(DataError, match="cannot identify image file"):
+    with pytest.raises(DataError, match="it is no image"):
         load(tmp_path)
 
 
@@ -862,3 +862,55 @@ def test_a_look_sees_mixed_sizes_lonely_classes_and_dark_on_light(folder, tmp_pa
     assert look(tmp_path / "ink.npz").light
     np.savez(tmp_path / "ink.npz", x=255 - ink)
     assert not look(tmp_path / "ink.npz").light
+
+
+def test_pictures_are_of_the_class_they_lie_in_whatever_links_lead_to_them(folder):
+    (folder / "10" / "album").symlink_to(folder / "9", target_is_directory=True)
+    (folder / "10" / "first.png").symlink_to(folder / "9" / "0.png")
+    loaded = load(folder, validation=0)
+    assert np.bincount(loaded.train.y).tolist() == [6, 6]  # "10" comes first in the alphabet
+    (note,) = loaded.notes
+    assert "lead to pictures that are taken already" in note
+    assert "10/album" in note
+    assert "10/first.png" in note
+
+
+def test_copies_are_taken_once_and_pictures_of_two_classes_named(folder):
+    (folder / "9" / "0 (1).png").write_bytes((folder / "9" / "0.png").read_bytes())
+    (folder / "10" / "other.png").write_bytes((folder / "9" / "1.png").read_bytes())
+    loaded = load(folder, validation=0)
+    assert np.bincount(loaded.train.y).tolist() == [6, 7]
+    once, apart = loaded.notes
+    assert once.startswith("Taken once")
+    assert "0 (1).png" in once
+    assert "in several classes" in apart
+    assert "10/other.png = " in apart
+    for i in range(9):  # so many may be meant to weigh more
+        (folder / "9" / f"more {i}.png").write_bytes((folder / "9" / "0.png").read_bytes())
+    loaded = load(folder, validation=0)
+    assert np.bincount(loaded.train.y).tolist() == [16, 7]
+    assert "All are taken" in loaded.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "it is empty"), (b"\0\0\0\x18ftypheic" + bytes(99), "it is HEIC"), (b"?", "no image")],
+)
+def test_a_few_files_that_cannot_be_read_are_left_out_and_named(tmp_path, content, words):
+    for i in range(40):
+        noise = RNG.integers(0, 256, (20, 20), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{i}.png")
+    (tmp_path / "odd.jpg").write_bytes(content)
+    whole = (tmp_path / "3.png").read_bytes()
+    (tmp_path / "3.png").write_bytes(whole[: len(whole) // 2])  # its header is fine
+    loaded = load(tmp_path, validation=0)
+    assert len(loaded.train) == 39
+    assert len(loaded.notes) == 2
+    assert words in loaded.notes[0]
+    assert "odd.jpg" in loaded.notes[0]
+    assert "3.png" in loaded.notes[1]
+    assert look(tmp_path).examples == 40
+    for i in range(4, 9):
+        (tmp_path / f"{i}.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"4\.png could not be read.* more cannot be read"):
+        load(tmp_path)

@@ -87,7 +87,7 @@ def check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool) -> None
 
 def check_image(path: Path) -> None:
     """Refuse a picture that is not there or is none, before a model is loaded for it."""
-    from keras_cvae.data.images import opened, unreadable
+    from keras_cvae.data.images import UnreadableError, opened
 
     if not path.is_file():
         raise UsageError(f"There is no image '{path}'.")
@@ -95,7 +95,7 @@ def check_image(path: Path) -> None:
         with opened(path) as image:
             image.verify()
     except Exception as error:  # PIL's parsers raise all sorts of things
-        raise unreadable(path, error) from error
+        raise UnreadableError(path, error) from error
 
 
 def write_arrays(path: Path, **arrays: Any) -> None:

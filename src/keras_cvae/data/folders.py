@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from keras_cvae.data.containers import Data, Split
+from keras_cvae.data.copies import copies
 from keras_cvae.data.images import (
     IMAGE_SUFFIXES,
     Color,
     Fit,
     ImageFiles,
     Progress,
+    UnreadableError,
     decode,
     lies_sideways,
     opened,
     threaded,
-    unreadable,
 )
 from keras_cvae.data.splits import split_data
 from keras_cvae.errors import DataError, listed
@@ -37,6 +41,8 @@ _LAYOUT = (
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
 
 
+SPOILED = 0.05  # share of files that may be unreadable
+COPIES = 0.2  # share of files above which copies may be meant, as of pictures that weigh more
 _COLOUR_SAMPLE = 64  # files decoded to see whether RGB files are really grey
 
 
@@ -50,8 +56,7 @@ def load_folder(
     **options: Any,
 ) -> Data:
     """Read a folder of images, with one class a sub-folder, or none."""
-    found = Listing.of(root)
-    headers = found.headers(progress)
+    found, headers = Listing.of(root).checked(progress)
     if size is None:
         first = headers[0].size
         for path, header in zip(found.paths, headers, strict=True):
@@ -68,7 +73,12 @@ def load_folder(
         for part in found.parts
     ]
     if sum(files.nbytes for files in parts) <= memory_limit:
-        parts = [files.decoded(progress) for files in parts]
+        bad: dict[Path, UnreadableError] = {}
+        parts = [files.decoded(progress, bad) for files in parts]
+        if bad:
+            whole = [[path not in bad for path in part] for part in found.parts]
+            found = found.without(bad)
+            parts = [images[rows] for images, rows in zip(parts, whole, strict=True)]
     splits = [Split(images, y) for images, y in zip(parts, found.classes, strict=True)]
     test = splits[1] if len(splits) > 1 else None
     data = split_data(root.resolve().name, splits[0], test, found.names, **options)
@@ -109,9 +119,70 @@ class Listing:
         """All of them."""
         return [path for part in self.parts for path in part]
 
-    def headers(self, progress: Progress | None = None) -> list[Header]:
-        """Of each image. `DataError` names those that are none."""
-        return threaded(_header, self.paths, progress, "checking images")
+    def checked(self, progress: Progress | None = None) -> tuple[Listing, list[Header]]:
+        """The images that can be opened, copies but once, and the header of each.
+
+        Raises:
+            DataError: Those that cannot be opened are too many, see `without`.
+        """
+        found = threaded(_header, self.paths, progress, "checking images")
+        each = dict(zip(self.paths, found, strict=True))
+        bad = {path: one for path, one in each.items() if isinstance(one, UnreadableError)}
+        kept = self.without(bad)._once()
+        return kept, [each[path] for path in kept.paths]
+
+    def without(self, bad: Mapping[Path, UnreadableError]) -> Listing:
+        """Leave out files that cannot be read, and say so.
+
+        Raises:
+            DataError: They are more than `SPOILED` of all, or all of a class.
+        """
+        if not bad:
+            return self
+        kept, (first, *others) = self._kept(set(bad)), bad.values()
+        learned = kept.classes[0]
+        emptied = learned is not None and len(set(learned.tolist())) < len(self.names or ())
+        if emptied or len(bad) > SPOILED * len(self.paths):
+            raise DataError(f"{first}{f' {len(others)} more cannot be read.' * bool(others)}")
+        said = listed((f"{path} ({error.reason})" for path, error in bad.items()), 3)
+        return replace(kept, notes=(*self.notes, f"Left out, as they cannot be read: {said}."))
+
+    def _kept(self, out: set[Path]) -> Listing:
+        """Without some files."""
+        rows = [[path not in out for path in part] for part in self.parts]
+        parts = [list(compress(part, keep)) for part, keep in zip(self.parts, rows, strict=True)]
+        classes = [y if y is None else y[k] for y, k in zip(self.classes, rows, strict=True)]
+        return replace(self, parts=parts, classes=classes)
+
+    def _once(self) -> Listing:
+        """Without copies within a class, where they are few: many may be meant."""
+        where: dict[Path, Hashable] = {}
+        for i, (part, y) in enumerate(zip(self.parts, self.classes, strict=True)):
+            where |= {path: (i, 0 if y is None else y[j]) for j, path in enumerate(part)}
+        twice: dict[Path, Path] = {}
+        apart: dict[Path, Path] = {}
+        notes = list(self.notes)
+        for group in copies(self.paths):
+            firsts: dict[Hashable, Path] = {}
+            for path in group:
+                if (first := firsts.setdefault(where[path], path)) != path:
+                    twice[path] = first
+            first, *others = firsts.values()
+            apart |= dict.fromkeys(others, first)
+        few = len(twice) <= COPIES * len(self.paths)
+        if twice and few:
+            notes.append(f"Taken once, as they are byte for byte the same: {_same(twice)}.")
+        elif twice:
+            notes.append(
+                f"Byte for byte the same: {_same(twice)}. All are taken, as so many may be meant; "
+                "some are held out while the same are learned."
+            )
+        if apart:
+            notes.append(
+                f"The same picture is in several classes, or in train and test: {_same(apart)}."
+            )
+        found = self._kept(set(twice)) if few else self
+        return replace(found, notes=tuple(notes))
 
     def channels(self, headers: Sequence[Header]) -> int:
         """1 if all images are grey, else 3."""
@@ -136,6 +207,8 @@ class Listing:
         else:
             parts = [root]
         seen = _Seen()
+        for part in parts:
+            seen.register(part)
         listings = [_class_files(part, seen) for part in parts]
         names = listings[0][1]
         index = {name: i for i, name in enumerate(names or ())}
@@ -157,12 +230,27 @@ class Listing:
 class _Seen:
     """What was met on the way through a folder, and what of it was left out."""
 
-    real: dict[Path, Path] = field(default_factory=dict)  # where it lies -> how it was reached
+    real: dict[Path, Path] = field(default_factory=dict)  # where it lies -> how it is reached
     twice: list[Path] = field(default_factory=list)
     nested: list[Path] = field(default_factory=list)
     beside: list[Path] = field(default_factory=list)
     broken: list[Path] = field(default_factory=list)
     other: Counter[str] = field(default_factory=Counter)
+
+    def register(self, folder: Path, within: bool = False) -> None:
+        """Note where images lie themselves: links come after them.
+
+        Args:
+            folder: The folder of all classes, or without classes of all images.
+            within: Whether it is a folder within that one.
+        """
+        here = [path for path in _listed(folder) if not path.is_symlink()]
+        folders = [path for path in here if path.is_dir()]
+        if within or not folders:  # beside folders of classes, images are left out
+            self.real |= {path.resolve(): path for path in here if path not in folders}
+        for one in folders:
+            self.real[one.resolve()] = one
+            self.register(one, within=True)
 
     def images(self, folder: Path, nested: bool = True) -> Iterator[Path]:
         """Images in a folder, and in those within it; what links lead to is met once."""
@@ -170,7 +258,7 @@ class _Seen:
             real = path.resolve()
             if not path.exists():
                 self.broken.append(path)
-            elif real in self.real:
+            elif self.real.get(real, path) != path:
                 self.twice.append(path)
             elif path.is_dir():
                 if nested:
@@ -196,8 +284,8 @@ class _Seen:
         if self.twice:
             first = self.twice[0]
             yield (
-                f"Taken once, though links lead to them again: {_some(self.twice)} (the first is "
-                f"{self.real[first.resolve()]})."
+                f"Not followed, as these links lead to pictures that are taken already: "
+                f"{_some(self.twice)} (the first leads to {self.real[first.resolve()]})."
             )
         if self.broken:
             yield f"Left out, as links lead nowhere: {_some(self.broken)}."
@@ -214,6 +302,10 @@ class _Seen:
 
 
 _PHOTOS = frozenset([".heic", ".heif", ".avif", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw"])
+
+
+def _same(pairs: Mapping[Path, Path]) -> str:
+    return listed((f"{one} = {other}" for one, other in pairs.items()), 2)
 
 
 def _some(paths: Sequence[Path]) -> str:
@@ -265,21 +357,28 @@ def _hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name == "__MACOSX"
 
 
-def _header(path: Path) -> Header:
+def _header(path: Path) -> Header | UnreadableError:
     try:
         with opened(path) as image:
             width, height = image.size
             size = (width, height) if lies_sideways(image) else (height, width)
             return Header(size, image.mode)
     except Exception as error:  # PIL's parsers raise all sorts of things
-        raise unreadable(path, error) from error
+        return UnreadableError(path, error)
 
 
 def _channels(paths: Sequence[Path], modes: Sequence[str]) -> int:
     """1 if all files are grey; of those in a colour mode, a sample is looked at."""
     colour = [p for p, mode in zip(paths, modes, strict=True) if mode not in _GREY_MODES]
-    for path in colour[:: max(1, len(colour) // _COLOUR_SAMPLE)]:
-        pixels = np.asarray(decode(path).convert("RGB"))
+    for image in decodable(colour[:: max(1, len(colour) // _COLOUR_SAMPLE)]):
+        pixels = np.asarray(image.convert("RGB"))
         if (pixels != pixels[..., :1]).any():
             return 3
     return 1
+
+
+def decodable(paths: Iterable[Path]) -> Iterator[Image.Image]:
+    """Decode files, but those that cannot be, which are named where all of them are read."""
+    for path in paths:
+        with contextlib.suppress(UnreadableError):
+            yield decode(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from keras_cvae.errors import DataError
 
@@ -91,12 +91,25 @@ class ImageFiles:
         """Returns the files at `indices` without decoding them."""
         return ImageFiles(self.paths[indices], self.size, self.channels, self.resize, self.fit)
 
-    def decoded(self, progress: Progress | None = None) -> np.ndarray:
-        """Decodes all files, several at once, into one uint8 array `(n, h, w, c)`."""
+    def decoded(
+        self, progress: Progress | None = None, bad: dict[Path, UnreadableError] | None = None
+    ) -> np.ndarray:
+        """Decode all files, several at once, into one uint8 array `(n, h, w, c)`.
+
+        Args:
+            progress: Wraps the loop over files.
+            bad: Takes the errors of files that cannot be decoded, whose pixels then mean nothing;
+                None raises the first.
+        """
         images = np.empty(self.shape, np.uint8)
 
         def fill(i: int) -> None:  # writes in the worker: no second copy waits in a queue
-            images[i] = self._decode(self.paths[i])
+            try:
+                images[i] = self._decode(self.paths[i])
+            except UnreadableError as error:
+                if bad is None:
+                    raise
+                bad[self.paths[i]] = error
 
         threaded(fill, range(len(self)), progress, "decoding images")
         return images
@@ -190,15 +203,38 @@ def decode(path: Path) -> Image.Image:
             # A copy outlives the file that is closed here.
             return image.copy() if image is file else image
     except Exception as error:
-        raise unreadable(path, error) from error
+        raise UnreadableError(path, error) from error
 
 
-def unreadable(path: Path, error: Exception) -> DataError:
-    """The error for an image that cannot be decoded."""
-    return DataError(
-        f"The image {path} could not be read: {error}\n"
-        "It may be truncated or not be an image. Replace it or remove it."
-    )
+class UnreadableError(DataError):
+    """An image that cannot be decoded.
+
+    Args:
+        path: Its file.
+        error: What Pillow, or the system, says of it.
+    """
+
+    def __init__(self, path: Path, error: Exception):
+        self.reason = _reason(path, error)
+        super().__init__(
+            f"The image {path} could not be read: {self.reason}. Replace or remove it."
+        )
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why an image cannot be read, as a clause."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError as wrong:
+        return str(wrong.strerror or wrong)
+    if not head:
+        return "it is empty"
+    if head[4:8] == b"ftyp":  # ISO base media: HEIC and AVIF, and films
+        return "it is HEIC, AVIF or a film, whatever its name says; convert it to JPEG"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image, or only a part of one"
+    return str(error)
 
 
 def lies_sideways(image: Image.Image) -> bool:

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from keras_cvae.data import sources
-from keras_cvae.data.folders import Listing
-from keras_cvae.data.images import Progress, decode
+from keras_cvae.data.folders import Listing, decodable
+from keras_cvae.data.images import Progress
 
 Kind = Literal["pictures", "signals", "vectors"]
 Values = Literal["binary", "drawn", "shades", "counts", "numbers"]
@@ -110,13 +110,12 @@ def look(source: str | Path, progress: Progress | None = None) -> Facts:
 
 
 def _of_folder(root: Path, progress: Progress | None) -> Facts:
-    found = Listing.of(root)
-    headers = found.headers(progress)
+    found, headers = Listing.of(root).checked(progress)
     sizes = dict(Counter(header.size for header in headers).most_common())
     channels = found.channels(headers)
     some = found.paths[:: max(1, len(found.paths) // _SAMPLE)]
     mode = "L" if channels == 1 else "RGB"
-    pixels = [np.asarray(decode(path).convert(mode)) for path in some]
+    pixels = [np.asarray(image.convert(mode)) for image in decodable(some)]
     values, light = _shades(pixels)
     y = found.classes[0]
     counts = None if y is None else np.bincount(y, minlength=len(found.names or ()))
