@@ -1,19 +1,25 @@
 """The command on tables, as a user types it."""
 
+import dataclasses
 import json
+import shutil
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from keras_cvae.cli import main
-from keras_cvae.cli.tables import _example, print_rows
+from keras_cvae.cli.tables import _example, print_rows, read_conditions
 from keras_cvae.data.tables.files import read
 from keras_cvae.data.tables.schema import Schema
+from keras_cvae.errors import DataError
 from keras_cvae.evaluation.tables import meets
-from keras_cvae.runs.tables import TableConfig, TableRun, held_out
+from keras_cvae.runs.run import RunError
+from keras_cvae.runs.tables import TableConfig, TableRun, held_out, large, train
+from keras_cvae.runs.tables import _rows as _rows_of
 
 
 def _rows(n=600, seed=0):
@@ -80,9 +86,11 @@ def test_a_schema_that_was_edited_is_given_back(run, tmp_path):
     out = tmp_path / "again"
     said = run(
         *("train", "people.csv", "--schema", tmp_path / "schema.toml", "--out", out),
-        *("--epochs", 1, "--hidden", 8),
+        *("--epochs", 1, "--hidden", 8, "--json"),
     )
-    assert said.code == 0
+    about = json.loads(said.out)
+    assert (about["run"], about["rows"], about["epochs"]) == (str(out), 540, 1)
+    assert TableRun.open(out).history()["loss"] == [about["loss"]]
     rows = tmp_path / "rows.csv"
     run("generate", out, "-n", 300, "-o", rows)
     assert not read(rows).isna().any().any()
@@ -103,6 +111,8 @@ def test_rows_that_were_asked_for(run, tmp_path):
     assert json.loads(said.out) == {"file": str(parquet), "rows": 30}
     assert len(read(parquet)) == 30
     assert "income" in run("generate", "run", "-n", 3).out
+    said = run("generate", "run", "-n", 30)
+    assert "20 of 30 rows; -o FILE.csv writes all." in said.err
 
 
 def test_a_table_that_comes_trained(run, tmp_path, monkeypatch):
@@ -111,6 +121,9 @@ def test_a_table_that_comes_trained(run, tmp_path, monkeypatch):
     assert said.code == 0
     assert said.out.count(">50K") == 5
     assert "CC BY 4.0" in run("info", "adult").out
+    about = json.loads(run("info", "adult", "--json").out)
+    assert about["data_licence"] == "CC BY 4.0"
+    assert "income" in [column["name"] for column in about["columns"]]
     assert "'adult' comes without the rows" in run("evaluate", "adult").err
     assert "is a model of a table" in run("export", "adult", "-o", "x.onnx").err
     assert not list(tmp_path.iterdir())
@@ -177,6 +190,101 @@ def test_a_category_that_occurs_once_is_learned():
         assert len(held) >= 49
 
 
+def test_conditions_are_read_by_what_the_columns_are():
+    rows = {
+        "ok": [True, False] * 10,
+        "day": pd.date_range("2024-01-01", periods=20),
+        "n": [1.5, 2.0] * 10,
+        "kind": ["a", "b"] * 10,
+    }
+    schema = Schema.infer(pd.DataFrame(rows))
+    asked = ["ok=Yes", "day=2024-01-05..2024-01-07", "n=..2", "kind=a|b"]
+    assert read_conditions(schema, asked) == {
+        "ok": True,
+        "day": ("2024-01-05", "2024-01-07"),
+        "n": (None, 2),
+        "kind": {"a", "b"},
+    }
+    assert read_conditions(schema, ["ok=maybe", "n=1.5", "day=2024-01-05"]) == {
+        "ok": "maybe",
+        "n": 1.5,
+        "day": "2024-01-05",
+    }
+    assert _example(schema) == ["-c", "kind=b"]
+    assert _example(Schema.infer(pd.DataFrame(rows)[["day", "n"]])) == []
+
+
+def test_a_column_that_never_varies_is_said_to(run, tmp_path):
+    _rows(30).assign(sex="Male").to_csv(tmp_path / "men.csv", index=False)
+    said = run("info", tmp_path / "men.csv")
+    assert "1 levels: Male (always 'Male')" in " ".join(said.out.split())
+
+
+def test_a_run_that_is_not_whole_says_so(run, tmp_path):
+    shutil.copytree("run", tmp_path / "run")
+    out = tmp_path / "run"
+    (out / "table.cvae").unlink()
+    assert "not finished, of" in " ".join(run("info", out).out.split())
+    said = run("generate", out, "-n", 3)
+    assert "has not finished training. Train it again: cvae train" in " ".join(said.err.split())
+    about = json.loads((out / "run.json").read_text())
+    del about["table"]
+    about.pop("sha256", None)
+    (out / "run.json").write_text(json.dumps(about | {"table": {"hiden": 3}}))
+    assert f"'{out / 'run.json'}' is damaged" in run("info", out).err
+    with pytest.raises(RunError, match=r"is no run on a table. Expected one: cvae train FILE.csv"):
+        TableRun.open(tmp_path)
+
+
+def test_what_was_not_held_out_cannot_be_measured(run, tmp_path, monkeypatch):
+    table = TableRun.open("run")
+    learned, held = table.rows()
+    assert (len(learned), len(held)) == (540, 60)
+    held.to_csv(tmp_path / "other.csv", index=False)
+    again, other = table.rows(tmp_path / "other.csv")
+    pd.testing.assert_frame_equal(again, learned)
+    pd.testing.assert_frame_equal(other[held.columns], held)
+    shared = dataclasses.replace(table, shared=Path("run/table.cvae").absolute())
+    pd.testing.assert_frame_equal(shared.rows("people.csv")[1], held)
+    monkeypatch.setattr(TableRun, "rows", lambda self, data=None: (learned, held[:0]))
+    assert "This run held no rows out (--validation 0)" in run("evaluate", "run").err
+
+
+def test_a_large_file_is_split_without_being_read(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("keras_cvae.runs.tables.LARGE", 500)
+    path = tmp_path / "people.parquet"
+    _rows().drop(columns="id").to_parquet(path, row_group_size=100)
+    run = TableRun(tmp_path / "run", str(path), TableConfig(validation=0.1))
+    learned, held = run.rows()
+    assert (len(learned), len(held)) == (540, 60)
+    both = pd.concat([learned, held]).sort_values("pay").reset_index(drop=True)
+    whole = read(path).sort_values("pay").reset_index(drop=True)
+    pd.testing.assert_series_equal(both["pay"], whole["pay"])
+    assert large(path, TableConfig(validation=0)).rows == 600
+    assert large(path, TableConfig(validation=0)).held().empty
+    rows, others, schema = _rows_of(path, TableConfig(), None)
+    assert (len(others), schema["age"].kind) == (60, "number")
+    assert rows.sample(9)["income"].isin(["<=50K", ">50K"]).all()
+
+
+def test_a_table_of_which_nothing_is_left_to_learn_is_refused(tmp_path):
+    pd.DataFrame({"a": [1, 2, 3], "b": [1.5, 2.5, 0.5]}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match=r"has 3 rows\. Expected at least two to learn"):
+        train(tmp_path / "t.csv", TableConfig(validation=0.9), tmp_path / "run")
+
+
+def test_a_signal_ends_the_learning_of_a_table_in_words(run, tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_cvae.cli.tables.train", interrupted)
+    monkeypatch.setattr(main.os, "_exit", sys.exit)
+    said = run("train", "people.csv", "--out", tmp_path / "run")
+    assert said.code == 130
+    assert "Stopped. A table is learned in one piece and nothing of it was saved" in said.err
+
+
 def test_gaps_are_filled(run, tmp_path):
     gaps = _rows(50, seed=1).drop(columns="id")
     gaps.loc[::2, "income"] = None
@@ -187,6 +295,7 @@ def test_gaps_are_filled(run, tmp_path):
     assert not filled.isna().any().any()
     assert filled["age"].tolist() == gaps["age"].tolist()
     assert filled["income"][1::2].tolist() == gaps["income"][1::2].tolist()
+    assert "income" in run("complete", "run", tmp_path / "gaps.csv").out
     run("complete", "run", tmp_path / "gaps.csv", "-n", 3, "-o", tmp_path / "three.csv")
     assert len(read(tmp_path / "three.csv")) == 150
 
@@ -229,6 +338,7 @@ def test_plot_draws_marginals_and_dependence(run, tmp_path):
         (["-c", "age=40..30"], "'age': nothing lies in the range"),
         (["-c", "sex="], "'sex': received None, a missing cell, and there was none"),
         (["-o", "rows.xlsx"], "Cannot write 'rows.xlsx'"),
+        (["--json"], "Expected -o FILE with it"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_name(run, words, message):

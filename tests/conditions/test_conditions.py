@@ -14,6 +14,8 @@ from keras_cvae import (
     Continuous,
     Encoded,
     Gaussian,
+    Joint,
+    Optional,
     Periodic,
     Tags,
     Unconditional,
@@ -36,6 +38,20 @@ def test_classes_and_tags_become_places():
     np.testing.assert_array_equal(features(DIGITS, [3, 0]), np.eye(10)[[3, 0]])
     np.testing.assert_array_equal(features(PETS, np.array([["owl"], ["cat"]])), np.eye(3)[[2, 0]])
     np.testing.assert_array_equal(features(TAGS, [["a", "c"], []]), [[1, 0, 1], [0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [PETS, TAGS, Continuous(2), Periodic(24), Joint({"pet": Optional(PETS), "age": "continuous"})],
+    ids=lambda condition: type(condition).__name__,
+)
+def test_a_condition_is_a_layer_of_keras_functional_models(condition):
+    features = condition(condition.symbolic())
+    assert features.shape == (None, condition.width)
+
+
+def test_classes_may_stand_in_a_column():
+    np.testing.assert_array_equal(PETS(np.array([[2], [0]])), PETS(np.array([2, 0])))
 
 
 def test_a_mixture_is_the_mean_of_the_features():

@@ -14,6 +14,7 @@ from keras_cvae.conditions.spec import (
     EncodedSpec,
     ImageSpec,
     JointSpec,
+    KnownColumnsSpec,
     KnownPartSpec,
     NoneSpec,
     OptionalSpec,
@@ -27,7 +28,7 @@ from paths import ROOT
 DIGITS, PETS = CategoricalSpec(10), CategoricalSpec(["cat", "dog", "owl"])
 TAGS, AGES = TagsSpec(["a", "b", "c"]), ContinuousSpec()
 PICTURES, SIGNALS = ImageSpec((4, 3, 1)), SignalSpec((7, 1))
-WORDS = EncodedSpec((4,), "int32")
+WORDS, LEVELS = EncodedSpec((4,), "int32"), KnownColumnsSpec((2, 3, 2))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,11 @@ WORDS = EncodedSpec((4,), "int32")
         (PeriodicSpec(period=24), [25, -1, 24, 24 - 1e-9], [[1], [23], [0], [0]]),
         (WORDS, [[1, 2, 3, 8]], [[1, 2, 3, 8]]),
         (OptionalSpec(WORDS), [None, [1, 2, 3, 8]], [[-1] * 4, [1, 2, 3, 8]]),
+        (OptionalSpec(WORDS), np.array([[-1] * 4, [1, 2, 3, 8]]), [[-1] * 4, [1, 2, 3, 8]]),
+        (PETS, pd.DataFrame(np.eye(3)[:2]), [[1, 0, 0], [0, 1, 0]]),  # columns without names
+        (PETS, [b"owl", b"cat"], [2, 0]),
+        (PICTURES, np.zeros((0, 4, 3, 1)), np.zeros((0, 4, 3, 1))),
+        (LEVELS, [[0, 2, -1], [1, -1, 0]], [[0, 2, -1], [1, -1, 0]]),
     ],
 )
 def test_what_is_said_of_many_examples_becomes_canonical(spec, conditions, expected):
@@ -221,6 +227,9 @@ def test_one_for_all_or_one_for_each():
         (SIGNALS, np.ones((2, 8)), r"The signal .* shape \(2, 8\). Expected \(n, 7, 1\)"),
         (SIGNALS, [np.ones(7), [1.0] * 6 + [np.inf]], "infinity .*, first in row 1"),
         (NoneSpec(), [1], "has no condition"),
+        (LEVELS, [[0, 1, 0], [0, 3, 0]], "hold 3 in row 1, column 1. Expected levels from 0 to 2"),
+        (LEVELS, [[0, 0.5, 0]], "hold 0.5 in row 0, column 1"),
+        (LEVELS, None, "conditioned on any of 3 columns, but no condition was given"),
     ],
 )
 def test_bad_conditions_are_refused(spec, conditions, message):
@@ -269,6 +278,9 @@ def test_classes_have_positions():
         1
     ]
     assert CategoricalSpec([3, 5, 7]).position(5) == 1
+    mixture = PETS.prepare([[0.5, 0, 0.5]])
+    np.testing.assert_array_equal(PETS.as_weights(mixture), mixture)
+    np.testing.assert_array_equal(PETS.as_weights(PETS.prepare(["owl"])), [[0, 0, 1]])
     assert PETS.classes is PETS
     assert OptionalSpec(PETS).classes is PETS
     assert AGES.classes is None
@@ -318,6 +330,17 @@ def test_ways_go_from_one_end_to_the_other():
     with pytest.raises(ValueError, match="no way from a missing condition"):
         between(OptionalSpec(PETS), None, "owl")
     assert NoneSpec().between(None, None, way) is None
+
+
+def test_several_by_name_survive_json():
+    spec = JointSpec({"pet": OptionalSpec(PETS), "age": AGES})
+    assert from_json(spec.to_json()) == spec
+
+
+def test_arrays_of_pyarrow_are_many():
+    pa = pytest.importorskip("pyarrow")
+    found, single = PETS.prepare_any(pa.array(["owl", "cat"]))
+    assert (found.tolist(), single) == ([2, 0], False)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from keras_cvae.figures import charts, sheets, terminal, writing
+from keras_cvae.figures import charts, lines, sheets, terminal, writing
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +175,8 @@ def test_a_last_row_of_reconstructions_may_be_short(digits):
         (lambda x: sheets.image_grid((x * 16).astype(int)), "Received: dtype int64"),
         (lambda x: sheets.image_grid(x, columns=0), "columns must be a whole number"),
         (lambda x: sheets.image_grid(x, columns=5, row_labels="ab"), "sequence of 4 labels"),
+        (lambda x: sheets.image_grid(x[None], columns=5), "columns must be None or 20"),
+        (lambda x: writing.save_tiles(x, "x.png", gap=-1), "gap must be 0 or more. Received: -1"),
         (lambda x: sheets.reconstructions(x, x[1:]), "same shape"),
         (lambda x: terminal.terminal_row(x[0]), r"images must have shape \(n, h, w, c\)"),
         (lambda x: terminal.terminal_row(x, width=0), "width must be a whole number"),
@@ -231,6 +233,49 @@ def test_latent_plane_refuses_what_it_cannot_draw(codes):
         charts.latent_plane(codes, np.zeros((300, 2)), None)
     with pytest.raises(ValueError, match="finite"):
         charts.latent_plane(codes * np.inf, None, None)
+
+
+def test_latent_plane_of_numbers_that_are_all_missing_has_no_scale(codes):
+    figure = charts.latent_plane(codes, np.full(300, np.nan), "age")
+    assert len(figure.axes) == 1
+    with pytest.raises(ValueError, match=r"class_names must be one name a class. Received: 'ab'"):
+        charts.latent_plane(codes, np.arange(300) % 2, "ab")
+
+
+def test_long_names_below_bars_are_slanted():
+    names = [f"a rather long name {i}" for i in range(6)]
+    for labels, turned in ((names, 40), (list("abcdef"), 0)):
+        (axes,) = charts.bars(np.arange(6.0), labels=labels).axes
+        assert {text.get_rotation() for text in axes.get_xticklabels()} == {turned}
+
+
+def test_charts_of_nothing_and_of_parts_that_differ_are_refused():
+    with pytest.raises(ValueError, match=r"values must be \(n,\) finite numbers. Received: shape"):
+        charts.bars([1.0, np.nan])
+    with pytest.raises(ValueError, match=r"groups must add up to 2 values. Received: \[1\]"):
+        charts.bars([1.0, 2.0], groups=[1])
+    with pytest.raises(ValueError, match="curves must hold at least one curve"):
+        charts.reliability({})
+    curve = {"confidence": [0.5], "accuracy_in_bin": [0.5, 1.0], "count": [3]}
+    with pytest.raises(ValueError, match="The parts of 'a' must have one length"):
+        charts.reliability({"a": curve})
+    with pytest.raises(ValueError, match=r"pairs of arrays \(n, length, channels\). Received: 1"):
+        lines.signals({"a": (np.zeros((2, 9)), np.zeros((2, 9)))})
+
+
+def test_channels_of_signals_are_named_above_the_first_row():
+    pair = (np.zeros((2, 9, 2)), np.ones((1, 9, 2)))
+    figure = lines.signals({"a": pair, "b": pair})
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "channel 1",
+        "channel 2",
+        "",
+        "",
+    ]
+
+
+def test_history_of_huge_losses_is_written_shortly():
+    assert words(charts.history({"loss": [3e6, 2.5e6]})) == ["2.5e+06"]
 
 
 def test_history_survives_a_giant_first_epoch_and_names_it():

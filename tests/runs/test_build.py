@@ -43,6 +43,48 @@ def test_a_configuration_and_data_are_a_model(y, settings, expected):
         np.testing.assert_array_equal(one, same)
 
 
+def test_every_setting_reaches_its_part():
+    data = from_arrays(X, CLASSES)
+    small = {"units": (4,), "latent_dim": 2, "batch_size": 10}
+    residual = keras_cvae.RunConfig(backbone="residual", blocks=2, cycles=2, epochs=4, **small)
+    model = keras_cvae.build_model(residual, data)
+    assert (type(model.backbone), model.backbone.blocks) == (keras_cvae.Residual, 2)
+    assert model.objective.beta.get_config()["period"] == 4 * 4 // 2
+    topdown = keras_cvae.RunConfig(
+        **small | {"backbone": "topdown", "groups": 2, "precision": "mixed_float16"}
+    )
+    model = keras_cvae.build_model(topdown, data)
+    assert type(model.backbone) is keras_cvae.TopDown
+    assert list(model.latent_groups) == [1, 1]
+    assert float(model.optimizer.dynamic_scale) == 1024
+    bounded = keras_cvae.RunConfig(likelihood="bounded", bounds=("0..2",), **small)
+    model = keras_cvae.build_model(bounded, from_arrays(RNG.random((40, 3)), CLASSES))
+    np.testing.assert_array_equal(model.likelihood.high, [2, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "message"),
+    [
+        (("a:categorical",), np.full(40, -1), "Condition 'a': All of its values are missing"),
+        (("a:categorical",), RNG.random(40), "which is no class. Expected whole numbers or names"),
+        (("a:categorical",), RNG.integers(0, 2, (40, 2)), "Classes are one an example"),
+    ],
+)
+def test_values_that_are_not_of_their_kind_are_named(condition, values, message):
+    config = keras_cvae.RunConfig(condition=condition, units=(4,))
+    with pytest.raises(ValueError, match=message):
+        keras_cvae.build_model(config, from_arrays(X, {"a": values}))
+
+
+def test_truth_and_rows_of_tags_are_conditions():
+    declared = ("paid:categorical", "tags:tags")
+    config = keras_cvae.RunConfig(condition=declared, units=(4,))
+    named = {"paid": CLASSES > 0, "tags": RNG.integers(0, 2, (40, 5))}
+    parts = keras_cvae.build_model(config, from_arrays(X, named)).condition.parts
+    assert parts["paid"].spec.names == ("False", "True")
+    assert len(parts["tags"].spec.labels) == 5
+
+
 def test_what_may_be_missing_and_scales_are_those_of_the_data():
     data = from_arrays(X, NAMED)
     config = keras_cvae.RunConfig(condition=("kind:embedding", "age:continuous"), units=(4,))

@@ -126,6 +126,20 @@ def test_what_is_asked_for_is_never_changed(asked):
         assert str(choice).count("\n") == 1
 
 
+def test_what_a_named_array_may_be_is_seen(rng, tmp_path):
+    x = rng.normal(size=(60, 3))
+    tags, waves = rng.integers(0, 2, (60, 4)), rng.normal(size=(60, 40))
+    facts = look(saved(tmp_path / "x.npz", x=x, tags=tags, waves=waves))
+    assert facts.named["tags"] == ("tags", "4 tags")
+    assert facts.named["waves"] == ("signal", "signals of length 40")
+    facts = look(saved(tmp_path / "y.npz", x=x, y=np.arange(60) % 3, class_names=["a", "b"]))
+    assert facts.classes == {"0": 20, "1": 20, "2": 20}  # of more classes than there are names
+    ink = np.where(rng.random((60, 64)) < 0.9, 0, rng.integers(0, 256, (60, 64)))
+    assert look(saved(tmp_path / "ink.npz", x=ink.astype("uint8"))).values == "drawn"
+    bits = rng.integers(0, 2, (60, 9)).astype("float64")
+    assert look(saved(tmp_path / "bits.npz", x=bits)).values == "binary"
+
+
 def test_bounds_are_kept_by_what_is_drawn(rng, tmp_path):
     x = np.stack([rng.random(60) ** 4, rng.exponential(3.0, 60)], axis=1)
     facts = look(saved(tmp_path / "x.npz", x=x))

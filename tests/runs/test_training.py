@@ -23,6 +23,7 @@ from keras_cvae.data.sources import load
 from keras_cvae.errors import DataError
 from keras_cvae.evaluation import prepare
 from keras_cvae.files import WriteError
+from keras_cvae.runs.best import Best
 from keras_cvae.runs.config import ConfigError, RunConfig, load_config
 from keras_cvae.runs.health import exploded
 from keras_cvae.runs.resume import DivergenceError, Stopped
@@ -312,6 +313,24 @@ def test_a_schedule_starts_again_over_the_epochs_that_are_left(tmp_path):
         grown(tmp_path / "killed")
     killed_at = None
     assert_same(train("digits", out=tmp_path / "killed", resume=True), run)
+
+
+def test_the_best_of_averages_is_its_average(small, data, tmp_path):
+    model, best, averages = small(compiled=False), Best(tmp_path / "best.keras", 3), []
+
+    class Average(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            values = self.model.optimizer._model_variables_moving_average
+            averages.append([keras.ops.convert_to_numpy(value) for value in values])
+
+    model.compile(keras.optimizers.Adam(0.3, use_ema=True, ema_momentum=0.5))
+    history = model.fit(
+        *data, validation_data=data, epochs=6, callbacks=[best, Average()], verbose=0
+    ).history
+    assert best.epoch == int(np.argmin(history["val_loss"])) + 1
+    best.finish(averages=True)
+    for weight, average in zip(model.trainable_variables, averages[best.epoch - 1], strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), average)
 
 
 @pytest.mark.optimized

@@ -50,8 +50,9 @@ def signals(
             axes.locator_params(axis="y", nbins=3)
             if channel == 0:
                 axes.set_ylabel(name[:18], fontsize=SMALL, parse_math=False)
-            if axes_of_row is grid[0] and channels > 1:
-                axes.set_title(f"channel {channel + 1}", fontsize=SMALL, color=QUIET)
+    if channels > 1:
+        for channel, axes in enumerate(grid[0]):
+            axes.set_title(f"channel {channel + 1}", fontsize=SMALL, color=QUIET)
     if caption:
         text = wrap(caption, size[0] * 72 - 12, TEXT)
         below = figure.supxlabel(text, x=0.01, ha="left", fontsize=TEXT, color=QUIET)

@@ -99,12 +99,6 @@ class ClassWeights:
         ]
         return np.prod(found, axis=0).astype("float32")
 
-    def by_position(self) -> dict[int, float] | None:
-        """The weights by position of a class, where that says it all."""
-        if None not in self.parts or self.spec.forgettable:
-            return None
-        return dict(enumerate(self.parts[None][0].tolist()))
-
     def weigh(self, batch: Any) -> tuple[Any, Any, np.ndarray]:
         """`(x, y, sample_weight)` of a batch that a data set yielded."""
         x, y, given = keras.utils.unpack_x_y_sample_weight(batch)
