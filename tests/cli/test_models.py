@@ -111,6 +111,7 @@ def test_a_folder_with_a_model_is_one(cvae, models):
         ("interpolate plain.keras --json", "--json says which file was written"),
         ("interpolate plain.keras" + " --image p.png" * 3, "Received 3 pictures. Expected one or"),
         ("interpolate plain.keras --image p.png", "One picture and one condition are one place"),
+        ("plot vectors.keras history", "does not say which data and settings it was trained"),
         ("interpolate adult", "is a run on a table"),
         ("restyle plain.keras p.png --to a", "no condition, so there is nothing to restyle to"),
         ("restyle pictures.keras p.png --to kind=dog", "Say what the picture is with --from"),

@@ -6,9 +6,17 @@ from PIL import Image
 
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.figures.kinds import KINDS
-from keras_cvae.figures.of_models import plane, shown_conditions
+from keras_cvae.figures.of_models import (
+    _colours,
+    manifold,
+    plane,
+    samples,
+    shown_conditions,
+    transition,
+)
 from keras_cvae.figures.of_runs import NotAPictureError, draw
 from keras_cvae.figures.of_values import signals
+from keras_cvae.runs.build import build_model
 from keras_cvae.runs.config import RunConfig
 from keras_cvae.runs.train import train
 
@@ -139,3 +147,39 @@ def test_many_classes_are_spread(rng, tmp_path):
     assert len(shown) == 10
     assert shown[0] == "0"
     assert shown[-1] == "19"
+
+
+def test_several_named_conditions_are_shown_by_examples_of_which_all_is_known():
+    kind = np.array(["cat", "dog"])[np.arange(40) % 2]
+    age = np.where(np.arange(40) < 20, np.nan, np.arange(40.0))
+    data = from_arrays(np.zeros((40, 4)), {"kind": kind, "age": age})
+    config = RunConfig(**SMALL, condition=("kind:categorical", "age:continuous"))
+    shown = shown_conditions(build_model(config, data), data, most=5)
+    assert len(shown) == 5
+    assert all("?" not in name for _, name in shown)
+    assert all(np.isfinite(condition["age"]) for condition, _ in shown)
+    with pytest.raises(ValueError, match=r"is taken from data. Received none"):
+        shown_conditions(build_model(config, data), None)
+
+
+def test_points_are_coloured_by_the_first_condition_that_can():
+    marks, kind = np.eye(3), np.array(["b", "a", "b"])
+    index, names = _colours({"marks": marks, "kind": kind, "age": np.arange(3.0)}, None)
+    assert (index.tolist(), names) == ([1, 0, 1], ["a", "b"])
+    values, name = _colours({"marks": marks, "age": np.array([3, 4, 5])}, None)
+    assert (values.tolist(), name) == ([3.0, 4.0, 5.0], "age")
+    assert _colours({"marks": marks, "age": np.array([3, np.nan, 5])}, None) == (None, None)
+
+
+def test_without_conditions_there_is_one_sheet_and_a_walk():
+    data = from_arrays(np.random.default_rng(0).random((40, 4, 4)))
+    model = build_model(RunConfig(**SMALL | {"latent_dim": 1}), data)
+    (sheet,) = samples(model, data).axes
+    said = " ".join(" ".join(text.get_text() for text in sheet.texts).split())
+    assert "z ~ p(z) at temperature 1; shown is the mean of p(x|z)." in said
+    frames, strip = transition(model, data, steps=3)
+    assert len(frames) == 5 * 3 + 1
+    said = [text.get_text() for axes in strip.axes for text in axes.texts]
+    assert "A walk between draws from the prior." in said
+    (swept,) = manifold(model, None, size=3).axes
+    assert any("Sweep of the latent, linear grid." in text.get_text() for text in swept.texts)

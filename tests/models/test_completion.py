@@ -249,6 +249,8 @@ def test_the_baseline_learns_the_mean_and_is_scored_exactly(build, rng, tmp_path
     x = x.astype("float32")
     baseline = kc.Baseline((6,), kc.MLP((16,)), condition=kc.KnownPart((6,), [1, 0, 0, 0, 0, 0]))
     baseline.compile(keras.optimizers.Adam(0.02))
+    with pytest.raises(ValueError, match=r"200 examples come with 199 conditions\."):
+        baseline.fit(x, x[:-1])
     history = baseline.fit(x, x, 20, 15, validation_data=(x, x), verbose=0).history
     guess = baseline.predict(x)
     np.testing.assert_array_equal(guess[:, 0], x[:, 0])

@@ -164,6 +164,11 @@ def test_numbers_far_from_training_are_warned_of_once(fitted, table):
         (lambda m, x, y: m.interpolate(y, condition=y[0]), "received 2 z. Expected one"),
         (lambda m, x, y: m.generate(y[0], temperature=1e300), "temperature: received 1e"),
         (lambda m, x, y: m.encode(x[0], y), r"Expected \(n, 3\): x\[None\] for one example"),
+        (lambda m, x, y: m.encode(np.ma.masked_array(x, x > 0), y), "A mask hides some of x"),
+        (lambda m, x, y: m.predict(x, y), "a second array in the place of batch_size"),
+        (lambda m, x, y: m.decode(y[:0], y[0]), "decode: z is empty. Expected at least one"),
+        (lambda m, x, y: m.generate(y[:0]), "Received no condition at all. Expected at least one"),
+        (lambda m, x, y: m.interpolate(condition=y, to_condition=y), "interpolate: received 2 con"),
         (lambda m, x, y: m.fit("x"), "x: received str. Expected an array"),
         (lambda m, x, y: m.fit(x, y, callbacks=["csv"]), "callbacks: received 'csv'. Expected"),
         (lambda m, x, y: m.compile(None), "optimizer=None. Expected a Keras optimizer"),
@@ -176,6 +181,14 @@ def test_refused_in_words(ask, words, fitted, table):
     x = table.to_numpy("float32")[:2]
     with pytest.raises((ValueError, FileNotFoundError), match=words):
         ask(fitted, x, x[:, 2:0:-1])
+
+
+def test_weights_that_are_there_are_not_written_over(fitted, tmp_path):
+    path = tmp_path / "w.weights.h5"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"exists. Choose another name, or overwrite=True"):
+        fitted.save_weights(path, overwrite=False)
+    assert path.read_text() == "mine"
 
 
 def test_what_yields_single_examples_is_told_to_batch(data, small):

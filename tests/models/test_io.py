@@ -46,6 +46,9 @@ LEVELS = {
 }
 
 
+NOWHERE = {"module": "keras.layers.nowhere", "class_name": "Dense", "config": {}}
+
+
 @keras.saving.register_keras_serializable(package="mine")
 def doubled(x):
     return 2.0 * x
@@ -81,6 +84,7 @@ def within(name, value):
         (within("latent_dim", [10**9]), "weights and holds"),
         (within("condition", 10**9), "weights and holds"),
         (within("backbone", LEVELS), "levels = 1000000000"),
+        (within("encoder", sequential(NOWHERE)), "keras.layers.nowhere.Dense"),
     ],
 )
 def test_a_file_that_names_more_than_a_model_is_refused(saved, tmp_path, edit, message):

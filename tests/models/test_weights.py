@@ -15,6 +15,8 @@ from keras_cvae import (
     SemiSupervisedCVAE,
     Tags,
 )
+from keras_cvae.conditions.spec import CategoricalSpec, OptionalSpec
+from keras_cvae.models.weights import ClassWeights
 
 N = 30
 X = np.random.default_rng(0).integers(0, 2, (N, 6)).astype("float32")
@@ -187,3 +189,11 @@ def test_weights_of_examples_that_do_not_fit_are_refused(weight, message):
     ):
         with pytest.raises(ValueError, match=message):
             trained(3, Y, **given)
+
+
+def test_what_has_no_condition_weighs_what_a_missing_one_does():
+    weights = ClassWeights(OptionalSpec(CategoricalSpec(["cat", "dog"])), {None: 2.0, "cat": 3.0})
+    x = np.zeros((4, 2))
+    for batch in ((x,), ({"x": x},), (x, None, np.ones(4))):
+        np.testing.assert_array_equal(weights.weigh(batch)[2], [2.0] * 4)
+    np.testing.assert_array_equal(weights.weigh((x[:3], np.array([0, 1, -1])))[2], [3, 1, 2])

@@ -81,6 +81,8 @@ def test_what_a_run_folder_stores_reads_back(settings):
         ({"units": ("a",)}, ["units", "'a'", "integer"]),
         ({"validation": 1.5}, ["validation", "1.5", "between 0 and 1", "'test'"]),
         ({"validation": "tset"}, ["validation", "'tset'", "between 0 and 1", "'test'"]),
+        ({"semisupervised": True, "task": "complete"}, ["sums over the classes", "task=complete"]),
+        ({"groups": 3, "latent_dim": 2}, ["groups", "3", "at most latent_dim=2"]),
         ({"objective": "iwae", "beta": 2.0}, ["iwae", "beta", "elbo"]),
         ({"objective": "dreg", "warmup": 0.1}, ["dreg", "warmup", "elbo"]),
         ({"binarize": "dynamic", "likelihood": "gaussian"}, ["binarize", "gaussian", "bernoulli"]),

@@ -19,14 +19,18 @@ from PIL import Image
 from keras_cvae import MLP, ConditionalVAE, KnownPart
 from keras_cvae.inference import drawing
 from keras_cvae.serve import Limits, create_app
+from keras_cvae.serve.answering import Answering
+from keras_cvae.serve.answering import asked as refusing
 from keras_cvae.serve.batching import Batcher
 from keras_cvae.serve.limits import BusyError
 from keras_cvae.serve.running import server
 
 pytest.importorskip("fastapi")
+from fastapi import HTTPException
 from fastapi.testclient import TestClient
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+POST = {"type": "http", "method": "POST", "path": "/v1/generate"}
 
 
 def small(**arguments):
@@ -245,6 +249,66 @@ def test_no_more_waits_than_may(model):
     batcher.close()
 
 
+def test_who_has_gone_is_not_answered(model):
+    gate, asked = threading.Event(), []
+    batcher = Batcher(model, 4, 100)
+    answer = batcher.weights.answer
+    batcher.weights.answer = lambda work, most: (gate.wait(), asked.append(1), answer(work, most))[
+        2
+    ]
+    work = model.to_generate("cat", 3)
+    computed = batcher.submit(work)
+    while batcher._rows:
+        time.sleep(0.001)
+    waiting, last = batcher.submit(work), batcher.submit(work)
+    assert computed.cancel()
+    assert waiting.cancel()
+    gate.set()
+    assert last.result(300).shape == (3, 4, 4, 1)
+    batcher.close()
+    assert len(asked) == 2
+
+
+def test_who_comes_to_a_full_house_may_come_again(client, monkeypatch):
+    def full(self, work, future):
+        raise BusyError("Enough wait.")
+
+    monkeypatch.setattr(Batcher, "add", full)
+    answer = client.post("/v1/generate", json={"condition": "cat"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["detail"] == "Enough wait."
+
+
+def test_what_takes_long_waits_in_one_line_of_bounded_length():
+    async def ask():
+        gate, answering = threading.Event(), Answering(Limits(queue=1), None)
+        first = asyncio.create_task(answering.alone(gate.wait))
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError, match="1 requests of this kind wait, and there may be 1"):
+            await answering.alone(gate.wait)
+        gate.set()
+        assert await first
+        assert await answering.alone(lambda: 3) == 3
+        answering.close()
+
+    asyncio.run(ask())
+
+
+def test_an_example_that_fails_keeps_no_server_from_opening(caplog):
+    async def broken():
+        raise ArithmeticError("no memory")
+
+    async def warm():
+        answering = Answering(Limits(), None)
+        await answering.warm([broken])
+        answering.close()
+        return answering.ready
+
+    assert asyncio.run(warm())
+    assert "An example could not be answered." in caplog.text
+    assert "no memory" in caplog.text
+
+
 def test_a_step_that_fails_fails_for_those_who_asked(model):
     def broken(model, inputs):
         raise ArithmeticError("no memory")
@@ -361,6 +425,47 @@ def test_a_body_that_never_ends_is_given_up(model):
     start, body = asyncio.run(ask())
     assert start["status"] == 408
     assert "more than 0.02 seconds" in json.loads(body["body"])["detail"]
+
+
+def test_who_leaves_before_the_end_gets_nothing(model):
+    left, sent = [{"type": "http.request", "body": b"{", "more_body": True}], []
+
+    async def receive():
+        return left.pop(0) if left else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    app = create_app(model, warm=False)
+    asyncio.run(app({**POST, "headers": []}, receive, send))
+    assert not sent
+
+
+def test_who_asks_whether_to_send_is_told_before_it_does(model):
+    sent = []
+
+    async def receive():
+        raise AssertionError("nothing has been sent")
+
+    async def send(message):
+        sent.append(message)
+
+    app = create_app(model, limits=Limits(body=4_000), warm=False)
+    headers = [(b"content-length", b"30000"), (b"expect", b"100-continue")]
+    asyncio.run(app({**POST, "headers": headers}, receive, send))
+    assert sent[0]["status"] == 413
+
+
+def test_what_no_verb_takes_is_refused_in_words():
+    with pytest.raises(HTTPException) as error, refusing():
+        None + 1  # noqa: B018
+    assert (error.value.status_code, error.value.detail[:20]) == (422, "The request holds a ")
+
+
+def test_vectors_have_no_pictures():
+    with TestClient(create_app(small(x_shape=(6,)), warm=False)) as client:
+        said = refused(client, "generate", condition="cat", format="png")
+    assert said == "format: received 'png', but x has the shape (6,), which is no picture."
 
 
 @pytest.mark.parametrize("said", [True, False])

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cvae import MLP, ConditionalVAE
+from keras_cvae import MLP, ConditionalVAE, TopDown
 from keras_cvae.studio.lowering import UnplayableError, tapes
 from keras_cvae.studio.packing import pack
 from keras_cvae.studio.tape import Arrays
@@ -21,6 +21,24 @@ def test_tapes_are_the_networks(name):
     apart = differences(model, played, arrays.arrays, n=6)
     assert set(apart) == ({"picture", "latent"} if model.latent_dim else {"picture"})
     assert max(apart.values()) < 2e-5
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param({"latent_dim": 0, "likelihood": "gaussian"}, id="without a latent"),
+        pytest.param(
+            {"latent_dim": [2, 1], "backbone": TopDown(4)}, id="top-down", marks=pytest.mark.nightly
+        ),
+    ],
+)
+def test_without_a_condition_a_network_may_begin_with_a_constant(parts):
+    model = ConditionalVAE((5,), None, seed=1, **parts)
+    for weight in model.trainable_variables:
+        weight.assign(np.linspace(-2, 3, int(np.prod(weight.shape))).reshape(weight.shape))
+    arrays = Arrays()
+    apart = differences(model, tapes(model, arrays), arrays.arrays, n=3)
+    assert apart["picture"] < 2e-5
 
 
 def test_weights_are_rounded_to_a_thousandth_of_their_size():

@@ -9,12 +9,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cvae import MLP, Bounded, ConditionalVAE
-from keras_cvae.conditions import Encoded, Image
+from keras_cvae import MLP, Baseline, Bounded, ConditionalVAE
+from keras_cvae.conditions import Encoded, Image, KnownPart
 from keras_cvae.runs.config import presets
 from keras_cvae.studio import UnplayableError, write_page, writing
 from keras_cvae.studio.packing import pack
 from pages import made
+
+HALF = [1, 1, 0, 0]
 
 
 def test_a_page_asks_no_one_for_anything(tmp_path):
@@ -84,6 +86,12 @@ def test_the_script_is_javascript(tmp_path):
                 (2,), None, 2, likelihood=Bounded(0.0, [1.0, 2.0]), backbone=MLP((3,))
             ),
             "bounds",
+        ),
+        (
+            lambda: ConditionalVAE(
+                (4,), KnownPart((4,), HALF, Baseline((4,), condition=KnownPart((4,), HALF))), 2
+            ),
+            "cannot play a known part with a guess",
         ),
         (
             lambda: ConditionalVAE((4,), Image((4, 4, 1), MLP((3,))), 2, backbone=MLP((3,))),

@@ -102,7 +102,7 @@ def table_differences(table: TableCVAE, tape: Tape, arrays: list[np.ndarray]) ->
             x[:, i] = [rng.choice(np.flatnonzero(row)) for row in allowed]
     seen = rng.random(x.shape) < rng.random((ROWS, 1))
     inputs = {"levels": one_hot(net, x, seen), "seen": seen.astype("float32")}
-    logits = run(tape, arrays, inputs)["out"]
+    logits = run(tape, arrays, inputs, ROWS)["out"]
     apart = 0.0
     for i, (start, size) in enumerate(zip(net.starts, net.sizes, strict=True)):
         parent = net.parents[i]

@@ -187,18 +187,20 @@ class Tape:
         return result
 
 
-def run(tape: Tape, arrays: list[np.ndarray], given: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def run(
+    tape: Tape, arrays: list[np.ndarray], given: Mapping[str, np.ndarray], n: int
+) -> dict[str, Any]:
     """Follow a tape in NumPy.
 
     Args:
         tape: The tape.
         arrays: Its weights, as they are or rounded.
         given: The inputs by name, each `(n, size)`.
+        n: How many rows there are.
 
     Returns:
         The outputs by name, each `(n, size)`.
     """
-    n = len(next(iter(given.values())))
     registers: dict[int, np.ndarray] = {
         place: np.asarray(given[name], "float32").reshape(n, -1)
         for name, place in tape.inputs.items()

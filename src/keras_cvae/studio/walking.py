@@ -34,39 +34,39 @@ class Walker:
     ) -> None:
         self.tapes, self.arrays, self.groups = tapes, arrays, groups
 
-    def play(self, name: str, values: dict[str, Any]) -> None:
+    def play(self, name: str, values: dict[str, Any], n: int) -> None:
         """Play a tape, if there is one, on the values, to which its outputs are added."""
         if name in self.tapes:
             tape = self.tapes[name]
-            values |= run(tape, self.arrays, {one: values[one] for one in tape.inputs})
+            values |= run(tape, self.arrays, {one: values[one] for one in tape.inputs}, n)
 
     def generate(self, features: Any, noise: np.ndarray) -> np.ndarray:
         """Parameters of p(x | z, y) at z ~ p(z | y), as `Hierarchy.generate`, flat."""
         values = {"features": features}
-        self.play("begin", values)
+        self.play("begin", values, len(noise))
         start = 0
         for g, size in enumerate(self.groups):
-            self.play(f"prior_{g}", values)
+            self.play(f"prior_{g}", values, len(noise))
             part = noise[:, start : start + size]
             mean, log_var = (values.get(f"p_{one}_{g}", 0.0) for one in ("mean", "log_var"))
             values[f"z_{g}"] = mean + np.exp(0.5 * np.asarray(log_var)) * part
-            self.play(f"descend_{g}", values)
+            self.play(f"descend_{g}", values, len(noise))
             start += size
-        self.play("parameters", values)
+        self.play("parameters", values, len(noise))
         out: np.ndarray = values["out"]
         return out
 
     def encode(self, x: np.ndarray, features: Any, shared: int) -> np.ndarray:
         """The mean of q(z | x, y), group by group, at the means above."""
         values = {"x": x.reshape(len(x), -1), "features": features}
-        self.play("observe", values)
+        self.play("observe", values, len(x))
         values["features"] = None if features is None else features[:, :shared]
-        self.play("begin", values)
+        self.play("begin", values, len(x))
         for g in range(len(self.groups)):
-            self.play(f"prior_{g}", values)
-            self.play(f"posterior_{g}", values)
+            self.play(f"prior_{g}", values, len(x))
+            self.play(f"posterior_{g}", values, len(x))
             values[f"z_{g}"] = values[f"q_mean_{g}"]
-            self.play(f"descend_{g}", values)
+            self.play(f"descend_{g}", values, len(x))
         return np.concatenate([values[f"q_mean_{g}"] for g in range(len(self.groups))], axis=1)
 
 
