@@ -166,7 +166,8 @@ def manifold(
     if second != first:
         z[..., second] += values[:, None] * spread[second]
     images = brightness(model, model.decode(z.reshape(-1, model.latent_dim), condition))
-    of_prior = " in standard deviations of p(z|y) from its mean"
+    given = "|y" if model.condition.width else ""
+    of_prior = f" in standard deviations of p(z{given}) from its mean"
     unit = of_prior if model.prior.prior.learned else ""
     rest = (
         f"; the two of {model.latent_dim} dimensions that change the picture most, the others at "
