@@ -187,6 +187,8 @@ WEIGHTS = threading.RLock()  # held while weights are read or written together, 
 
 if TYPE_CHECKING:
     from keras import Model as _Model
+
+    from keras_cvae.devices import Rows
 else:  # Keras is imported once its backend is chosen
     _Model = object
 
@@ -283,7 +285,9 @@ class KeptState(_Model):
 
     def _get_jax_state(self, **kinds: bool) -> Any:
         self._trains = self._trains or kinds.get("optimizer_variables", False)
-        return super()._get_jax_state(**kinds | {"purge_model_variables": False})
+        state = super()._get_jax_state(**kinds | {"purge_model_variables": False})
+        rows = self.shared()
+        return state if rows is None else rows.everywhere(state)
 
     def jax_state_sync(self) -> None:
         """Put the state of the last completed step back, all of it even if interrupted.
@@ -303,6 +307,10 @@ class KeptState(_Model):
             except Exception:  # a step failed as it ran: the one before stands
                 self._jax_state = None
                 raise
+            if self.shared() is not None:
+                from keras_cvae.devices import here
+
+                self._jax_state = here(self._jax_state)
             try:
                 super().jax_state_sync()
             except BaseException:
@@ -316,10 +324,24 @@ class KeptState(_Model):
     def make_test_function(self, force: bool = False) -> None:
         self._make("test", super().make_test_function, force)
 
+    def shared(self) -> "Rows | None":
+        """How processes that have joined share its steps; None: each makes all of them alone."""
+        from keras_cvae.devices import joined
+
+        return joined() if self.jit_compile and not self.run_eagerly else None
+
+    def settle(self) -> None:
+        """Wait for the steps that were begun."""
+        import jax
+
+        jax.block_until_ready(getattr(self, "_jax_state", None))
+
     def state_shardings(self, kind: str) -> Any:
         """Where a step of training or evaluation leaves its logs and the state; None: anywhere."""
         import keras
 
+        if (rows := self.shared()) is not None:
+            return rows.whole, rows.whole
         if keras.distribution.distribution() is None:
             return None
         trainable, rest, optimizer, metrics = self._get_state_sharding_spec()
@@ -341,37 +363,29 @@ class KeptState(_Model):
             import jax
 
             step = jax.jit(step, out_shardings=self.state_shardings(kind))
+        if (rows := self.shared()) is not None:
+            step = _placed(rows, step)
         setattr(self, name, self._make_function(step))
 
 
-class Rows:
-    """How the rows of a batch are divided among devices, by the `keras.distribution` that is set.
+def _placed(rows: "Rows", step: Callable) -> Callable:
+    """A step of batches that every process has whole."""
+    return lambda state, batch: step(state, rows.place(batch))
 
-    Attributes:
-        among: How many devices.
-        divided: JAX's sharding of an array whose rows are divided.
-        whole: That of one that every device has.
+
+def divided_rows() -> "Rows | None":
+    """How rows are divided on JAX, among processes that have joined or by the `keras.distribution`
+    that is set; None where they are not.
     """
-
-    def __init__(self, distribution: Any):
-        import jax
-
-        self.divided = distribution.get_data_layout((1,)).backend_layout
-        mesh = self.divided.mesh
-        self.among = mesh.shape[distribution.batch_dim_name]
-        self.whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-
-    def of(self, rows: int) -> Any:
-        """The sharding of so many rows; every device has those that do not divide."""
-        return self.whole if rows % self.among else self.divided
-
-
-def divided_rows() -> Rows | None:
-    """How rows are divided on JAX; None where no distribution is set."""
     import keras
 
+    from keras_cvae.devices import Rows, joined
+
     distribution = keras.distribution.distribution()
-    return None if distribution is None else Rows(distribution)
+    if distribution is None or joined() is not None:
+        return joined()
+    mesh = distribution.get_data_layout((1,)).backend_layout.mesh
+    return Rows(mesh, distribution.batch_dim_name)
 
 
 def place_any_batch() -> None:

@@ -2,10 +2,13 @@
 
 import os
 import sys
+import traceback
 import warnings
+from typing import NoReturn
 
 from rich.text import Text
 
+from keras_cvae import devices
 from keras_cvae.backend import choose_backend, prepare_command
 from keras_cvae.cli import (  # noqa: F401  each registers its commands
     draw,
@@ -35,11 +38,24 @@ def main() -> None:
         if end.code not in STOPPED:
             raise
         # A step may still run in a thread of the backend: ending Python under it can crash.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code)
+        _end_at_once(end.code)
     except (UsageError, ValueError, OSError, ImportError, ArithmeticError, MemoryError) as error:
         if os.environ.get("KERAS_CVAE_TRACEBACK"):
             raise
+        err.quiet = False
         err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+        if devices.count() > 1:
+            _end_at_once(1)
         sys.exit(1)
+    except BaseException:
+        if devices.count() > 1:
+            traceback.print_exc()
+            _end_at_once(1)
+        raise
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End without what Python does at its end, which may wait for others, or crash."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

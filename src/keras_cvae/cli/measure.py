@@ -11,6 +11,7 @@ from rich.text import Text
 from keras_cvae.backend import cache_folder
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed
+from keras_cvae.cli.processes import Processes, first_alone, together
 from keras_cvae.cli.shared import check_output, images_only, open_run, progress_bar, warn
 from keras_cvae.runs.run import Run, is_table_run
 
@@ -47,6 +48,7 @@ def evaluate(
         ),
     ] = None,
     seed: Seed = 0,
+    processes: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
     """Say how good a run is: likelihood with error bars, samples judged, calibration.
@@ -56,10 +58,13 @@ def evaluate(
     if is_table_run(run):
         from keras_cvae.cli.tables import evaluate_table_run
 
+        if processes > 1:
+            raise UsageError("--processes divides importance sampling, which tables need none of.")
         evaluate_table_run(run, data, target, condition, report, seed, as_json)
         return
     if target is not None or condition:
         raise UsageError("--target and --condition are for runs on tables.")
+    together(processes)
     opened = open_run(run)
     evaluation = _evaluated(opened, data, samples, limit, seed, report)
     if as_json:
@@ -162,6 +167,7 @@ def _evaluated(
         progress=progress_bar,
         judges=cache_folder() / "judges",
     )
+    first_alone()
     folder = run.folder / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", evaluation.to_dict())

@@ -13,8 +13,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from keras_cvae import devices
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
+from keras_cvae.cli.processes import end_without_the_others, first_alone, written_by_the_first
 from keras_cvae.cli.shared import check_output, progress_bar, say_next, show_facts
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.data.tables.columns import (
@@ -63,12 +65,14 @@ def train_table(
     from keras_cvae.cli.progress import EpochBar
 
     bar = EpochBar(err)
-    with stopped_by_signals() as received:
+    with stopped_by_signals() as received, written_by_the_first(folder) as to:
         try:
             watching = [bar, stop_after(received)]
-            run = train(
-                source, config, folder, schema=schema, overwrite=overwrite, callbacks=watching
-            )
+            run = train(source, config, to, schema=schema, overwrite=overwrite, callbacks=watching)
+        except RuntimeError as error:
+            if devices.are_gone(error):
+                end_without_the_others(error)
+            raise
         except KeyboardInterrupt:
             bar.stop()
             err.print(
@@ -79,6 +83,7 @@ def train_table(
             raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
         finally:
             bar.stop()
+        first_alone()
     if as_json:
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return

@@ -11,10 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from keras_cvae import devices
 from keras_cvae.backend import accelerated, import_light_keras
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read, written
 from keras_cvae.cli.flags import AsJson, Overwrite, Seed, flags, starting, typed
+from keras_cvae.cli.processes import Processes, end_without_the_others, first_alone, together
 from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.conditions.spec import CategoricalSpec
@@ -63,6 +65,7 @@ def train(
         typer.Option("--dry-run", help="Say what would be trained and how long it takes; no more."),
     ] = False,
     overwrite: Overwrite = False,
+    processes: Processes = 1,
     seeds: Annotated[
         int,
         typer.Option(
@@ -106,6 +109,9 @@ def train(
     Stop it at any moment with Ctrl-C; --resume goes on to the same result. Flags win over the
     config file, the file over the preset, the preset over the defaults.
     """
+    if dry_run and processes > 1:
+        raise UsageError("--dry-run measures one process. Expected no --processes.")
+    together(processes, out_folder or default_folder(data, preset))
     if is_table(data):
         from keras_cvae.cli.tables import train_table
 
@@ -135,8 +141,7 @@ def train(
     if preset is None and config is None and not resume:
         validated(asked)  # before the data are looked at
         if not dry_run:
-            for one in _folders(folder, seeds):
-                check_folder(one, overwrite)
+            _check(_folders(folder, seeds), overwrite)
         chosen = _chosen(data, asked)
     else:
         chosen = load_config(preset, config, **asked)
@@ -148,6 +153,7 @@ def train(
         _sweep(data, chosen, folder, seeds, overwrite, log, as_json)
         return
     run = _train(data, chosen, folder, resume=resume, overwrite=overwrite, log=log)
+    first_alone()
     if as_json:
         print(json.dumps({"run": str(run.folder)} | run.metrics()))
         return
@@ -243,6 +249,12 @@ def _folders(folder: Path, seeds: int) -> list[Path]:
     return [folder.with_name(f"{folder.name}-{i}") for i in range(seeds)]
 
 
+def _check(folders: list[Path], overwrite: bool) -> None:
+    """Refuse folders that exist; of many processes the first one does, which makes them."""
+    for one in folders if devices.index() == 0 else ():
+        check_folder(one, overwrite)
+
+
 def _sweep(
     data: str,
     config: RunConfig,
@@ -257,13 +269,13 @@ def _sweep(
     Print the mean and the standard deviation of what they came to.
     """
     losses, folders = [], _folders(folder, seeds)
-    for one in folders:
-        check_folder(one, overwrite)
+    _check(folders, overwrite)
     for i, one in enumerate(folders):
         err.print(f"Seed {config.seed + i}, {i + 1} of {seeds}: {one}")
         with_seed = config.model_copy(update={"seed": config.seed + i})
         m = _train(data, with_seed, one, resume=False, overwrite=overwrite, log=log).metrics()
         losses.append(m["val_loss" if "val_loss" in m else "loss"])
+    first_alone()
     mean, spread = statistics.mean(losses), statistics.stdev(losses)
     if as_json:
         runs = {str(one): loss for one, loss in zip(folders, losses, strict=True)}
@@ -309,7 +321,7 @@ def _train(
     if resume:
         Run.open(folder)
     else:
-        check_folder(folder, overwrite)
+        _check([folder], overwrite)
     import_light_keras()  # as late as this: what is refused above need not wait for it
 
     from keras_cvae.backend import flush_denormals
@@ -318,7 +330,8 @@ def _train(
     from keras_cvae.runs.train import train
 
     flush_denormals()
-    bar, loggers = EpochBar(err), _loggers(folder, log, resume)
+    bar = EpochBar(err)
+    loggers = _loggers(folder, log, resume) if devices.index() == 0 else []
     with stopped_by_signals() as received:
         try:
             return train(
@@ -334,10 +347,16 @@ def _train(
         except Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
             bar.stop()
             err.print(f"\n{stop}", soft_wrap=True)
+            devices.leave()
             raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
         except KeyboardInterrupt:
             err.print("\nStopped before the training began.", soft_wrap=True)
             raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+        except RuntimeError as error:
+            if devices.are_gone(error):
+                bar.stop()
+                end_without_the_others(error, folder)
+            raise
         finally:
             bar.stop()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import keras
 import numpy as np
@@ -85,6 +87,7 @@ class Batches(keras.utils.PyDataset):
         self.batch_size = errors.whole("batch_size", batch_size)
         self.seed, self.epoch = seed, epoch
         self._made = epoch, made
+        self._own: Callable[[int], np.ndarray] | None = None
         self.shift = errors.whole("shift", shift, 0)
         self.shift_epochs = errors.whole("shift_epochs", shift_epochs)
         if shift:
@@ -108,7 +111,7 @@ class Batches(keras.utils.PyDataset):
         if epoch == self._made[0] and index < self._made[1]:
             x = np.zeros((stop - start, *self.split.x.shape[1:]), np.float32)
             return (x,) if self.split.y is None else (x, take(self.split.y, rows))
-        x = self.split.floats(rows) if self.binarize == "none" else self.split.x[rows]
+        x = self._read(rows)
         if self.shift:
             x = moved(x, rows, self._move(epoch))
         if self.binarize != "none" and self.shuffle:
@@ -116,6 +119,28 @@ class Batches(keras.utils.PyDataset):
         elif self.binarize != "none":
             x = np.less(self._fixed_noise(start, stop, x.dtype), x).astype(np.float32)
         return (x,) if self.split.y is None else (x, take(self.split.y, rows))
+
+    def sharing(self, own: Callable[[int], np.ndarray]) -> Self:
+        """The same batches; of what lies in files, rows that others compute come as zeros.
+
+        Args:
+            own: From the size of a batch to the positions of the rows that are needed here.
+        """
+        shared = copy.copy(self)
+        shared._own = own
+        return shared
+
+    def _read(self, rows: Any) -> np.ndarray:
+        x = self.split.x
+        read = self.split.floats if self.binarize == "none" else x.__getitem__
+        if self._own is None or isinstance(x, np.ndarray):
+            return read(rows)
+        rows = np.arange(len(x))[rows]
+        needed = self._own(len(rows))
+        found = read(rows[needed])
+        whole = np.zeros((len(rows), *found.shape[1:]), found.dtype)
+        whole[needed] = found
+        return whole
 
     def next_epoch(self) -> None:
         """Move on to the order of the next epoch."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
+from keras_cvae import devices
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.evaluation.bound import Elbo, Latent, bound
 from keras_cvae.evaluation.calibration import Calibration, calibration
@@ -214,6 +215,9 @@ def evaluate(
         progress: Wraps long loops as `progress(iterable, total=, description=)`.
         judges: A folder in which the judge of a data set is kept for the next evaluation.
 
+    Of processes that have joined each other, all call this and divide the importance sampling; the
+    figures are those of one, and the draws are judged in the first alone.
+
     Raises:
         DataError: The data are not of the model's shape, or have other classes; or none are left to
             measure it on.
@@ -234,10 +238,11 @@ def evaluate(
     if model.latent_dim:
         found["latent"] = Latent.of(terms, test.y if by_class else None)
     measured.clock.lap("elbo")
-    found |= measured.likelihoods(found["elbo"])
-    if model.condition.knows_part:
-        found |= measured.completions()
-    else:
+    with devices.dividing():
+        found |= measured.likelihoods(found["elbo"])
+        if model.condition.knows_part:
+            found |= measured.completions()
+    if not model.condition.knows_part and devices.index() == 0:
         found |= measured.draws()
         found["left_out"] = _left_out(model, condition, found) + measured.too_few(found)
     settings = Settings(

@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_cvae.backend import accelerated, layers_of
 from keras_cvae.data.stored import Stored, nothing
+from keras_cvae.devices import exchanged, joined
 
 MEMORY = 0.5  # of what is free on the device, for data
 
@@ -27,7 +28,7 @@ class StepByStep(enum.Enum):
     BACKEND = "the backend is not JAX"
     SWITCHED_OFF = "KERAS_CVAE_FASTPATH is 0"
     UNCOMPILED = "the model runs eagerly, or with jit_compile=False"
-    DISTRIBUTED = "a keras.distribution is set that divides more than rows, or many processes run"
+    DISTRIBUTED = "a keras.distribution divides more than rows, or other processes' rows"
     CALLBACK = "a callback looks at single batches and does not say async_safe = True"
     STEPS = "the number of steps is given"
     CONVOLUTIONS = "on a CPU, gradients of convolutions are slow in a loop"
@@ -89,7 +90,8 @@ def decide(
         if x.workers > 1:
             return StepByStep.WORKERS
         stored = found
-    return stored if _fits(stored.arrays()) else StepByStep.MEMORY
+    fit = exchanged([_fits(stored.arrays())])  # of every process, or none
+    return stored if fit.all() else StepByStep.MEMORY
 
 
 def _against_model(model: keras.Model, training: bool) -> StepByStep | None:
@@ -100,7 +102,8 @@ def _against_model(model: keras.Model, training: bool) -> StepByStep | None:
         return StepByStep.SWITCHED_OFF
     if not model.compiled or not model.jit_compile or model.run_eagerly:
         return StepByStep.UNCOMPILED
-    if (divided := keras.distribution.distribution()) is not None:
+    divided = None if joined() else keras.distribution.distribution()
+    if divided is not None:
         import jax
 
         if jax.process_count() > 1 or type(divided) is not keras.distribution.DataParallel:

@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cvae.backend import Rows, accelerated, divided_rows
+from keras_cvae.backend import accelerated, divided_rows
 from keras_cvae.data.hashed import binarized, moved, unit
 from keras_cvae.data.stored import Checked, Stored
+from keras_cvae.devices import Rows, exchanged, joined
 from keras_cvae.fused.applies import StepByStep
 
 SECONDS = 0.4  # of training between two looks at the clock, the callbacks and Ctrl-C
@@ -184,8 +185,10 @@ class FusedFunction:
         flat = stored.x.reshape(len(stored.x), -1)  # gathers rows faster than pictures
         divided = divided_rows()
         place = None if divided is None else divided.whole
-        self.data = jax.device_put((flat, stored.y, stored.weight), place)
-        self.known = jax.device_put(stored.known, place)
+        rows = joined()
+        put = partial(jax.device_put, device=place) if rows is None else rows.everywhere
+        self.data = put((flat, stored.y, stored.weight))
+        self.known = put(stored.known)
         self.batch_size = min(stored.batch_size, len(stored.x))
         self.steps = math.ceil(len(stored.x) / self.batch_size)
         self.iterator: Any = None
@@ -225,7 +228,8 @@ class FusedFunction:
             if self.compiled:
                 rate = count / (time.perf_counter() - began)
                 ahead = min(4 * self.fused.ahead[self.kind], int(SECONDS * rate))
-                self.fused.ahead[self.kind] = max(1, ahead)
+                # Processes that have joined run as many: as the first one measures.
+                self.fused.ahead[self.kind] = int(exchanged([max(1, ahead)])[0, 0])
             self.compiled = True
         return state
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_cvae import errors
+from keras_cvae import devices, errors
 from keras_cvae.conditions.candidates import enumerated
 from keras_cvae.inference.results import ClassLogProb, LogProb
 from keras_cvae.inference.steps import EXAMPLES, Snapshot, Step, decoded_at_once, features
@@ -36,6 +36,7 @@ class _Moments:
         self.peak = np.full(n, -np.inf)
         self.first, self.second = np.zeros(n), np.zeros(n)
         self.count = np.zeros(n)
+        self.added = np.zeros(n, bool)  # by this process
 
     def add(self, rows: Any, log_w: np.ndarray) -> None:
         """Add log w `(samples, rows)`."""
@@ -46,6 +47,16 @@ class _Moments:
         self.second[rows] = self.second[rows] * old**2 + np.square(w).sum(axis=0)
         self.count[rows] += len(log_w)
         self.peak[rows] = peak
+        self.added[rows] = True
+
+    def gather(self) -> None:
+        """Take in what other processes have added, where the work is divided among them."""
+        if devices.share()[1] > 1:
+            by = devices.gathered(self.added).argmax(axis=0)[None]
+            for name in ("peak", "first", "second", "count"):
+                found = devices.gathered(getattr(self, name))
+                setattr(self, name, np.take_along_axis(found, by, axis=0)[0])
+            self.added[:] = False
 
     def results(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log of the mean, its standard error, effective sample size."""
@@ -107,11 +118,11 @@ class Plan:
         return cls(num_samples, seed, examples, even(num_samples, most))
 
     def blocks(self, pairs: int, progress: Progress | None) -> Iterable[range]:
-        """Positions of the pairs, block by block."""
-        starts: Iterable[int] = range(0, pairs, self.examples)
+        """Positions of the pairs, block by block; of those that are this process' own."""
+        first, parts = devices.share()
+        starts: Any = range(first * self.examples, pairs, parts * self.examples)
         if progress is not None:
-            total = math.ceil(pairs / self.examples)
-            starts = progress(starts, total=total, description="importance sampling")
+            starts = progress(starts, total=len(starts), description="importance sampling")
         return (range(start, min(start + self.examples, pairs)) for start in starts)
 
     def noise(self, block: range, latent_dim: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -193,6 +204,7 @@ def log_prob(
     step, index = PROPOSALS[proposal], np.arange(len(x))
     for rows, log_w in weigh(Snapshot(model), step, x, y, index, plan, progress):
         moments.add(rows, log_w)
+    moments.gather()
     log_p, error, effective = moments.results()
     error = error if model.latent_dim else np.zeros_like(error)
     return LogProb(log_p, error, effective, num_samples, seed)
@@ -244,6 +256,7 @@ def class_log_prob(
         some = weigh(weights, log_weights, x, take(y, pairs), index[pairs], plan, progress)
         for rows, log_w in some:
             moments.add(pairs[rows], log_w)
+        moments.gather()
 
     draw(np.arange(n * classes), pilot, seed)
     if num_samples > pilot:

@@ -9,6 +9,7 @@ from keras_cvae import errors
 from keras_cvae.backend import within_fit
 from keras_cvae.data.batches import NextEpoch
 from keras_cvae.data.stored import Checked, Stored
+from keras_cvae.devices import Rows
 from keras_cvae.fused.applies import StepByStep, decide
 from keras_cvae.fused.program import Fused
 from keras_cvae.models.checks import Checks
@@ -207,6 +208,8 @@ class Training(Checks, Model):
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """Keras' `fit` of examples that are checked."""
+        if (rows := self.shared()) is not None:
+            train, held = _sharing(train, rows), held and _sharing(held, rows)
         if shuffle is None:  # Keras warns where it cannot
             shuffle = is_array(train.x) or isinstance(train.x, keras.utils.PyDataset)
         decided = {
@@ -395,6 +398,13 @@ class _Rejoin(keras.callbacks.Callback):
                 variable.assign(value)
         self.fused.resume(self.steps)
         self.steps = 0
+
+
+def _sharing(given: Examples, rows: Rows) -> Examples:
+    """Examples of which this process reads only the rows that its devices compute, if it can."""
+    if not hasattr(given.x, "sharing"):
+        return given
+    return given._replace(x=given.x.sharing(rows.own))
 
 
 def _weighed(train: Examples, weights: ClassWeights) -> Examples:

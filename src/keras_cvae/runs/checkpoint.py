@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_cvae import devices
 from keras_cvae.backend import held
 from keras_cvae.files import atomic
 from keras_cvae.models.cvae import ConditionalVAE
@@ -35,7 +36,11 @@ def write(
         model: The model between two steps.
         position: How far its training is.
         metrics: What is in the model's `metrics_variables`, unless they are what they are now.
+
+    Of processes that have joined each other, only the first one writes.
     """
+    if devices.index():
+        return
     with atomic(path, durable=True) as temporary:
         with held(model):
             keras.Model.save(model, temporary)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 import keras_cvae
-from keras_cvae import command, trained
+from keras_cvae import command, devices, trained
 from keras_cvae.data.containers import Data
 from keras_cvae.data.sources import NAMED
 from keras_cvae.errors import listed, nearest
@@ -122,7 +122,8 @@ class Run:
     @property
     def start_command(self) -> str:
         """What to type to train in its folder."""
-        return command.line("train", self.source, "--out", self.folder)
+        many = ["--processes", devices.count()] if devices.count() > 1 else []
+        return command.line("train", self.source, "--out", self.folder, *many)
 
     @property
     def resume_command(self) -> str:

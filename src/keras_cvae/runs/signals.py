@@ -42,8 +42,15 @@ class AtStepEnds:
             self.hear()
         self.waiting = (number, frame)
 
-    def hear(self) -> None:
-        """Call what handles the signal that waits, if one does."""
+    @property
+    def number(self) -> int:
+        """The signal that waits; 0 if none does."""
+        return 0 if self.waiting is None else self.waiting[0]
+
+    def hear(self, number: int = 0) -> None:
+        """Call what handles the signal that waits, if one does; or this one, that others heard."""
         if self.waiting is not None:
             (number, frame), self.waiting = self.waiting, None
             self.handlers[number](number, frame)
+        elif number:
+            self.handlers.get(number, signal.default_int_handler)(number, None)

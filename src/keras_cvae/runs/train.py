@@ -12,12 +12,14 @@ A run folder holds
     pictures/           what `cvae plot` draws
     .lock               while a process trains here
 
-Every file is written under a temporary name and renamed.
+Every file is written under a temporary name and renamed. Of processes that have joined each other
+(see `devices`), all train and the first one writes; they see the same folder, to go on with it.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_cvae import devices
 from keras_cvae.backend import remembered
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split
@@ -39,6 +42,7 @@ from keras_cvae.runs.conditions import mask_of
 from keras_cvae.runs.config import RunConfig, load_config
 from keras_cvae.runs.health import exploded, not_drawn
 from keras_cvae.runs.position import Position
+from keras_cvae.runs.processes import Together
 from keras_cvae.runs.resume import DivergenceError, Stopped, going_on, restored, resumed
 from keras_cvae.runs.run import (
     Run,
@@ -100,13 +104,15 @@ def train(
         (1, 8, 8, 1)
     """
     folder = Path(out) if out is not None else default_folder(data, config)
+    writes = devices.index() == 0
     if not isinstance(config, RunConfig):
         config = load_config(config)
 
     if resume:
         run = resumed(Run.open(folder), config)
     else:
-        check_folder(folder, overwrite)
+        if writes:
+            check_folder(folder, overwrite)
         source = data.name if isinstance(data, Data) else absolute(data)
         run = Run(folder, source, config)
     if not isinstance(data, Data):
@@ -124,15 +130,17 @@ def train(
     run = replace(run, config=chosen)
     model, position = build_model(run.config, data), Position()
     try:
-        with alone(folder), AtStepEnds() as signals:
+        with alone(folder) if writes else nullcontext(), AtStepEnds() as signals:
             if resume:
                 complete = run.complete and not run.checkpoint.is_file()
                 run, model, position = restored(run, model, len(data.train))
                 if complete and position.epoch != run.begun:
                     return run
-            else:
+            elif writes:
                 check_folder(folder, overwrite)  # again: another process may have come first
-            create(run, keep=resume)
+            devices.exchanged([0])  # all have read what is there
+            if writes:
+                create(run, keep=resume)
             recorder = _Recorder(run, position, checkpoint_seconds, signals)
             return _fit(model, data, recorder, [*callbacks])
     except KeyboardInterrupt:
@@ -151,6 +159,7 @@ class _Recorder(keras.callbacks.Callback):
     def __init__(self, run: Run, position: Position, seconds: float, signals: AtStepEnds):
         super().__init__()
         self.run, self.reached, self.seconds, self.signals = run, position, seconds, signals
+        self.together = Together(signals)
         self.saved = time.monotonic()
         self.started = self.saved - position.seconds
 
@@ -161,22 +170,24 @@ class _Recorder(keras.callbacks.Callback):
         if batch and self.reached.untrained is None:
             self.reached.untrained = self._loss()
         # Of many steps that ran at once, Keras' loop has still to hear: the model counts them.
-        if self.signals.waiting or (batch and self._is_due()):
+        signal, due = self.together.ask(self.model, self._is_due())
+        if signal or (batch and due):
             self.model.jax_state_sync()
             self.reached.step = int(self.model.step) - self.first
             self.save()
-            self.signals.hear()
+            self.stop(signal)
 
     def on_test_begin(self, logs: Any = None) -> None:
         self.reached.step = int(self.model.step) - self.first
         self.sums, self.put_back = sums(self.model), remembered(self.model)
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self.signals.waiting:  # the model as it was before its validation began
+        signal, _ = self.together.ask(self.model, False)
+        if signal:  # the model as it was before its validation began
             self.model.jax_state_sync()
             self.put_back()
             self.save(self.sums)
-            self.signals.hear()
+            self.stop(signal)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         found = {name: float(value) for name, value in (logs or {}).items()}
@@ -191,9 +202,15 @@ class _Recorder(keras.callbacks.Callback):
         for name, value in found.items():
             self.reached.history.setdefault(name, []).append(value)
         self.reached.epoch, self.reached.step = epoch + 1, 0
-        if self.signals.waiting or self._is_due():
+        signal, due = self.together.ask(self.model, self._is_due())
+        if signal or due:
             self.save()
-            self.signals.hear()
+            self.stop(signal)
+
+    def stop(self, number: int) -> None:
+        """Do what is to be done for a signal that all processes have agreed on, if it is one."""
+        if number:
+            self.signals.hear(number)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self.saved >= self.seconds
@@ -220,7 +237,7 @@ class _Recorder(keras.callbacks.Callback):
             self.best.save(self.reached)
             self.reached.best = self.best.epoch
         checkpoint.write(self.run.checkpoint, self.model, self.reached, metrics)
-        if self.reached.history:
+        if self.reached.history and devices.index() == 0:
             write_json(self.run.folder / "history.json", self.reached.history)
             write_json(self.run.folder / "metrics.json", self.reached.metrics())
 
@@ -263,7 +280,9 @@ def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list
     if wrong := not_finite(model) or not_drawn(model, data.shown):
         raise DivergenceError(run, f"At the end of training {wrong}.")
     recorder.save()
-    run.checkpoint.replace(run.model_path)
-    run.best.unlink(missing_ok=True)
-    seal(run)
+    if devices.index() == 0:
+        run.checkpoint.replace(run.model_path)
+        run.best.unlink(missing_ok=True)
+        seal(run)
+    devices.exchanged([0])  # it is there for all
     return run
