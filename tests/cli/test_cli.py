@@ -219,7 +219,7 @@ def test_what_train_says_to_type_next_can_be_typed(cvae, tmp_path):
     commands = [
         line[line.index("cvae ") :] for line in said.out.split("Next:")[1].split("\n") if line
     ]
-    assert len(commands) == 2
+    assert len(commands) == 3
     assert cvae(*shlex.split(commands[0])[1:]).code == 0
     assert Path("drawn.png").is_file()
 

@@ -346,8 +346,8 @@ def test_memorising_fires_on_copies_only(digits):
 def test_evaluate_gives_every_metric(measured, digits):
     said = json.loads(json.dumps(measured.to_dict()))
     assert set(said) == {
-        "settings", "elbo", "latent", "classification", "conditional", "marginal", "samples",
-        "baseline", "memorising", "left_out", "seconds",
+        "settings", "elbo", "generalization", "latent", "classification", "conditional",
+        "marginal", "samples", "baseline", "memorising", "left_out", "seconds",
     }  # fmt: skip
     assert Evaluation.from_dict(said) == measured
     elbo, nll = measured.elbo, measured.conditional
@@ -418,6 +418,10 @@ def test_a_judge_is_trained_once_for_the_same_data(few_digits, tmp_path, monkeyp
             with pytest.raises(AssertionError, match="trained again"):
                 own.fit_once(*other[:2], tmp_path)
     [kept] = tmp_path.iterdir()
+    values = (1e6 * x.reshape(len(x), -1)).astype("float32")  # in a unit of their own
+    of_vectors = [judge.Judge((64,), 10, epochs=1) for _ in range(2)]
+    found = [one.fit_once(values, y, tmp_path / "vectors") for one in of_vectors]
+    np.testing.assert_array_equal(*(one.features(values) for one in found))
     kept.write_bytes(b"damaged")
     judge.Judge(x.shape[1:], 10, epochs=1).fit_once(x, y, tmp_path)
     assert kept.stat().st_size > 1000

@@ -156,6 +156,32 @@ def test_bounds_are_kept_by_what_is_drawn(rng, tmp_path):
         load_config(likelihood="bounded")
 
 
+def test_values_that_differ_by_factors_are_learned_by_their_logarithm(rng, tmp_path):
+    x = np.stack([rng.lognormal(-20, 1, 300), rng.normal(5, 1, 300), rng.exponential(1, 300)], 1)
+    choice = choose(look(saved(tmp_path / "x.npz", x=x)), {"variance": "learned"})
+    assert choice.config.likelihood == "bounded"
+    assert choice.config.bounds == ("0..", "..", "0..")
+    assert "values 1, 3 are above 0" in str(choice)
+    assert flags({"bounds": choice.config.bounds}) == [
+        "--bounds",
+        "0..",
+        "--bounds",
+        "..",
+        "--bounds",
+        "0..",
+    ]
+    x[7, 0] = 0.0
+    assert chosen(saved(tmp_path / "zero.npz", x=x))["bounds"] == ("..", "..", "0..")
+    spread = {"x_train": x, "x_test": x - 9}  # what is measured has to have a likelihood too
+    assert chosen(saved(tmp_path / "test.npz", **spread))["likelihood"] == "gaussian"
+
+
+def test_no_reason_is_given_for_what_was_not_chosen():
+    facts = Facts(kind="vectors", shape=(9,), values="counts", examples=300)
+    assert "an end where held-out ones" in str(choose(facts, {}))
+    assert "an end" not in str(choose(facts, {"epochs": 5}))
+
+
 def test_a_contradiction_is_the_users(tmp_path):
     facts = Facts(kind="vectors", shape=(4,), values="numbers", examples=90)
     with pytest.raises(ConfigError, match="sigma: received"):

@@ -63,8 +63,13 @@ def generate(
     temperature: Temperature = 1.0,
     seed: Seed = 0,
     sample: Annotated[
-        bool, typer.Option("--sample", help="Draw x from p(x|z,y) instead of showing its mean.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--sample/--mean",
+            help="Draw x from p(x|z,y), or show its mean. Default: of pictures the mean.",
+            show_default=False,
+        ),
+    ] = None,
     guidance: Annotated[
         float,
         typer.Option(
@@ -91,6 +96,8 @@ def generate(
     model = open_model(run)
     if output is not None and drawing.of_pictures(output, shard_rows):
         images_only(model, "Use -o FILE.npz, FILE.csv or FILE.parquet to save it.")
+    if sample is None:  # means of numbers are no draws: counts of 1.7, and too little spread
+        sample = len(model.x_shape) < 3
     asked = drawing.Asked.of(
         model,
         read_conditions(model, condition),

@@ -117,11 +117,13 @@ def info(
         print(json.dumps(about))
         return
     notes, suggested = about.pop("notes", []), about.pop("train_with", None)
+    because = about.pop("because", [])
     show_facts(about)
     for note in notes:
         out.print(note, soft_wrap=True)
     if suggested:
-        out.print(f"\nTo train on it, which chooses {suggested['chooses']}:", soft_wrap=True)
+        out.print(f"\nTo train on it, which chooses {suggested['chooses']}", soft_wrap=True)
+        out.print(f"because {'; '.join(because)}:", soft_wrap=True)
         for words in suggested["type"]:
             out.print(f"  {words}", style="cyan", soft_wrap=True)
 

@@ -188,17 +188,25 @@ def unused(folder: Path) -> Path:
 
 
 def show_facts(about: dict[str, Any]) -> None:
-    """Print facts, one a row."""
+    """Print facts, one a row, but for those of which there is nothing."""
     table = Table(show_header=False, box=None, padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in about.items():
-        table.add_row(name.replace("_", " "), in_words(value))
+        if value not in (None, False, [], {}):
+            table.add_row(name.replace("_", " "), in_words(value))
     out.print(table)
 
 
 def in_words(value: Any) -> str:
     """Write nested facts in one line."""
     if isinstance(value, dict):
-        return "  ".join(f"{k}={in_words(v)}" for k, v in value.items())
+        there = {k: v for k, v in value.items() if v is not None}
+        if any(isinstance(part, dict) for part in there.values()):
+            return "; ".join(f"{k}: {in_words(v)}" for k, v in there.items())
+        return "  ".join(f"{k}={in_words(v)}" for k, v in there.items())
+    if value is True:
+        return "yes"
     if isinstance(value, list | tuple):
         return ", ".join(map(in_words, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -221,12 +221,14 @@ def _after_drawing(run: Run, model: Any) -> list[tuple[Any, ...]]:
     """What to type once a run that draws what its condition asks for is trained."""
     pictures = ("all its pictures", "plot", run.folder, "all")
     ask = _how_to_ask(model.condition)
+    measured = ("how good is it?", "evaluate", run.folder)
     if ask is None:
-        return [pictures]
+        return [pictures, measured]
     drawn = "drawn.png" if len(model.x_shape) == 3 else "drawn.csv"
     return [
         ("draw what you ask for", "generate", run.folder, *ask, "-n", 16, "-o", drawn),
         pictures,
+        measured,
     ]
 
 

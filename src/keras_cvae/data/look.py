@@ -19,6 +19,7 @@ Values = Literal["binary", "drawn", "shades", "counts", "numbers"]
 
 _SAMPLE = 64  # files that are decoded
 SMOOTH = 0.4  # below this ratio vectors are signals
+SKEWED = 1.0  # skewness above which values may differ by factors
 _ROWS = 5000  # examples whose values are looked at
 
 
@@ -41,6 +42,8 @@ class Facts:
         sizes: How many pictures have which size `(h, w)`, the commonest first.
         light: Whether pictures are dark on light.
         spread: Of counts, the median of variance over mean; 1 is a Poisson's.
+        ratios: Of vectors of numbers, which values are above 0 and differ by factors: their
+            logarithm is less skewed than they are. Empty if none are.
         notes: What was left out, or is doubtful, a sentence each.
     """
 
@@ -55,6 +58,7 @@ class Facts:
     sizes: dict[tuple[int, int], int] | None = None
     light: bool = False
     spread: float = 1.0
+    ratios: tuple[bool, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -151,6 +155,8 @@ def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | Non
             facts["values"], facts["light"] = "numbers", False
     else:
         facts["values"], facts["spread"] = _numbers(some)
+        if kind == "vectors" and facts["values"] == "numbers":
+            facts["ratios"] = _ratios([x] if test is None else [x, np.asarray(test[0])], some)
     numbers = y is not None and (
         y.dtype.kind == "f" or (y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "iub")
     )
@@ -239,6 +245,23 @@ def _numbers(x: np.ndarray) -> tuple[Values, float]:
         seen = mean > 0
         return "counts", float(np.median(variance[seen] / mean[seen])) if seen.any() else 1.0
     return "numbers", 1.0
+
+
+def _ratios(all_x: list[np.ndarray], some: np.ndarray) -> tuple[bool, ...]:
+    """Which values of vectors differ by factors, as far as some of them tell."""
+    least = np.min([x.min(axis=0, initial=np.inf) for x in all_x], axis=0)
+    positive = least > np.finfo("float32").tiny
+    values = np.where(positive, some, 1.0).astype("float64")
+    skew = _skewness(values)
+    found = positive & (skew > SKEWED) & (np.abs(_skewness(np.log(values))) < 0.8 * skew)
+    return tuple(found.tolist()) if found.any() else ()
+
+
+def _skewness(x: np.ndarray) -> np.ndarray:
+    """The third standardised moment of each column `(n, d)`, `(d,)`; 0 of one that is constant."""
+    away = x - x.mean(axis=0)
+    spread = away.std(axis=0)
+    return ((away / np.where(spread > 0, spread, 1.0)) ** 3).mean(axis=0)
 
 
 def _counted(y: np.ndarray, names: Any) -> dict[str, int]:

@@ -292,3 +292,35 @@ def verdict(active: int, latent_dim: int, kl: float) -> dict[str, Any]:
             f"{active + 2}, does the same faster. To use more of them: w{remedy}.",
         }
     return {"state": "healthy", "verdict": f"Healthy: {some}", "advice": "Nothing to do."}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generalization(Metrics):
+    """Whether what was learned holds for examples that were not trained on.
+
+    Args:
+        train: -ELBO of training examples, nats.
+        gap: How many nats held-out examples have more.
+        standard_error: Of `gap`; None of a single example.
+        examples: How many training examples there are.
+    """
+
+    train: Annotated[
+        float,
+        Metric("−ELBO of training examples", unit="nats", note="Far lower: learned by heart."),
+    ]
+    gap: float
+    standard_error: float | None
+    examples: int
+
+    @classmethod
+    def of(cls, held_out: Bound, train: Bound, examples: int) -> "Generalization":
+        """Compare the bounds of held-out and of training examples."""
+        both = [-terms.elbo.astype("float64") for terms in (held_out, train)]
+        error = math.sqrt(sum(one.var(ddof=1) / len(one) for one in both if len(one) > 1))
+        return cls(
+            train=float(both[1].mean()),
+            gap=float(both[0].mean() - both[1].mean()),
+            standard_error=error if min(map(len, both)) > 1 else None,
+            examples=examples,
+        )

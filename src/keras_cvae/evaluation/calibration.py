@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_cvae import errors
 from keras_cvae.evaluation.metrics import Metric, Metrics
+from keras_cvae.inference.importance import Progress
 from keras_cvae.trees import take
 
 
@@ -57,6 +58,8 @@ class Calibration(Metrics):
             (Bonferroni), at most 1.
         coverage_50: Share of truths in the central interval of 50 %.
         coverage_90: Share of truths in the central interval of 90 %.
+        worst: Which value of x has the least p-value, from 0.
+        worst_coverage_90: `coverage_90` of that value alone.
     """
 
     draws: int
@@ -81,44 +84,61 @@ class Calibration(Metrics):
         float,
         Metric(
             "least p-value of uniform ranks",
-            note="Below 0.05, some value of x is drawn from the wrong distribution.",
+            note="Below 0.01, some value of x is drawn from the wrong distribution.",
         ),
     ]
+    worst: int | None = None
+    worst_coverage_90: float | None = None
 
     @classmethod
     def of(cls, ranks: Ranks) -> "Calibration":
         """The metrics of ranks."""
-        inside = ranks.coverage((0.5, 0.9)).reshape(2, -1).mean(axis=1)
-        p = ranks.chi_square()
+        each = ranks.coverage((0.5, 0.9)).reshape(2, -1)
+        inside, p = each.mean(axis=1), ranks.chi_square()
+        worst = int(p.argmin())
         return cls(
             draws=ranks.draws,
             examples=len(ranks.ranks),
             coverage_50=float(inside[0]),
             coverage_90=float(inside[1]),
             least_p_value=min(1.0, float(p.min() * p.size)),
+            worst=worst,
+            worst_coverage_90=float(each[1, worst]),
         )
 
 
 def calibration(
-    model: Any, x: np.ndarray, condition: Any, *, draws: int = 199, seed: int = 0
+    model: Any,
+    x: np.ndarray,
+    condition: Any,
+    *,
+    draws: int = 199,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Ranks:
     """Simulation-based calibration (Talts et al. 2018, algorithm 1).
 
     Args:
         model: A `ConditionalVAE`.
         x: True values `(n, *x_shape)` that were not trained on: parameters drawn from their prior.
-        condition: What was simulated from each, `(n, ...)`.
+        condition: What was simulated from each, `(n, ...)`; None where a model has no condition,
+            whose draws are then ranked against all x alike.
         draws: From p(x | y), for each example. Equal values (of discrete x) are ordered randomly.
         seed: Of the draws.
+        progress: Wraps the loop over parts of the examples.
     """
     x, draws = np.asarray(x), errors.whole("draws", draws)
     y = model.condition.spec.prepare(condition)
     at_once = max(1, 2**22 // (draws * math.prod(model.x_shape)))
     rng, ranks = np.random.default_rng([seed, 1]), []
-    for start in range(0, len(x), at_once):
+    starts: Any = range(0, len(x), at_once)
+    if progress is not None:
+        starts = progress(starts, total=len(starts), description="calibration")
+    for start in starts:
         truth = x[start : start + at_once, None]
         some = take(y, slice(start, start + at_once))
-        drawn = model.generate(some, draws, seed=seed + start, output="sample")
+        count = draws if some is not None else draws * len(truth)
+        drawn = model.generate(some, count, seed=seed + start, output="sample")
         drawn = drawn.reshape(len(truth), draws, *model.x_shape)
         ties = np.sum(drawn == truth, axis=1)
         ranks.append(np.sum(drawn < truth, axis=1) + rng.integers(0, ties + 1))

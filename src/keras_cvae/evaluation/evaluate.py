@@ -16,13 +16,13 @@ import pydantic
 
 from keras_cvae import devices
 from keras_cvae.data.containers import Data, Split
-from keras_cvae.evaluation.bound import Elbo, Latent, bound
+from keras_cvae.evaluation.baseline import Independent, kind_of
+from keras_cvae.evaluation.bound import Elbo, Generalization, Latent, bound
 from keras_cvae.evaluation.calibration import Calibration, calibration
 from keras_cvae.evaluation.likelihood import (
     BitsPerDimension,
     Classification,
     GreyLevels,
-    Independent,
     LogLikelihood,
     bits_per_dimension,
     reliability,
@@ -36,7 +36,6 @@ from keras_cvae.evaluation.prepare import (
     digest,
     examples,
     is_binary,
-    is_continuous,
     is_image,
     tested,
 )
@@ -55,6 +54,7 @@ from keras_cvae.inference.importance import Progress
 from keras_cvae.inference.results import LogProb
 from keras_cvae.trees import take
 
+COMPARED = 1000  # training examples whose bound is compared
 LEARNED = 20_000  # training examples that a model of independent values learns from
 
 
@@ -70,8 +70,7 @@ class Settings(Metrics):
         binarize: "dynamic": x ~ Bernoulli(pixel), one fixed draw. "none": x as it is.
         seed: Of every draw.
         test: A digest of the examples, by which two evaluations know that theirs are the same.
-        coding: What a likelihood is of: "binary", "levels" (probabilities of whole numbers or
-            levels), "density".
+        coding: What a likelihood is of: "binary", "counts", "levels", "density".
         limit: The most examples that it was to take, or None.
     """
 
@@ -96,11 +95,12 @@ class Evaluation(Metrics):
         from_prior: The same with z drawn from p(z | y), of a model that completes: its completions
             are drawn like that.
         marginal: -log p(x), of a model of classes.
-        baseline: -log p(x | y) of a model of independent values, where x is binary or a density and
-            there are classes or no condition.
+        baseline: -log p(x | y) of a model of independent values, where there are classes, numbers
+            or no condition.
         bits_per_dimension: Of images that are not binarised; dequantised for a density.
         grey_level_cross_entropy: In place of likelihoods, for Bernoulli on grey levels.
         elbo: The bound that training maximises.
+        generalization: The same of training examples.
         latent: What the latent is used for, of a model that has one.
         samples: What draws are worth where there are classes. Of named conditions, the first that
             is one of several classes is asked for.
@@ -162,6 +162,7 @@ class Evaluation(Metrics):
     bits_per_dimension: Annotated[BitsPerDimension | None, Section("Likelihood")] = None
     grey_level_cross_entropy: Annotated[GreyLevels | None, Section("Likelihood")] = None
     elbo: Annotated[Elbo, Section("Likelihood")]
+    generalization: Annotated[Generalization | None, Section("Likelihood")] = None
     latent: Annotated[Latent | None, Section("Latent")] = None
     samples: Annotated[Samples | None, Section("Samples")] = None
     components: Annotated[Components | None, Section("Samples", ", in components of x")] = None
@@ -237,6 +238,9 @@ def evaluate(
     found: dict[str, Any] = {"elbo": Elbo.of(terms)}
     if model.latent_dim:
         found["latent"] = Latent.of(terms, test.y if by_class else None)
+    learned = data.train.spread(min(len(x), COMPARED))
+    own = bound(model, *examples(model, learned, binarize), seed=seed)
+    found["generalization"] = Generalization.of(terms, own, len(data.train))
     measured.clock.lap("elbo")
     with devices.dividing():
         found |= measured.likelihoods(found["elbo"])
@@ -320,12 +324,12 @@ class _Measured:
         return found
 
     def _baseline(self) -> Independent | None:
-        model, y = self.model, self.condition
-        scored = is_binary(model) or is_continuous(model)
-        if not scored or (y is not None and model.condition.spec.classes is None):
+        model, kind, y = self.model, kind_of(self.model), self.condition
+        if kind is None or (y is not None and not _known_to_baselines(model, y)):
             return None
-        train = examples(model, self.data.train.spread(LEARNED), self.binarize)
-        return Independent.of(train, (self.x, y), is_binary(model))
+        x, given = examples(model, self.data.train.spread(LEARNED), self.binarize)
+        values, made = kind
+        return Independent.of((made(x), given), (made(self.x), y), values)
 
     def _per_class(self, conditional: LogProb) -> dict[str, LogLikelihood]:
         return {
@@ -404,10 +408,10 @@ class _Measured:
             clock.lap("components")
         found["memorising"] = self._memorising(draws)
         clock.lap("memorising")
-        vectors = len(model.x_shape) == 1 and is_continuous(model)
-        if vectors and self.condition is not None:
-            some = slice(0, 1000)
-            ranks = calibration(model, self.x[some], take(self.condition, some), seed=self.seed)
+        if len(model.x_shape) == 1 and not is_binary(model):
+            some, y = slice(0, 1000), self.condition
+            y = None if y is None else take(y, some)
+            ranks = calibration(model, self.x[some], y, seed=self.seed, progress=self.progress)
             found["calibration"] = Calibration.of(ranks)
             clock.lap("calibration")
         return found
@@ -443,6 +447,13 @@ class _Measured:
 def _rows(estimate: LogProb, rows: np.ndarray) -> LogProb:
     log_p, error, effective = (part[rows] for part in estimate[:3])
     return LogProb(log_p, error, effective, estimate.num_samples, estimate.seed)
+
+
+def _known_to_baselines(model: Any, condition: Any) -> bool:
+    """Whether conditions are classes or a few numbers."""
+    if model.condition.spec.classes is not None:
+        return True
+    return isinstance(condition, np.ndarray) and condition.ndim <= 2 and condition.dtype.kind == "f"
 
 
 def _frequencies(y: np.ndarray, classes: int) -> np.ndarray:

@@ -129,6 +129,7 @@ class Judge:
         try:
             with np.load(path) as kept:
                 self.network.set_weights([kept[name] for name in kept.files])
+            self.scaling.finalize_state()  # what it computes with is made of its weights
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return False
         return True

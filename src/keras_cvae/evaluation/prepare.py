@@ -11,6 +11,7 @@ from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split, shortened
 from keras_cvae.errors import DataError
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli
+from keras_cvae.probability.likelihoods.counts import Counts
 from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.trees import take
 
@@ -62,9 +63,11 @@ def digest(x: np.ndarray) -> str:
 
 
 def coding(model: Any) -> str:
-    """What a likelihood is of: "binary" values, "levels" (of whole numbers), or a "density"."""
+    """What a likelihood is of: "binary" values, "counts", "levels", or a "density"."""
     if is_binary(model):
         return "binary"
+    if isinstance(model.likelihood, Counts):
+        return "counts"
     return "levels" if model.likelihood.discrete else "density"
 
 
@@ -144,7 +147,7 @@ def is_binary(model: Any) -> bool:
 
 def is_continuous(model: Any) -> bool:
     """Whether p(x | z, y) is a density, not a probability."""
-    return not (model.likelihood.discrete or is_binary(model))
+    return coding(model) == "density"
 
 
 def is_image(model: Any) -> bool:

@@ -1,6 +1,6 @@
 """What draws of a model are worth: judged by a classifier, or compared in components of x."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -17,6 +17,7 @@ from keras_cvae.inference.importance import Progress
 from keras_cvae.trees import take
 
 COMPONENTS = 64  # principal components in which samples are compared where there are no classes
+ENOUGH = 20  # examples of a class, and draws, of which a share means something
 MOST = 60_000  # draws
 QUICK = 2e7  # values that a judge sees in some seconds
 COMPARED = slice(0, 10_000)  # of draws and of test examples
@@ -44,6 +45,9 @@ class Judged(Metrics):
             None where the model has no such condition.
         tstr: Accuracy on test data of a classifier trained on draws; None likewise.
         judge_accuracy: Accuracy on test data of the judge, trained on real data.
+        chance: Share of the commonest class in the test data: what a guess gets.
+        on_label_per_class: `on_label_accuracy` of each class of which there are `ENOUGH` draws.
+        judge_per_class: `judge_accuracy` of each class of which there are `ENOUGH` examples.
         label: Name of the condition that is judged, of a model with several.
     """
 
@@ -73,7 +77,15 @@ class Judged(Metrics):
             note="The same classifier on real data: what the line above can reach.",
         ),
     ]
+    chance: float = 0.0
+    on_label_per_class: dict[str, float] | None = None
+    judge_per_class: dict[str, float] | None = None
     label: str | None = None
+
+    @property
+    def knows(self) -> bool:
+        """Whether the judge is right about half of what a guess gets wrong."""
+        return self.judge_accuracy - self.chance >= 0.5 * (1.0 - self.chance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,16 +192,17 @@ def judged(
     if limited and not there and _takes_long(learned):
         return None
     judge.fit_once(learned, names, judges, progress)
-    accuracy = judge.accuracy(test.x[tested], classes.test[tested])
+    true, seen = classes.test[tested], judge.predict(test.x[tested])
     real = judge.features(test.x[COMPARED])
     own = judge.features(train.x[draws.rows[: len(real)]])
     like = likeness(real, judge.features(x[COMPARED]), own)
     lap("judge")
-    on_label = tstr = None
+    on_label = tstr = each = None
     if classes.asked and draws.conditional:
         asked = classes.train[draws.rows]
         said = np.flatnonzero(asked[COMPARED] >= 0)
-        on_label = judge.accuracy(x[said], asked[said])
+        drawn = judge.predict(x[said])
+        on_label, each = _share(drawn, asked[said]), _per_class(drawn, asked[said], classes.names)
         if not limited:
             student = Judge(x_shape, len(classes.names), seed=seed)
             student.fit(x[asked >= 0], asked[asked >= 0], progress)
@@ -198,12 +211,25 @@ def judged(
     return Samples(
         on_label_accuracy=on_label,
         tstr=tstr,
-        judge_accuracy=accuracy,
+        judge_accuracy=_share(seen, true),
+        chance=float(np.bincount(true).max() / len(true)),
+        on_label_per_class=each,
+        judge_per_class=_per_class(seen, true, classes.names),
         label=classes.name,
         output=draws.output,
         count=len(x),
         **vars(like),
     )
+
+
+def _share(seen: np.ndarray, true: np.ndarray) -> float:
+    return float(np.mean(seen == true))
+
+
+def _per_class(seen: np.ndarray, true: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    counts = np.bincount(true, minlength=len(names))
+    enough = np.flatnonzero(counts >= ENOUGH).tolist()
+    return {str(names[k]): float(np.mean(seen[true == k] == k)) for k in enough}
 
 
 def _takes_long(x: np.ndarray) -> bool:

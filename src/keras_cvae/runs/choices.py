@@ -12,6 +12,7 @@ FEW = 3000  # examples, below which a network learns them by heart
 ENOUGH = 5000  # colour pictures for the network of `color`
 LARGEST = 64  # pixels a side
 PATIENCE = 30  # epochs
+WARMUP = 0.05  # of the steps: the first of a convolutional network are too large at the full rate
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")
-        elif name == "condition":
+        elif name == "bounds" and len(set(value)) == 1:
+            words += [flag, value[0]]
+        elif name in ("condition", "bounds"):
             words += [part for one in value for part in (flag, one)]
         elif isinstance(value, tuple | list):
             words += [flag, ",".join(map(str, value))]
@@ -80,8 +83,8 @@ def choose(facts: Facts, asked: Mapping[str, Any], accelerated: bool = False) ->
 
 # What is not chosen where one of these was asked for.
 _WITH = {
-    "likelihood": ("variance",),
-    "binarize": ("likelihood", "variance"),
+    "likelihood": ("variance", "bounds"),
+    "binarize": ("likelihood", "variance", "bounds"),
     "backbone": ("filters", "units", "group_sizes", "levels", "ema", "rate_warmup", "clip"),
     "latent_dim": ("group_sizes",),
     "groups": ("group_sizes",),
@@ -158,8 +161,9 @@ def _of_pictures(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> I
         )
     elif shades or facts.values == "numbers" or side > 32:
         filters = (16, 32, 64) if side > 40 else (16, 32) if few else (32, 64)
+        units = (128,) if few else (256,)
         yield (
-            {"backbone": "conv", "filters": filters, "units": (128,) if few else (256,)},
+            {"backbone": "conv", "filters": filters, "units": units, "rate_warmup": WARMUP},
             "what is near goes together, so a convolutional network",
         )
 
@@ -177,6 +181,7 @@ def _of_signals(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> It
             "backbone": "conv",
             "filters": filters,
             "units": units,
+            "rate_warmup": WARMUP,
         },
         "neighbouring values go together, so convolutions along the signal, and a density of "
         "standardised values",
@@ -200,10 +205,25 @@ def _of_vectors(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> It
             f"they spread {how} (variance over mean {facts.spread:.3g})",
         )
         return
-    yield (
-        {"likelihood": "gaussian", "variance": "predicted"},
-        "each value gets a density of its own width, standardised whatever its unit",
-    )
+    if any(facts.ratios) and "likelihood" not in asked:
+        named = [str(i + 1) for i, ratio in enumerate(facts.ratios) if ratio]
+        one = len(named) == 1
+        yield (
+            {
+                "likelihood": "bounded",
+                "bounds": tuple("0.." if ratio else ".." for ratio in facts.ratios),
+                "variance": "predicted",
+            },
+            "each value gets a density of its own width, standardised whatever its unit; "
+            f"value{'' if one else 's'} {', '.join(named)} {'is' if one else 'are'} above 0 and "
+            f"differ{'s' if one else ''} by factors, so {'its' if one else 'their'} logarithm gets "
+            "it",
+        )
+    else:
+        yield (
+            {"likelihood": "gaussian", "variance": "predicted"},
+            "each value gets a density of its own width, standardised whatever its unit",
+        )
     size = max(2, math.prod(facts.shape) // 2)
     if size < 32:
         yield {"latent_dim": size}, f"{facts.shape[0]} values need no more latent dimensions"
@@ -218,9 +238,11 @@ def _few(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[
     found: dict[str, Any] = {"units": width, "patience": PATIENCE}
     if facts.kind != "vectors":
         found["latent_dim"] = 16
-    if asked.get("validation") == 0:
+    ends = asked.get("validation") != 0 and not {"epochs", "patience"} & set(asked)
+    if not ends:
         del found["patience"]
-    yield found, "they are few: fewer weights, and an end where held-out ones no longer improve"
+    improving = ", and an end where held-out ones no longer improve" * ends
+    yield found, f"they are few: fewer weights{improving}"
 
 
 def _conditions(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
