@@ -49,10 +49,26 @@ def test_who_does_not_watch_gets_a_line_now_and_then(clock):
 def test_how_long_it_takes_is_said_once_some_epochs_are_done(clock):
     said = watched(clock, 10, 60.0)
     assert said.count("at most, from here on") == 1
-    assert "About 20 minutes at most" in said  # within the first epoch: 10 of two minutes
+    assert "About 17 minutes at most" in said  # after three steps of 20
     quick = watched(clock, 500, 0.5)
     assert quick.count("About 8 minutes at most") == 1  # 496 epochs of a second
     assert "About" not in watched(clock, 6, 0.1)
+
+
+def test_what_is_compiled_on_the_way_is_no_part_of_the_estimate(clock):
+    console = Console(file=io.StringIO(), width=100)
+    bar = EpochBar(console)
+    bar.set_params({"epochs": 300, "steps": 10})
+    for epoch in range(300):
+        bar.on_epoch_begin(epoch)
+        for batch in range(10):
+            clock.now += {(0, 0): 20.0, (0, 1): 30.0}.get((epoch, batch), 0.1)
+            bar.on_train_batch_end(batch)
+        clock.now += 15.0 if epoch == 0 else 0.2  # the program of the validation
+        bar.on_epoch_end(epoch, {"loss": 1.0})
+    said = console.file.getvalue()
+    assert said.count("About") == 1
+    assert "About 6 minutes at most" in said  # 299 epochs of 1.2 seconds
 
 
 def test_a_terminal_gets_a_bar_over_all_epochs(clock):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from keras_cvae.data.sources import load
 from keras_cvae.errors import DataError
 from keras_cvae.evaluation import prepare
 from keras_cvae.files import WriteError
+from keras_cvae.runs import typical
 from keras_cvae.runs.best import Best
 from keras_cvae.runs.config import ConfigError, RunConfig, load_config
 from keras_cvae.runs.health import exploded
@@ -94,7 +96,13 @@ def files(folder):
 
 
 def test_a_run_folder_holds_what_it_says(whole):
-    assert files(whole.folder) == ["history.json", "metrics.json", "model.keras", "run.json"]
+    assert files(whole.folder) == [
+        "history.json",
+        "metrics.json",
+        "model.keras",
+        "run.json",
+        "typical.json",
+    ]
     history, metrics = whole.history(), whole.metrics()
     names = ("loss", "reconstruction", "kl")
     assert set(history) == {*names, *(f"val_{name}" for name in names)}
@@ -171,7 +179,13 @@ def test_one_process_trains_in_a_folder(tmp_path):
 
     killed("digits", config, out, 0, others_are_refused)
     run = train("digits", settings(epochs=1), out, overwrite=True)  # what was killed holds nothing
-    assert files(run.folder) == ["history.json", "metrics.json", "model.keras", "run.json"]
+    assert files(run.folder) == [
+        "history.json",
+        "metrics.json",
+        "model.keras",
+        "run.json",
+        "typical.json",
+    ]
 
 
 @pytest.mark.optimized
@@ -351,7 +365,13 @@ def test_patience_ends_a_training_and_keeps_the_best(rng, tmp_path):
     held = data.validation
     again = run.model().evaluate(held.floats(), held.y, verbose=0, batch_size=16)[0]
     assert again == pytest.approx(losses[best - 1], abs=1e-3)
-    assert files(run.folder) == ["history.json", "metrics.json", "model.keras", "run.json"]
+    assert files(run.folder) == [
+        "history.json",
+        "metrics.json",
+        "model.keras",
+        "run.json",
+        "typical.json",
+    ]
     assert train(data, out=run.folder, resume=True) == run
     stopped = tmp_path / "stopped"
     with pytest.raises(Stopped):
@@ -427,7 +447,14 @@ def test_overwrite_replaces_the_run_and_nothing_else(tmp_path):
         train("digits", settings(epochs=1), out)
     run = train("digits", settings(epochs=1), out, overwrite=True)
     assert len(run.history()["loss"]) == 1
-    assert files(out) == ["history.json", "metrics.json", "model.keras", "notes.txt", "run.json"]
+    assert files(out) == [
+        "history.json",
+        "metrics.json",
+        "model.keras",
+        "notes.txt",
+        "run.json",
+        "typical.json",
+    ]
     assert (out / "notes.txt").read_text() == "mine"
 
 
@@ -618,3 +645,10 @@ def test_what_cannot_draw_is_never_complete_and_goes_on_with_another_rate(rng, t
     rate = again.model().optimizer.get_config()["learning_rate"]["config"]
     assert rate["initial_learning_rate"] == 1e-5
     assert len(again.history()["loss"]) == 2
+
+
+def test_how_likely_pictures_are_is_measured_where_the_training_ends(tmp_path):
+    run = train("digits", load_config(epochs=1, units=(8,), latent_dim=2), tmp_path / "run")
+    known = typical.typical(replace(run, source=str(tmp_path / "gone")), run.model())
+    assert known.examples == 500
+    assert known.least <= known.low < 0

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 10.0
-MEASURED = 3  # epochs
+WINDOW = 3.0  # seconds in which steps are counted, at least
+SETTLED = 1.5  # ratio of two such rates in a row below which nothing is compiled any more
+LATE = 10  # windows after which their mean is taken, however they differ
 
 
 class EpochBar(keras.callbacks.Callback):
@@ -25,11 +27,11 @@ class EpochBar(keras.callbacks.Callback):
         self.printed = -math.inf
         self.compiling = True
         self.estimated = False
-        self.took: list[float] = []  # seconds of epochs
-        self.began = 0.0  # the present epoch, or its first step where that had to be compiled
+        self.marks: list[tuple[float, int]] = []  # moments, and how many steps were done then
+        self.epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.began = time.monotonic()
+        self.epoch = epoch
         if self.first is not None:
             return
         self.first, self.steps = epoch, self.params.get("steps") or 1
@@ -63,19 +65,14 @@ class EpochBar(keras.callbacks.Callback):
         if self.bar:
             self.bar.advance(self.task)
         if not batch and self.compiling:
-            self.compiling, self.began = False, time.monotonic()
+            self.compiling = False
             if self.bar:
                 self.bar.update(self.task, losses="")
-        elif not self.estimated and time.monotonic() - self.began > SECONDS_BETWEEN_LINES:
-            of_epoch = (time.monotonic() - self.began) * self.steps / batch
-            self._estimate(self.params["epochs"] * of_epoch)
+        if not self.estimated:
+            self._mark(self.epoch * self.steps + batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         done, total, words = epoch + 1, self.params["epochs"], _losses(logs or {})
-        if not self.estimated and epoch != self.first:  # the first one waited for compilers
-            self.took.append(time.monotonic() - self.began)
-            if len(self.took) == MEASURED:  # one may have waited for a checkpoint
-                self._estimate((total - done) * min(self.took))
         if self.bar:
             shown = min(done + 1, total)
             self.bar.update(self.task, completed=done * self.steps, epoch=shown, losses=words)
@@ -85,11 +82,29 @@ class EpochBar(keras.callbacks.Callback):
             self.console.print(f"epoch {done}/{total}  {words}", soft_wrap=True)
             self.printed = time.monotonic()
 
-    def _estimate(self, seconds: float) -> None:
-        """Say how long all of it takes, once."""
-        self.estimated = True
-        if seconds > SECONDS_BETWEEN_LINES:
-            self.console.print(f"About {in_time(seconds)} at most, from here on.")
+    def _mark(self, done: int) -> None:
+        """Note how many steps are done, and say how long the rest takes once that can be told.
+
+        Programs are compiled here and there in the first epochs, and validation takes its time
+        between them: two windows in a row have to agree.
+        """
+        now = time.monotonic()
+        if self.marks and now - self.marks[-1][0] < WINDOW:
+            return
+        self.marks.append((now, done))
+        if len(self.marks) < 3:
+            return
+        (t, a), (u, b), (v, c) = self.marks[-3:]
+        before, after = (b - a) / (u - t), (c - b) / (v - u)
+        if len(self.marks) > LATE:
+            t, a = self.marks[len(self.marks) // 2]
+        elif max(before, after) > SETTLED * min(before, after):
+            return
+        if v > t and c > a:
+            self.estimated = True
+            seconds = (self.params["epochs"] * self.steps - done) * (v - t) / (c - a)
+            if seconds > SECONDS_BETWEEN_LINES:
+                self.console.print(f"About {in_time(seconds)} at most, from here on.")
 
     def stop(self) -> None:
         """Give the terminal back; also after an interruption."""

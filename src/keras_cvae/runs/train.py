@@ -9,6 +9,7 @@ A run folder holds
     model.keras         the trained model; its presence means that the run is complete
     best.keras          with patience, the state of the best epoch so far; gone at the end
     metrics.json        the metrics of the epoch that was kept, and the time that all took
+    typical.json        how likely training pictures are, which others are compared with
     pictures/           what `cvae plot` draws
     .lock               while a process trains here
 
@@ -34,7 +35,7 @@ from keras_cvae.data.containers import Data, Split
 from keras_cvae.files import WriteError, write_json
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.state import not_finite
-from keras_cvae.runs import checkpoint
+from keras_cvae.runs import checkpoint, typical
 from keras_cvae.runs.best import Best
 from keras_cvae.runs.build import build_model, epochs, load_data
 from keras_cvae.runs.checkpoint import sums
@@ -284,5 +285,8 @@ def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list
         run.checkpoint.replace(run.model_path)
         run.best.unlink(missing_ok=True)
         seal(run)
+        (run.folder / typical.NAME).unlink(missing_ok=True)  # of an earlier end
     devices.exchanged([0])  # it is there for all
+    if len(data.x_shape) == 3 and devices.count() == 1:  # pictures, which others are shown to
+        typical.measure(run, model, data.train)
     return run

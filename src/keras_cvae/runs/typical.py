@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_cvae import masks
-from keras_cvae.data.images import DataError
+from keras_cvae.data.containers import Split
+from keras_cvae.errors import DataError
 from keras_cvae.evaluation.prepare import examples
 from keras_cvae.files import read_json, write_json
 from keras_cvae.runs.run import Run, RunError
 
 EXAMPLES, SAMPLES = 500, 10
+NAME = "typical.json"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Typical:
 
 
 def typical(run: Run, model: Any, progress: Callable | None = None) -> Typical | None:
-    """How likely training examples are; read from the run, or measured once and kept there.
+    """How likely training examples are; as measured when the run ended, or else now.
 
     Args:
         run: A complete run.
@@ -42,21 +43,25 @@ def typical(run: Run, model: Any, progress: Callable | None = None) -> Typical |
     Returns:
         None if it was never measured and the data are gone.
     """
-    path = run.folder / "typical.json"
-    if path.is_file() and path.stat().st_mtime >= _changed(run.model_path):
-        try:
-            return Typical(**read_json(path))
-        except (ValueError, TypeError):
-            path.unlink()  # damaged: made again
+    path = run.folder / NAME
     try:
-        train = run.data(progress).train.labelled.spread(EXAMPLES)
+        if path.is_file():
+            return Typical(**read_json(path))
+    except (ValueError, TypeError):
+        path.unlink()  # damaged: made again
+    try:
+        return measure(run, model, run.data(progress).train)
     except (RunError, DataError):
         return None
-    x, condition = examples(model, train)
+
+
+def measure(run: Run, model: Any, train: Split) -> Typical:
+    """Measure how likely training examples are, and keep it in the run."""
+    x, condition = examples(model, train.labelled.spread(EXAMPLES))
     scores = log_probs(model, x, condition)
     found = Typical(float(scores.min()), float(np.quantile(scores, 0.01)), len(scores))
     if run.folder.is_dir():
-        write_json(path, asdict(found))
+        write_json(run.folder / NAME, asdict(found))
     return found
 
 
@@ -71,7 +76,3 @@ def log_probs(model: Any, x: np.ndarray, condition: Any) -> np.ndarray:
         nothing = np.zeros((1, *model.x_shape[:-1], 1), bool)
         condition = masks.holes(x, nothing if fixed is None else fixed)
     return np.asarray(model.score(x, condition, SAMPLES, 0))
-
-
-def _changed(path: Path) -> float:
-    return path.stat().st_mtime
