@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_cvae import (
     MLP,
+    Categorical,
     CategoricalValues,
     ConditionalNormal,
     ConditionalVAE,
@@ -321,3 +322,39 @@ def test_what_cannot_be_estimated_is_refused():
         model.log_prob(np.ones((2, 4)), np.ones((2, 2)), num_samples=0)
     with pytest.raises(ValueError, match="class_prior"):
         Linear().model.log_marginal(np.ones((2, X)), 2, class_prior=[1.0, 1.0])
+
+
+def test_parts_of_any_size_give_what_all_at_once_gives(monkeypatch, tmp_path):
+    import keras
+
+    from keras_cvae.data.batches import Batches
+    from keras_cvae.data.containers import Split
+
+    model = ConditionalVAE((3,), Categorical([5, 7]), 2, backbone=MLP((4,)), seed=0)
+    rng = np.random.default_rng(0)
+    x, y = rng.random((150, 3), "float32"), rng.integers(0, 2, 150)
+    whole = model.log_prob(x, [(5, 7)[k] for k in y], 5)
+
+    class Endless(keras.utils.PyDataset):
+        num_batches = None
+
+    def some():
+        for start in range(0, 150, 17):
+            yield x[start : start + 17], y[start : start + 17]
+
+    for data in (Batches(Split(x, y.astype("int32")), 40), some()):
+        found = model.log_prob(data, num_samples=5)
+        np.testing.assert_array_equal(found[:3], whole[:3])
+    monkeypatch.setattr("keras_cvae.models.pairs.LARGE", 4 * 3 * 40)  # parts of ten
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    np.testing.assert_array_equal(model.log_prob(mapped, np.take([5, 7], y), 5)[:3], whole[:3])
+    x[33, 1] = np.nan
+    with pytest.raises(ValueError, match=r"x\[30:40\] holds NaN.* in 1 of 10 examples.*row 3"):
+        model.log_prob(x, 5)
+    with pytest.raises(ValueError, match="no end"):
+        model.log_prob(Endless())
+    with pytest.raises(ValueError, match="yield"):
+        model.log_prob(some(), y)
+    with pytest.raises(ValueError, match="empty"):
+        model.log_prob(iter([]))

@@ -1,5 +1,6 @@
 """What the commands share."""
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from keras_cvae.files import atomic
 from keras_cvae.runs.progress import progress
 from keras_cvae.runs.run import Run, is_table_run
 
+LISTED = 100  # facts of one kind that are printed
 PRINTED = 20  # rows of numbers that are printed
 
 
@@ -199,17 +201,26 @@ def show_facts(about: dict[str, Any]) -> None:
 
 
 def in_words(value: Any) -> str:
-    """Write nested facts in one line."""
+    """Write nested facts in one line; of many alike, such as classes, the first."""
     if isinstance(value, dict):
         there = {k: v for k, v in value.items() if v is not None}
         if any(isinstance(part, dict) for part in there.values()):
             return "; ".join(f"{k}: {in_words(v)}" for k, v in there.items())
-        return "  ".join(f"{k}={in_words(v)}" for k, v in there.items())
+        return _listed("  ", [f"{k}={in_words(v)}" for k, v in _first(there.items())], len(there))
     if value is True:
         return "yes"
     if isinstance(value, list | tuple):
-        return ", ".join(map(in_words, value))
+        return _listed(", ", [*map(in_words, _first(value))], len(value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _first(values: Iterable[Any]) -> list[Any]:
+    return list(itertools.islice(values, LISTED))
+
+
+def _listed(separator: str, first: list[str], count: int) -> str:
+    more = [f"... ({count:,} in all)"] if count > len(first) else []
+    return separator.join([*first, *more])
 
 
 def warn(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -55,6 +55,8 @@ from keras_cvae.inference.results import LogProb
 from keras_cvae.trees import take
 
 COMPARED = 1000  # training examples whose bound is compared
+PAIRS = 10**7  # of examples and classes that log p(x) and p(y | x) are computed from
+CLASSES = 1000  # that a classifier of real data learns, and that a table has rows for
 LEARNED = 20_000  # training examples that a model of independent values learns from
 
 
@@ -290,12 +292,18 @@ class _Measured:
     judges: Path | None
     clock: _Clock
 
+    @property
+    def too_many_pairs(self) -> bool:
+        """Whether p(x | y) of every example under every class is more than memory and time have."""
+        classes = self.model.condition.spec.classes
+        return classes is not None and classes.num_classes * len(self.x) > PAIRS
+
     def likelihoods(self, elbo: Elbo) -> dict[str, Any]:
         model, x, y = self.model, self.x, self.condition
         found: dict[str, Any] = {}
         marginal = None
         classes = model.condition.spec.classes
-        if classes and y is not None:
+        if classes and y is not None and not self.too_many_pairs:
             given = importance.class_log_prob(
                 model, x, self.num_samples, self.seed, always=y, progress=self.progress
             )
@@ -310,11 +318,11 @@ class _Measured:
                 standard_error=elbo.standard_error,
                 importance_weighted=-conditional.mean,
             )
-        elif marginal is not None:
-            found["conditional"] = LogLikelihood.of(conditional, self._per_class(conditional))
-            found["marginal"] = LogLikelihood.of(marginal)
         else:
-            found["conditional"] = LogLikelihood.of(conditional)
+            by_class = self._per_class(conditional) if classes and y is not None else None
+            found["conditional"] = LogLikelihood.of(conditional, by_class)
+            if marginal is not None:
+                found["marginal"] = LogLikelihood.of(marginal)
         if "conditional" in found:
             found["baseline"] = self._baseline()
         whole = is_image(model) and not model.condition.knows_part
@@ -331,11 +339,13 @@ class _Measured:
         values, made = kind
         return Independent.of((made(x), given), (made(self.x), y), values)
 
-    def _per_class(self, conditional: LogProb) -> dict[str, LogLikelihood]:
+    def _per_class(self, conditional: LogProb) -> dict[str, LogLikelihood] | None:
+        """Of each class that the examples have, unless these are too many for a table."""
+        there, names = np.unique(self.condition), self.data.class_names
+        if names is None or len(there) > CLASSES:
+            return None
         return {
-            str(label): LogLikelihood.of(_rows(conditional, self.condition == k))
-            for k, label in enumerate(self.data.class_names or ())
-            if np.any(self.condition == k)
+            str(names[k]): LogLikelihood.of(_rows(conditional, self.condition == k)) for k in there
         }
 
     def _bits(self, conditional: LogProb) -> BitsPerDimension:
@@ -361,7 +371,8 @@ class _Measured:
         plain = reliability(results.class_posterior(joint), y)
         if data.test is None or data.validation is data.test or not len(data.validation):
             return plain
-        held = data.validation.take(slice(0, min(self.limit or 1000, 1000)))
+        most = min(self.limit or 1000, 1000, PAIRS // len(frequencies))
+        held = data.validation.take(slice(0, most))
         x, labels = examples(self.model, held, self.binarize)
         few = min(self.num_samples, 100)
         given = importance.class_log_prob(self.model, x, few, self.seed, progress=self.progress)
@@ -390,7 +401,7 @@ class _Measured:
         draws = draw(model, train, self.condition is not None, self.seed, most, self.progress)
         clock.lap("sampling")
         classes = labels(model, self.data, test)
-        if classes:
+        if classes and len(classes.names) <= CLASSES:
             limited = self.limit is not None and self.limit < len(train)
             found["samples"] = judged(
                 draws,
@@ -419,7 +430,18 @@ class _Measured:
     def too_few(self, found: Mapping[str, Any]) -> tuple[str, ...]:
         """Which figures mean nothing at this size, or would take too long for it."""
         said = []
-        samples = found.get("samples")
+        samples, classes = found.get("samples"), self.model.condition.spec.classes
+        if classes and "classification" not in found and self.too_many_pairs:
+            most = max(1, PAIRS // classes.num_classes)
+            said.append(
+                f"−log p(x) and p(y | x) sum over {classes.num_classes} classes for each of "
+                f"{len(self.x)} examples, which is too much; --limit {most} computes them."
+            )
+        if classes and classes.num_classes > CLASSES and "samples" not in found:
+            said.append(
+                f"Draws are judged by a classifier of at most {CLASSES} classes; there are "
+                f"{classes.num_classes}."
+            )
         if "samples" in found and samples is None:
             said.append(
                 "Draws are not judged: a classifier of these data takes a minute to train. "
@@ -464,7 +486,7 @@ def _frequencies(y: np.ndarray, classes: int) -> np.ndarray:
 
 def _left_out(model: Any, condition: Any, found: Mapping[str, Any]) -> tuple[str, ...]:
     """Which metrics of a conditional model need classes that it does not have."""
-    if condition is None or "classification" in found:
+    if condition is None or model.condition.spec.classes:
         return ()
     said = (
         "−log p(x) and p(y | x) sum over classes; the condition is "

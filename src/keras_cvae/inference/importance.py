@@ -18,7 +18,14 @@ from keras import ops
 from keras_cvae import devices, errors
 from keras_cvae.conditions.candidates import enumerated
 from keras_cvae.inference.results import ClassLogProb, LogProb
-from keras_cvae.inference.steps import EXAMPLES, Snapshot, Step, decoded_at_once, features
+from keras_cvae.inference.steps import (
+    EXAMPLES,
+    Snapshot,
+    Step,
+    concatenated,
+    decoded_at_once,
+    features,
+)
 from keras_cvae.inference.steps import batch_size as even
 from keras_cvae.probability.normal import DiagonalNormal
 from keras_cvae.trees import take
@@ -37,6 +44,14 @@ class _Moments:
         self.first, self.second = np.zeros(n), np.zeros(n)
         self.count = np.zeros(n)
         self.added = np.zeros(n, bool)  # by this process
+
+    @classmethod
+    def joined(cls, parts: "list[_Moments]") -> "_Moments":
+        """The sums of all examples, from those of some each."""
+        whole = cls(0)
+        for name in vars(whole):
+            setattr(whole, name, np.concatenate([getattr(part, name) for part in parts]))
+        return whole
 
     def add(self, rows: Any, log_w: np.ndarray) -> None:
         """Add log w `(samples, rows)`."""
@@ -117,93 +132,115 @@ class Plan:
         most = max(1, decoded_at_once(model, batch_size) // examples)
         return cls(num_samples, seed, examples, even(num_samples, most))
 
-    def blocks(self, pairs: int, progress: Progress | None) -> Iterable[range]:
-        """Positions of the pairs, block by block; of those that are this process' own."""
-        first, parts = devices.share()
-        starts: Any = range(first * self.examples, pairs, parts * self.examples)
-        if progress is not None:
-            starts = progress(starts, total=len(starts), description="importance sampling")
-        return (range(start, min(start + self.examples, pairs)) for start in starts)
-
-    def noise(self, block: range, latent_dim: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Noise `(at_once, examples, latent_dim)`, and how many of these draws count."""
-        rng = np.random.default_rng([*self.seed, block.start // self.examples])
+    def noise(self, block: int, latent_dim: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Noise `(at_once, examples, latent_dim)` of a block, and how many of these draws count."""
+        rng = np.random.default_rng([*self.seed, block])
         for done in range(0, self.num_samples, self.at_once):
             noise = np.zeros((self.at_once, self.examples, latent_dim), "float32")
             part = min(self.at_once, self.num_samples - done)
             rng.standard_normal(out=noise[:part], dtype="float32")
             yield part, noise
 
+    def weigh(
+        self, weights: Snapshot, step: Step, block: int, x: np.ndarray, y: Any
+    ) -> Iterator[np.ndarray]:
+        """Draw z for the pairs of a block, and weigh each draw: log w `(draws, pairs)` of some.
 
-def weigh(
-    weights: Snapshot,
-    step: Step,
-    x: np.ndarray,
-    y: Any,
-    index: np.ndarray,
-    plan: Plan,
-    progress: Progress | None = None,
-) -> Iterator[tuple[range, np.ndarray]]:
-    """Draw z for pairs of x and y, and weigh each draw.
-
-    Args:
-        weights: Of the model.
-        step: `log_weights` or `prior_weights`.
-        x: Examples `(n, *x_shape)`.
-        y: Canonical conditions, one for each pair, or None.
-        index: Which x each pair has, `(pairs,)`.
-        plan: How many draws, and how many at once.
-        progress: Wraps the loop over blocks.
-
-    Yields:
-        Positions of pairs, and log w `(draws, positions)` of some of their draws.
-    """
-    for block in plan.blocks(len(index), progress):
-        filled = np.resize(np.asarray(block), plan.examples)
-        inputs = {"x": np.asarray(x[index[filled]], "float32")}
+        Args:
+            weights: Of the model.
+            step: `log_weights` or `prior_weights`.
+            block: Its number.
+            x: Examples `(pairs, *x_shape)`, at most as many as a block has.
+            y: Canonical conditions, one for each, or None.
+        """
+        filled = np.resize(np.arange(len(x)), self.examples)
+        inputs = {"x": np.asarray(x[filled], "float32")}
         if y is not None:
             inputs["condition"] = take(y, filled)
         inputs["evidence"] = weights(observed, inputs)
-        for draws, noise in plan.noise(block, weights.model.latent_dim):
+        for draws, noise in self.noise(block, weights.model.latent_dim):
             log_w = ops.convert_to_numpy(weights(step, inputs | {"noise": noise}))
-            yield block, log_w[:draws, : len(block)]
+            yield log_w[:draws, : len(x)]
+
+
+def in_blocks(parts: Iterable[tuple[np.ndarray, Any]]) -> Iterator[tuple[np.ndarray, Any]]:
+    """Regroup x and conditions that come part by part: `EXAMPLES` pairs each, but for the last."""
+    held: list[tuple[np.ndarray, Any]] = []
+    for x, y in parts:
+        start, missing = 0, EXAMPLES - sum(len(some) for some, _ in held)
+        while len(x) - start >= missing:
+            rows = slice(start, start + missing)
+            yield _joined([*held, (x[rows], take(y, rows))])
+            held, start, missing = [], start + missing, EXAMPLES
+        if start < len(x):
+            held.append((x[start:], take(y, slice(start, None))))
+    if held:
+        yield _joined(held)
+
+
+def _joined(pairs: list[tuple[np.ndarray, Any]]) -> tuple[np.ndarray, Any]:
+    if len(pairs) == 1:
+        return pairs[0]
+    x, y = zip(*pairs, strict=True)
+    return np.concatenate(x), None if y[0] is None else concatenated([*y])
+
+
+def _is_own(block: int) -> bool:
+    """Whether this process draws for a block, where the work is divided among several."""
+    first, parts = devices.share()
+    return block % parts == first
+
+
+def _shown(blocks: Iterable[Any], pairs: int | None, progress: Progress | None) -> Iterable[Any]:
+    """The blocks of so many pairs, if that is known, with their progress."""
+    if progress is None:
+        return blocks
+    total = None if pairs is None else math.ceil(pairs / EXAMPLES)
+    return progress(blocks, total=total, description="importance sampling")
 
 
 def log_prob(
     model: Any,
-    x: np.ndarray,
-    y: Any,
+    parts: Iterable[tuple[np.ndarray, Any]],
     num_samples: int = 500,
     seed: int = 0,
     batch_size: int | None = None,
     progress: Progress | None = None,
     proposal: str = "posterior",
+    *,
+    pairs: int | None = None,
 ) -> LogProb:
     """Estimate log p(x | y).
 
     Args:
         model: A `ConditionalVAE`.
-        x: `(n, *x_shape)` float32.
-        y: Canonical conditions `(n, ...)` or None.
+        parts: x `(n, *x_shape)` float32 and canonical conditions `(n, ...)` or None, part by part:
+            how they are parted does not change the result, and one part is in memory at once.
         num_samples: Draws of z per example.
         seed: Of the noise: the same number again on every machine and, but for rounding, backend.
         batch_size: How many z are decoded at once; bounds the memory, does not change the result.
         progress: Wraps the loop over blocks as `progress(iterable, total=, description=)`.
         proposal: What z is drawn from: the "posterior" q(z | x, y), or the "prior" p(z | y): what
             a user meets who draws from the model, far below the truth unless z says little of x.
+        pairs: How many x there are in all, if that is known.
 
     Raises:
-        ValueError: A number of samples below 1, or another proposal.
+        ValueError: A number of samples below 1, another proposal, or nothing at all to score.
     """
     if proposal not in PROPOSALS:
         raise ValueError(f"proposal: received {proposal!r}, expected one of {tuple(PROPOSALS)}.")
     num_samples, seed = errors.whole("num_samples", num_samples), errors.whole("seed", seed, 0)
     num_samples = num_samples if model.latent_dim else 1  # exact: there is nothing to draw
-    moments = _Moments(len(x))
-    plan = Plan.of(model, len(x), num_samples, (seed,), batch_size)
-    step, index = PROPOSALS[proposal], np.arange(len(x))
-    for rows, log_w in weigh(Snapshot(model), step, x, y, index, plan, progress):
-        moments.add(rows, log_w)
+    weights, found, plan = Snapshot(model), [], None
+    for i, (x, y) in enumerate(_shown(in_blocks(parts), pairs, progress)):
+        plan = plan or Plan.of(model, len(x), num_samples, (seed,), batch_size)
+        found.append(_Moments(len(x)))
+        if _is_own(i):
+            for log_w in plan.weigh(weights, PROPOSALS[proposal], i, x, y):
+                found[-1].add(slice(None), log_w)
+    if not found:
+        raise ValueError("x is empty. Expected at least one example.")
+    moments = _Moments.joined(found)
     moments.gather()
     log_p, error, effective = moments.results()
     error = error if model.latent_dim else np.zeros_like(error)
@@ -253,9 +290,12 @@ def class_log_prob(
 
     def draw(pairs: np.ndarray, num_samples: int, *seed: int) -> None:
         plan = Plan.of(model, len(pairs), num_samples, seed, batch_size)
-        some = weigh(weights, log_weights, x, take(y, pairs), index[pairs], plan, progress)
-        for rows, log_w in some:
-            moments.add(pairs[rows], log_w)
+        blocks = enumerate(range(0, len(pairs), EXAMPLES))
+        for i, start in _shown(blocks, len(pairs), progress):
+            rows = pairs[start : start + EXAMPLES]
+            if _is_own(i):
+                for log_w in plan.weigh(weights, log_weights, i, x[index[rows]], take(y, rows)):
+                    moments.add(rows, log_w)
         moments.gather()
 
     draw(np.arange(n * classes), pilot, seed)

@@ -13,12 +13,13 @@ from keras_cvae.inference import drawing, importance, results, steps
 from keras_cvae.inference.draws import Draws
 from keras_cvae.inference.steps import Snapshot, Step, Work
 from keras_cvae.models.examples import unpacked
-from keras_cvae.models.inputs import Inputs, is_array
+from keras_cvae.models.inputs import is_array
+from keras_cvae.models.pairs import Pairs
 from keras_cvae.models.state import Model
 from keras_cvae.models.streams import in_tuples
 
 
-class Verbs(Inputs, Model):
+class Verbs(Pairs, Model):
     """The verbs of a `ConditionalVAE`."""
 
     hierarchy: Any
@@ -424,8 +425,10 @@ class Verbs(Inputs, Model):
         """log p(x | y) of each x in nats, with its standard error.
 
         Args:
-            x: Array `(n, *x_shape)`.
-            y: One condition, or one for each x.
+            x: Array `(n, *x_shape)`, also one that is larger than memory (`numpy.memmap`, HDF5); or
+                a data set of x or `(x, y)` that ends, as in `predict`. How it is cut into batches
+                does not change the result; weights of examples have no part in it.
+            y: With an array: one condition, or one for each x.
             num_samples: Draws of z per example; the estimate rises to the truth with them.
             seed: Of the draws.
             batch_size: How many z are decoded at once; None chooses. Does not change the result.
@@ -440,9 +443,10 @@ class Verbs(Inputs, Model):
             >>> found.log_prob.shape, bool(found.mean_standard_error > 0)
             ((4,), True)
         """
-        x = self._x(x)
-        y = self._conditions(y, len(x))
-        return importance.log_prob(self, x, y, num_samples, seed, batch_size, progress, proposal)
+        parts, pairs = self._pairs(x, y)
+        return importance.log_prob(
+            self, parts, num_samples, seed, batch_size, progress, proposal, pairs=pairs
+        )
 
     def log_marginal(
         self,
