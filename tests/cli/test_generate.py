@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_cvae import MLP, Categorical, ConditionalVAE, load
+from keras_cvae.cli.shared import in_words
 from keras_cvae.data import drawn
 
 
@@ -147,3 +148,10 @@ def test_too_many_to_look_at(cvae, files):
     assert "... 200 more draws: -o FILE.npz writes all." in said.out
     said = cvae("generate", files / "vectors.keras", "-n", 30)
     assert "... 40 more draws: -o FILE.csv writes all." in said.out
+
+
+def test_of_many_facts_the_first_are_printed():
+    assert in_words({"a": 1, "b": [2.5, "x"]}) == "a=1  b=2.5, x"
+    said = in_words([str(k) for k in range(100_000)])
+    assert said.endswith("98, 99, ... (100,000 in all)")
+    assert in_words({str(k): k for k in range(101)}).endswith("99=99  ... (101 in all)")

@@ -400,6 +400,16 @@ def test_a_limit_bounds_all_of_it_and_says_what_is_left_out(trained, few_digits,
     monkeypatch.setattr(samples, "QUICK", 0)
     assert small().samples is None
     assert "Evaluate once without --limit" in small().left_out[0]
+    monkeypatch.setattr("keras_cvae.evaluation.evaluate.PAIRS", 50)  # of 20 examples, 10 classes
+    monkeypatch.setattr("keras_cvae.evaluation.evaluate.CLASSES", 5)
+    many = small()
+    assert (
+        many.classification is many.marginal is many.samples is many.conditional.per_class is None
+    )
+    assert "10 classes for each of 20 examples, which is too much; --limit 5" in many.left_out[0]
+    assert "at most 5 classes; there are 10" in many.left_out[1]
+    assert many.components.count == 30
+    np.testing.assert_allclose(many.conditional.nats, found.conditional.nats, rtol=0.1)
 
 
 def test_a_judge_is_trained_once_for_the_same_data(few_digits, tmp_path, monkeypatch):

@@ -31,6 +31,8 @@ from keras_cvae.figures.style import (
     wrap,
 )
 
+NAMED = 100  # classes that are told apart by name
+
 
 @rc_context(STYLE)
 def latent_plane(
@@ -114,7 +116,7 @@ def _scatter_classes(
     order: NDArray[np.int_],
     dots: dict[str, Any],
 ) -> None:
-    """Scatter (n, 2) codes by class, and tell the classes apart in a legend beside the plane."""
+    """Scatter (n, 2) codes by class; a legend beside the plane has up to `NAMED` classes."""
     if isinstance(class_names, str):
         raise ValueError(f"class_names must be one name a class. Received: {class_names!r}.")
     top = int(groups.max())
@@ -133,6 +135,8 @@ def _scatter_classes(
         some = order[marker[groups[order]] == shape]
         x, y = codes[some].T
         axes.scatter(x, y, c=colors[groups[some]], marker=shape, **dots)
+    if count > NAMED:
+        return
     handles = [
         Line2D([], [], ls="", marker=marker[k], color=colors[k], markersize=4.5, mew=0)
         for k in range(count)

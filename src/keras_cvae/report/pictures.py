@@ -113,7 +113,7 @@ def pictures(
         shown["Values"] = of_values.marginals(model, data, seed)
         shown["Pairs of values"] = of_values.correlations(model, data, seed)
     likelihood, known = evaluation.conditional, evaluation.classification
-    if likelihood and likelihood.per_class:
+    if likelihood and likelihood.per_class and len(likelihood.per_class) <= charts.NAMED:
         shown["−log p(x | y) by class"] = _by_class(likelihood)
     if model.latent_groups:
         shown["KL by dimension"] = _kl(evaluation.elbo, model.latent_groups)
