@@ -6,9 +6,11 @@ from PIL import Image
 
 from keras_cvae.data.look import Facts, look
 from keras_cvae.data.sources import load
+from keras_cvae.figures.of_runs import draw
 from keras_cvae.runs.build import build_model
 from keras_cvae.runs.choices import choose, flags
 from keras_cvae.runs.config import ConfigError, RunConfig, load_config
+from keras_cvae.runs.train import train
 
 
 def saved(path, **arrays):
@@ -51,9 +53,9 @@ def test_the_choice_follows_what_the_arrays_are(rng, tmp_path):
     }
     kinds = {name: (s.get("likelihood"), s.get("backbone")) for name, s in found.items()}
     assert kinds == {
-        "color": ("discretized_logistic", "conv"),
+        "color": ("gaussian", "conv"),
         "grey": ("discretized_logistic", "conv"),
-        "floats": ("discretized_logistic", "conv"),
+        "floats": ("gaussian", "conv"),
         "kelvin": ("gaussian", "conv"),
         "beats": ("gaussian", "conv"),
         "leads": ("gaussian", "conv"),
@@ -88,11 +90,28 @@ def test_what_looks_like_mnist_keeps_the_defaults():
     ]
 
 
-def test_many_colour_pictures_take_the_network_of_the_preset():
-    facts = Facts(kind="pictures", shape=(32, 32, 3), values="shades", examples=50_000)
-    config = choose(facts, {}).config
-    assert (config.backbone, config.likelihood) == ("topdown-conv", "discretized_logistic")
+def test_many_colour_pictures_take_the_preset_color():
+    about = {"kind": "pictures", "shape": (32, 32, 3), "values": "shades", "examples": 50_000}
+    facts = Facts(**about, classes={"cat": 20_000, "dog": 30_000})
+    assert choose(facts, {}).config == load_config("color")
+    assert choose(Facts(**about), {}).config == load_config("color", label_dropout=0.0)
+    for plain in ({"conditional": False}, {"task": "complete"}, {"semisupervised": True}):
+        assert choose(facts, plain).config == load_config("color", label_dropout=0.0, **plain)
     assert choose(facts, {}, accelerated=True).config.precision == "mixed_bfloat16"
+
+
+def test_the_preset_color_learns_and_draws_with_guidance(rng, tmp_path):
+    x = saved(tmp_path / "x.npz", x=pictures(rng, 24, 8), y=[0, 1] * 12)
+    small = {"filters": (4,), "units": (8,), "prior_units": (8,), "latent_dim": 16}
+    config = load_config("color", **small, label_dropout=0.5, batch_size=11, epochs=1)
+    run = train(x, config, tmp_path / "run")
+    assert np.isfinite(run.history()["val_loss"]).all()
+    model = run.model()
+    assert model.hierarchy.prior.units == (8,)
+    plain, guided = (model.generate(1, 3, seed=0, guidance=g) for g in (1.0, 2.0))
+    assert plain.shape == guided.shape == (3, 8, 8, 3)
+    assert np.abs(guided - plain).max() > 1e-6
+    assert draw(run, "samples", model=model, guidance=2.0)[0].is_file()
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,10 @@ def test_bad_settings_are_named(settings, words):
     ("settings", "words"),
     [
         ({"reach": 4}, "reach: received 4, which does nothing with likelihood=bernoulli; expected"),
+        (
+            {"prior_units": (9,), "prior": "standard"},
+            r"prior_units: received \(9,\), which does nothing with prior=standard",
+        ),
         ({"sigma": 0.2}, "sigma: received 0.2, which does nothing with variance=optimal"),
         ({"sigma": 0.2, "variance": "fixed"}, "nothing with likelihood=bernoulli"),
         ({"alpha": 0.2}, "expected objective=hybrid, or no alpha"),

@@ -10,7 +10,7 @@ from keras_cvae import masks
 from keras_cvae.cli import drawing
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read
-from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature, starting
+from keras_cvae.cli.flags import AsJson, Guidance, Overwrite, RunFolder, Seed, Temperature, starting
 from keras_cvae.cli.shared import (
     check_image,
     check_output,
@@ -70,14 +70,7 @@ def generate(
             show_default=False,
         ),
     ] = None,
-    guidance: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            help="How strongly the condition shows: 1 is the model's, 2 exaggerates; for runs with "
-            "--label-dropout.",
-        ),
-    ] = 1.0,
+    guidance: Guidance = 1.0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

@@ -44,6 +44,14 @@ Seed = Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")]
 Temperature = Annotated[
     float, typer.Option(min=0.0, help="Spread of the draws: 1 is the model's, 0 its default.")
 ]
+Guidance = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="How strongly the condition shows: 1 is the model's, 2 exaggerates; for runs with "
+        "--label-dropout.",
+    ),
+]
 
 
 def flags(function: Callable) -> Callable:

@@ -11,7 +11,7 @@ from keras_cvae import command, trained
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read
-from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed, Temperature
+from keras_cvae.cli.flags import AsJson, Guidance, Overwrite, RunFolder, Seed, Temperature
 from keras_cvae.cli.shared import open_run, progress_bar, show_facts
 from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.data.kinds import is_table
@@ -42,6 +42,7 @@ def plot(
         Path | None, typer.Option("-o", "--out", help="A folder. Default: RUN/pictures.")
     ] = None,
     temperature: Temperature = 1.0,
+    guidance: Guidance = 1.0,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -71,6 +72,7 @@ def plot(
         condition=None if condition is None else read(model.condition.spec, condition),
         grid=grid,
         temperature=temperature,
+        guidance=guidance,
         seed=seed,
         suffix=f".{form}",
         data=loaded,

@@ -52,14 +52,17 @@ def samples(
     *,
     n: int = 12,
     temperature: float = 1.0,
+    guidance: float = 1.0,
     seed: int = 0,
 ) -> Figure:
     """Draw `n` pictures for each of `shown_conditions`, one row each; 100 of none."""
     shown = shown_conditions(model, data)
     if shown[0][0] is None:
         n = 100
-    rows = np.stack([brightness(model, model.generate(y, n, temperature, seed)) for y, _ in shown])
-    caption = f"Draws: z ~ p(z|y) at temperature {temperature:g}; shown is the mean of p(x|z,y)."
+    drawn = [model.generate(y, n, temperature, seed, guidance=guidance) for y, _ in shown]
+    rows = np.stack([brightness(model, x) for x in drawn])
+    at = f"temperature {temperature:g}" + f", guidance {guidance:g}" * (guidance != 1.0)
+    caption = f"Draws: z ~ p(z|y) at {at}; shown is the mean of p(x|z,y)."
     if shown[0][0] is None:
         caption = caption.replace("|y", "").replace(",y", "")
         return sheets.image_grid(rows[0], columns=10, caption=caption)

@@ -30,6 +30,7 @@ def draw(
     condition: Any = None,
     grid: str = "linear",
     temperature: float = 1.0,
+    guidance: float = 1.0,
     seed: int = 0,
     suffix: str = ".png",
     model: ConditionalVAE | None = None,
@@ -46,6 +47,7 @@ def draw(
         condition: For the manifold, the only condition to show.
         grid: Of the manifold, in deviations of the prior: "linear" from -1.5 to 1.5, or "quantile".
         temperature: Of the samples.
+        guidance: Of the samples, as in `ConditionalVAE.generate`.
         seed: Of the samples.
         suffix: ".png", ".pdf" or ".svg".
         model: The run's model, if it is already loaded.
@@ -88,9 +90,9 @@ def draw(
                 raise
             notice(f"Left out: {listed(needing)}. {gone}")
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written, drawn = [], {"temperature": temperature, "guidance": guidance}
     for one in progress(kinds, total=len(kinds), description="Drawing"):
-        for name, figure in _figures(one, model, data, run, only, grid, temperature, seed):
+        for name, figure in _figures(one, model, data, run, only, grid, seed, drawn):
             if isinstance(figure, Figure):
                 path = folder / f"{name}{suffix}"
                 writing.save(figure, path)
@@ -132,19 +134,19 @@ def _figures(
     run: Run,
     only: tuple[Any, str] | None,
     grid: str,
-    temperature: float,
     seed: int,
+    drawn: dict[str, float],
 ) -> Iterator[tuple[str, Figure | np.ndarray]]:
     """Yield names and figures of one kind; frames of an animation are an array."""
     match kind:
         case "samples" if len(model.x_shape) == 2:
-            yield kind, of_values.signals(model, data, temperature=temperature, seed=seed)
+            yield kind, of_values.signals(model, data, seed=seed, **drawn)
         case "marginals":
             yield kind, of_values.marginals(model, data, seed)
         case "correlations":
             yield kind, of_values.correlations(model, data, seed)
         case "samples":
-            yield kind, of_models.samples(model, data, temperature=temperature, seed=seed)
+            yield kind, of_models.samples(model, data, seed=seed, **drawn)
         case "defaults":
             yield kind, of_models.defaults(model, data)
         case "latent":

@@ -15,7 +15,13 @@ PLOTS, PAIRS = 24, 60  # values that are shown, alone and in pairs
 
 
 def signals(
-    model: ConditionalVAE, data: Data, *, n: int = 6, temperature: float = 1.0, seed: int = 0
+    model: ConditionalVAE,
+    data: Data,
+    *,
+    n: int = 6,
+    temperature: float = 1.0,
+    guidance: float = 1.0,
+    seed: int = 0,
 ) -> Figure:
     """Draw signals for each of `shown_conditions` (six at most), over real ones."""
     rows = {}
@@ -25,11 +31,10 @@ def signals(
         if condition is not None and data.class_names and not isinstance(some.y, dict):
             x = x[some.y == data.class_names.index(name)]
         real = x[:n] if condition is None or data.class_names else x[:0]
-        draws = model.generate(condition, n, temperature, seed, output="sample")
+        draws = model.generate(condition, n, temperature, seed, output="sample", guidance=guidance)
         rows[name or "draws"] = (real, draws)
-    return lines.signals(
-        rows, caption=f"Draws from p(x|z,y), z ~ p(z|y) at temperature {temperature:g}; grey: real."
-    )
+    at = f"temperature {temperature:g}" + f", guidance {guidance:g}" * (guidance != 1.0)
+    return lines.signals(rows, caption=f"Draws from p(x|z,y), z ~ p(z|y) at {at}; grey: real.")
 
 
 def compared(model: ConditionalVAE, data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]:

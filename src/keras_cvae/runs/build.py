@@ -27,6 +27,7 @@ from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.probability.likelihoods.gaussian import Bounded, Gaussian
 from keras_cvae.probability.likelihoods.logistic import DiscretizedLogistic
 from keras_cvae.probability.objectives import ELBO, OBJECTIVES, Hybrid, Objective
+from keras_cvae.probability.priors import ConditionalNormal, Prior, StandardNormal
 from keras_cvae.probability.schedules import Cyclical, Warmup
 from keras_cvae.runs import declaration
 from keras_cvae.runs.conditions import build_condition
@@ -154,16 +155,22 @@ def _networks(config: RunConfig) -> dict[str, Any]:
     """The backbone, and the prior where the backbone does not bring its own."""
     units, activation = config.units, config.activation
     if config.backbone == "mlp":
-        return {"backbone": MLP(units, activation), "prior": config.prior}
+        return {"backbone": MLP(units, activation), "prior": _prior(config)}
     if config.backbone == "residual":
         backbone: Backbone = Residual(units[-1], config.blocks, activation=activation)
-        return {"backbone": backbone, "prior": config.prior}
+        return {"backbone": backbone, "prior": _prior(config)}
     if config.backbone == "conv":
         backbone = Conv(config.filters, units[-1], activation)
-        return {"backbone": backbone, "prior": config.prior}
+        return {"backbone": backbone, "prior": _prior(config)}
     maps = config.filters if config.backbone == "topdown-conv" else ()
     levels = config.levels
     return {"backbone": TopDown(units[-1], filters=maps, levels=levels, activation=activation)}
+
+
+def _prior(config: RunConfig) -> Prior:
+    if config.prior == "standard":
+        return StandardNormal()
+    return ConditionalNormal(config.prior_units)
 
 
 def _objective(config: RunConfig, steps: int) -> Objective:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_cvae.data.look import Facts
-from keras_cvae.runs.config import ConfigError, RunConfig, load_config
+from keras_cvae.runs.config import ConfigError, RunConfig, load_config, presets
 
 FEW = 3000  # examples, below which a network learns them by heart
 ENOUGH = 5000  # colour pictures for the network of `color`
@@ -139,32 +139,37 @@ def _of_pictures(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> I
     shades = facts.values != "numbers" and (facts.color or facts.values == "shades")
     if facts.values == "numbers":
         yield {"likelihood": "gaussian"}, "their values are no levels of 0..255, so a density"
+    elif shades and facts.color:
+        yield (
+            {"likelihood": "gaussian"},
+            "a density of one width learns the large shapes of colour pictures before their grain",
+        )
     elif shades:
         yield (
             {"likelihood": "discretized_logistic"},
             "they have shades, which mixtures of logistics describe level by level",
         )
     if shades and facts.color and facts.examples >= ENOUGH:
-        yield (
-            {
-                "backbone": "topdown-conv",
-                "units": (256,),
-                "filters": (32, 64),
-                "group_sizes": (16, 16, 4, 4, 2, 2),
-                "batch_size": 100,
-                "learning_rate": 2e-3,
-                "rate_warmup": 0.03,
-                "clip": 200.0,
-                "ema": 0.999,
-            },
-            "many colour pictures take the network of the preset color",
-        )
+        settings = {k: v for k, v in presets()["color"].config.items() if k != "label_dropout"}
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        yield settings, "many colour pictures take the network of the preset color"
     elif shades or facts.values == "numbers" or side > 32:
         filters = (16, 32, 64) if side > 40 else (16, 32) if few else (32, 64)
         units = (128,) if few else (256,)
         yield (
             {"backbone": "conv", "filters": filters, "units": units, "rate_warmup": WARMUP},
             "what is near goes together, so a convolutional network",
+        )
+
+
+def _guided(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    """Draws of colour pictures show their class faintly, unless they are guided to it."""
+    plain = asked.get("task") == "complete" or asked.get("conditional") is False
+    if facts.color and facts.classes and not (plain or asked.get("semisupervised")):
+        yield (
+            {"label_dropout": 0.1},
+            "a tenth of the classes are forgotten in training, so that draws with --guidance 2 "
+            "show theirs more clearly",
         )
 
 
@@ -267,6 +272,7 @@ RULES: tuple[Callable[[Facts, Mapping[str, Any], bool], Iterator[Found]], ...] =
     _what,
     _size,
     _of_pictures,
+    _guided,
     _of_signals,
     _of_vectors,
     _few,

@@ -74,6 +74,9 @@ class RunConfig(BaseModel):
     prior: Literal["standard", "conditional"] = _setting(
         "conditional", "Model", "p(z|y): standard normal, or learned from y."
     )
+    prior_units: tuple[int, ...] = _setting(
+        (128,), "Model", "Widths of the dense layers of p(z|y) where it is learned: 128."
+    )
     likelihood: Literal[
         "bernoulli",
         "causal_bernoulli",
@@ -262,7 +265,7 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"groups: received {self.groups}, expected at most latent_dim={self.latent_dim}"
             )
-        for name in ("units", "filters", "group_sizes"):
+        for name in ("units", "prior_units", "filters", "group_sizes"):
             widths = getattr(self, name)
             if widths is not None and (not widths or min(widths) < 1):
                 raise ValueError(f"{name}: expected one or more positive widths, like 512")
@@ -388,6 +391,7 @@ _BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
     "sigma": ("variance", ("fixed",)),
     "levels": ("backbone", ("topdown-conv",)),
     "prior": ("backbone", ("mlp", "residual", "conv")),
+    "prior_units": ("prior", ("conditional",)),
     "blocks": ("backbone", ("residual",)),
     "alpha": ("objective", ("hybrid",)),
 }
