@@ -90,7 +90,8 @@ def draw(
                 raise
             notice(f"Left out: {listed(needing)}. {gone}")
     folder.mkdir(parents=True, exist_ok=True)
-    written, drawn = [], {"temperature": temperature, "guidance": guidance}
+    written: list[Path] = []
+    drawn = {"temperature": temperature, "guidance": guidance}
     for one in progress(kinds, total=len(kinds), description="Drawing"):
         for name, figure in _figures(one, model, data, run, only, grid, seed, drawn):
             if isinstance(figure, Figure):
@@ -135,7 +136,7 @@ def _figures(
     only: tuple[Any, str] | None,
     grid: str,
     seed: int,
-    drawn: dict[str, float],
+    drawn: dict[str, Any],
 ) -> Iterator[tuple[str, Figure | np.ndarray]]:
     """Yield names and figures of one kind; frames of an animation are an array."""
     match kind:
