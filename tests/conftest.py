@@ -46,6 +46,14 @@ settings.register_profile("thorough", settings.get_profile("few"), max_examples=
 settings.load_profile("few")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """What is kept for users of this machine is neither read nor written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def pytest_collectstart(collector):
     """Import the package before Keras, so that the tests run on the backend that it chooses.
 

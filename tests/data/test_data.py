@@ -544,9 +544,9 @@ def test_truncated_image_is_named(tmp_path, suffix):
 
 def test_streamed_image_that_changed_is_named(folder):
     streamed = load(folder, memory_limit=0)
-    for path in streamed.train.x.paths:
-        save_image(path, size=(9, 9))
-    with pytest.raises(DataError, match=r"\.png is now 9x9 pixels; it was 4x5"):
+    for i in range(len(streamed.train.x.places)):
+        save_image(streamed.train.x.places.path(i), size=(9, 9))
+    with pytest.raises(DataError, match=r"\.png is 9x9 pixels; others are 4x5"):
         streamed.train.floats()
 
 

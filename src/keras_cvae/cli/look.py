@@ -14,7 +14,7 @@ from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Guidance, Overwrite, RunFolder, Seed, Temperature
 from keras_cvae.cli.shared import open_run, progress_bar, show_facts
 from keras_cvae.conditions.spec import JointSpec
-from keras_cvae.data.kinds import is_table
+from keras_cvae.data.pictures import is_plain_table
 from keras_cvae.figures.kinds import Kind
 from keras_cvae.models.card import Card, located, read_card
 from keras_cvae.runs.config import presets
@@ -102,7 +102,7 @@ def info(
 
         about_run(Path(what), as_json)
         return
-    if is_table(what):
+    if is_plain_table(what):
         from keras_cvae.cli.tables import info_table
 
         info_table(what, output, overwrite, as_json)

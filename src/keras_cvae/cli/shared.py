@@ -97,7 +97,7 @@ def check_image(path: Path) -> None:
         with opened(path) as image:
             image.verify()
     except Exception as error:  # PIL's parsers raise all sorts of things
-        raise UnreadableError(path, error) from error
+        raise UnreadableError(path, error, lambda: path.open("rb")) from error
 
 
 def write_arrays(path: Path, **arrays: Any) -> None:

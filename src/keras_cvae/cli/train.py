@@ -20,8 +20,8 @@ from keras_cvae.cli.processes import Processes, end_without_the_others, first_al
 from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.conditions.spec import CategoricalSpec
-from keras_cvae.data.kinds import is_table
 from keras_cvae.data.look import look
+from keras_cvae.data.pictures import is_plain_table
 from keras_cvae.errors import counted
 from keras_cvae.runs.choices import choose
 from keras_cvae.runs.choices import flags as flags_of
@@ -39,7 +39,8 @@ def train(
         typer.Argument(
             metavar="DATA",
             help="digits, mnist, fashion_mnist, cifar10, an .npz file, a folder of images with one "
-            "sub-folder per class, or a table: .csv, .parquet, .feather.",
+            "sub-folder per class, tar shards or Parquet of pictures, hf://NAME, or a table: .csv, "
+            ".parquet, .feather.",
         ),
     ],
     preset: Annotated[
@@ -112,7 +113,7 @@ def train(
     if dry_run and processes > 1:
         raise UsageError("--dry-run measures one process. Expected no --processes.")
     together(processes, out_folder or default_folder(data, preset))
-    if is_table(data):
+    if is_plain_table(data):
         from keras_cvae.cli.tables import train_table
 
         own: dict[str, Any] = {

@@ -81,7 +81,7 @@ def from_arrays(
     xs = [x.astype(np.float32, copy=False) for x in xs] if unscaled else _canonical(xs)
     xs = [recolored(resized(x, size, fit), color) for x in xs]
     unknown = [None if part is None else _is_unknown(part, unlabelled) for part in ys]
-    ys, names = (ys, None) if isinstance(y, Mapping) else _encoded(ys, class_names, unlabelled)
+    ys, names = (ys, None) if isinstance(y, Mapping) else encoded(ys, class_names, unlabelled)
     if unlabelled and names is not None:
         ys = [
             None if part is None or rows is None else np.where(rows, -1, part).astype(np.int32)
@@ -222,10 +222,22 @@ def _named(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _encoded(
+def encoded(
     ys: list[np.ndarray | None], class_names: Sequence[str] | None, unlabelled: bool = False
 ) -> tuple[list[np.ndarray | None], tuple[str, ...] | None]:
-    """Numbers the classes found in train 0..K-1; numbers pass as they are."""
+    """Number the classes found in train 0..K-1; numbers pass as they are.
+
+    Args:
+        ys: Labels `(n,)` or numbers, of train and of test; None without.
+        class_names: As in `from_arrays`.
+        unlabelled: As in `from_arrays`.
+
+    Returns:
+        The same as indices, and the names of the classes; None of numbers.
+
+    Raises:
+        DataError: Labels of test that train has not, or names that do not fit.
+    """
     given = [y for y in ys if y is not None]
     kinds = [(y.dtype.kind if y.dtype.kind in "fU" else "i", y.shape[1:]) for y in given]
     if len(set(kinds)) > 1:

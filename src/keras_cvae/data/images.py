@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from keras_cvae.data.decoded import Decoded
+from keras_cvae.data.places import Places
 from keras_cvae.errors import DataError
 
 Color = Literal["auto", "grey", "rgb"]
@@ -38,31 +42,36 @@ class ImageFiles:
     is used, JPEG orientation is obeyed, and images of another size are fitted into `size`.
 
     Args:
-        paths: n files.
+        places: Where n files lie: paths, or `Places`.
         size: `(h, w)` of the decoded images, in pixels.
         channels: 1 (grey) or 3 (RGB).
         resize: Whether files of another size are resized; otherwise they are a `DataError`.
         fit: What is done to those of another shape, as in `fitted`.
+        rows: Which of the places these are, `(n,)`; None for all.
+        decoded: Where those are kept that were decoded once, of all places.
     """
 
     dtype = np.dtype(np.uint8)
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        places: Places | Sequence[Path],
         size: tuple[int, int],
         channels: int,
         resize: bool = True,
         fit: Fit = "crop",
+        rows: np.ndarray | None = None,
+        decoded: Decoded | None = None,
     ):
-        self.paths = np.empty(len(paths), object)
-        self.paths[:] = paths
+        self.places = places if isinstance(places, Places) else Places.of(places)
         self.size, self.channels, self.resize, self.fit = size, channels, resize, fit
+        self.rows = np.arange(len(self.places)) if rows is None else rows
+        self.kept = decoded
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """`(n, h, w, c)`."""
-        return (len(self.paths), *self.size, self.channels)
+        return (len(self.rows), *self.size, self.channels)
 
     @property
     def ndim(self) -> int:
@@ -75,54 +84,85 @@ class ImageFiles:
         return math.prod(self.shape)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.rows)
 
     def __getitem__(self, indices: Any) -> np.ndarray:
         """Decodes `(m, h, w, c)` uint8; `(h, w, c)` for an integer. `DataError` names bad files."""
         if isinstance(indices, int | np.integer):
-            return self._decode(self.paths[indices])
-        paths = self.paths[indices]
-        images = np.empty((len(paths), *self.shape[1:]), np.uint8)
-        for image, path in zip(images, paths, strict=True):
-            image[:] = self._decode(path)
+            return self[[indices]][0]
+        rows = self.rows[indices]
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        missing = [not self._filled(i, image) for i, image in zip(rows, images, strict=True)]
+        if self.kept and any(missing):
+            self.kept.missing(self.take(slice(0, 0)), sum(missing))
         return images
 
     def take(self, indices: Any) -> ImageFiles:
         """Returns the files at `indices` without decoding them."""
-        return ImageFiles(self.paths[indices], self.size, self.channels, self.resize, self.fit)
+        return self._like(self.rows[indices])
+
+    def keeping(self, decoded: Decoded | None) -> ImageFiles:
+        """Returns the same, decoded once: each is kept there."""
+        return self._like(self.rows, decoded)
+
+    def _like(self, rows: np.ndarray, decoded: Decoded | None = None) -> ImageFiles:
+        how = (self.size, self.channels, self.resize, self.fit)
+        return ImageFiles(self.places, *how, rows, decoded or self.kept)
+
+    def fingerprint(self) -> str:
+        """A hash of what these files are and of how they are decoded."""
+        about = hashlib.sha256(self.places.fingerprint().encode() + self.rows.tobytes())
+        about.update(repr((self.size, self.channels, self.resize, self.fit)).encode())
+        return about.hexdigest()[:32]
 
     def decoded(
-        self, progress: Progress | None = None, bad: dict[Path, UnreadableError] | None = None
+        self, progress: Progress | None = None, bad: dict[int, UnreadableError] | None = None
     ) -> np.ndarray:
         """Decode all files, several at once, into one uint8 array `(n, h, w, c)`.
 
         Args:
             progress: Wraps the loop over files.
-            bad: Takes the errors of files that cannot be decoded, whose pixels then mean nothing;
-                None raises the first.
+            bad: Takes the errors of files that cannot be decoded, by row; their pixels mean
+                nothing. None raises the first.
         """
         images = np.empty(self.shape, np.uint8)
 
         def fill(i: int) -> None:  # writes in the worker: no second copy waits in a queue
             try:
-                images[i] = self._decode(self.paths[i])
+                images[i] = self._decode(self.rows[i])
             except UnreadableError as error:
                 if bad is None:
                     raise
-                bad[self.paths[i]] = error
+                bad[i] = error
 
         threaded(fill, range(len(self)), progress, "decoding images")
         return images
 
-    def _decode(self, path: Path) -> np.ndarray:
-        image = decode(path)
+    def fill(self, place: int) -> None:
+        """Decode and keep what lies at a place, unless it is there already or cannot be decoded."""
+        if self.kept and not self.kept.has(place):
+            with contextlib.suppress(DataError):
+                self.kept.write(place, self._decode(place))
+
+    def _filled(self, place: int, image: np.ndarray) -> bool:
+        """Put what lies at a place into `image`; whether it was decoded before."""
+        if self.kept and self.kept.read(place, image):
+            return True
+        image[:] = self._decode(place)
+        if self.kept:
+            self.kept.write(place, image)
+        return False
+
+    def _decode(self, place: int) -> np.ndarray:
+        image = decode(self.places, place)
         height, width = self.size
         image = image.convert("L" if self.channels == 1 else "RGB")
         if image.size != (width, height):
             if not self.resize:
                 raise DataError(
-                    f"{path} is now {image.width}x{image.height} pixels; it was {width}x{height} "
-                    "when the folder was read. Load the folder again."
+                    f"{self.places.name(place)} is {image.width}x{image.height} pixels; others are "
+                    f"{width}x{height}. Choose one size for all with --image-size N, e.g. "
+                    f"--image-size {min(width, height)}."
                 )
             image = fitted(image, (height, width), self.fit)
         return np.asarray(image).reshape(height, width, self.channels)
@@ -164,14 +204,14 @@ def read_image(path: str | Path, x_shape: tuple[int, ...], fit: Fit = "crop") ->
     return ImageFiles([path], (height, width), channels, fit=fit)[0].astype(np.float32) / 255.0
 
 
-def opened(path: Path) -> Image.Image:
+def opened(file: BinaryIO | Path) -> Image.Image:
     """Open a picture, of which only the header is read.
 
     Raises:
         ValueError: It has too many pixels.
         OSError: It is no picture, or is damaged.
     """
-    image = Image.open(path, formats=FORMATS)
+    image = Image.open(file, formats=FORMATS)
     if image.width * image.height > PIXELS:
         image.close()
         raise ValueError(
@@ -181,10 +221,10 @@ def opened(path: Path) -> Image.Image:
     return image
 
 
-def decode(path: Path) -> Image.Image:
+def decode(places: Places, i: int) -> Image.Image:
     """Decodes wholly, upright, without alpha, at 8 bits per channel."""
     try:
-        with opened(path) as file:
+        with places.open(i) as content, opened(content) as file:
             file.load()
             image: Image.Image = file
             if file.format in ("JPEG", "MPO"):  # as in the header, see lies_sideways
@@ -203,28 +243,29 @@ def decode(path: Path) -> Image.Image:
             # A copy outlives the file that is closed here.
             return image.copy() if image is file else image
     except Exception as error:
-        raise UnreadableError(path, error) from error
+        raise UnreadableError(places.name(i), error, lambda: places.open(i)) from error
 
 
 class UnreadableError(DataError):
     """An image that cannot be decoded.
 
     Args:
-        path: Its file.
+        name: What it is called.
         error: What Pillow, or the system, says of it.
+        content: Opens it again.
     """
 
-    def __init__(self, path: Path, error: Exception):
-        self.reason = _reason(path, error)
+    def __init__(self, name: str | Path, error: Exception, content: Callable[[], BinaryIO]):
+        self.reason = _reason(error, content)
         super().__init__(
-            f"The image {path} could not be read: {self.reason}. Replace or remove it."
+            f"The image {name} could not be read: {self.reason}. Replace or remove it."
         )
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(error: Exception, content: Callable[[], BinaryIO]) -> str:
     """Why an image cannot be read, as a clause."""
     try:
-        with path.open("rb") as file:
+        with content() as file:
             head = file.read(12)
     except OSError as wrong:
         return str(wrong.strerror or wrong)

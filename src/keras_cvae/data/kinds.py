@@ -5,6 +5,8 @@ from pathlib import Path
 CSV = (".csv", ".tsv", ".txt")
 PARQUET = (".parquet", ".pq")
 ARROW = (".feather", ".arrow")
+SHARDS = (".tar", ".tar.gz", ".tgz")  # of pictures
+HUB = "hf://"  # and the name of a data set there
 TABLES = (*CSV, *PARQUET, *ARROW)
 
 

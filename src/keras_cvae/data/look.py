@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from keras_cvae.data import sources
-from keras_cvae.data.folders import Listing, decodable
 from keras_cvae.data.images import Progress
+from keras_cvae.data.listing import LABEL, Listing
+from keras_cvae.data.pictures import pictures_of
 
 Kind = Literal["pictures", "signals", "vectors"]
 Values = Literal["binary", "drawn", "shades", "counts", "numbers"]
@@ -105,33 +106,33 @@ def look(source: str | Path, progress: Progress | None = None) -> Facts:
     path = Path(source).expanduser()
     if isinstance(source, str) and source in sources.NAMED:
         return _of_arrays(sources.named(source))
-    if path.is_dir():
-        return _of_folder(path, progress)
+    if listing := pictures_of(source, progress):
+        return _of_pictures(listing, progress)
     if path.is_file() and path.suffix.lower() == ".npz":
         arrays = sources.read_npz(path)
         return _of_arrays(arrays, sources.other_arrays(path, len(arrays["x"])))
     raise sources.unknown(source, path)
 
 
-def _of_folder(root: Path, progress: Progress | None) -> Facts:
-    found, headers = Listing.of(root).checked(progress)
+def _of_pictures(listing: Listing, progress: Progress | None) -> Facts:
+    found, headers = listing.checked(progress)
     sizes = dict(Counter(header.size for header in headers).most_common())
     channels = found.channels(headers)
-    some = found.paths[:: max(1, len(found.paths) // _SAMPLE)]
     mode = "L" if channels == 1 else "RGB"
-    pixels = [np.asarray(image.convert(mode)) for image in decodable(some)]
+    pixels = [np.asarray(image.convert(mode)) for image in found.some(_SAMPLE)]
     values, light = _shades(pixels)
-    y = found.classes[0]
-    counts = None if y is None else np.bincount(y, minlength=len(found.names or ()))
+    (y, *_), names = found.conditions((), False)
+    counts = None if names is None else np.bincount(y, minlength=len(names))
+    others = {name: y for name, y in found.named()[0].items() if name != LABEL}
     return Facts(
         kind="pictures",
         shape=(*next(iter(sizes)), channels),
         values=values,
         examples=len(found.parts[0]),
         test=len(found.parts[1]) if len(found.parts) > 1 else 0,
-        classes=None
-        if counts is None
-        else dict(zip(found.names or (), counts.tolist(), strict=True)),
+        classes=None if counts is None else dict(zip(names, counts.tolist(), strict=True)),
+        numbers=y is not None and names is None,
+        named={name: _condition(y) for name, y in others.items()} or None,
         sizes=sizes,
         light=light,
         notes=found.notes,

@@ -13,8 +13,9 @@ import numpy as np
 
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.containers import Data
-from keras_cvae.data.folders import load_folder
 from keras_cvae.data.images import Color, Fit, Progress, checked_size
+from keras_cvae.data.listing import load_listed
+from keras_cvae.data.pictures import pictures_of
 from keras_cvae.data.splits import check_validation, hold_out
 from keras_cvae.errors import DataError, nearest
 from keras_cvae.files import SQUEEZED
@@ -73,8 +74,10 @@ def load(
     Args:
         source: `digits` (scikit-learn's, offline), `mnist`, `fashion_mnist`, `cifar10` (downloaded
             by Keras), or a path: an `.npz` file with `x_train`, `y_train` and optionally `x_test`,
-            `y_test`, `class_names` (or just `x`, `y`), or a folder of images. A name wins over a
-            folder of that name; write `./digits` for the folder.
+            `y_test`, `class_names` (or just `x`, `y`), or pictures: a folder of images, tar
+            shards (a .tar, or a folder of them), Parquet files with a column of pictures, or
+            `hf://NAME`, a data set of the Hugging Face hub. A name wins over a folder of that
+            name; write `./digits` for the folder.
         image_size: Side, or `(h, w)`, in pixels that images get.
         fit: What is done to images of another shape, as in `images.fitted`: "crop", "pad",
             "stretch".
@@ -83,11 +86,13 @@ def load(
         validation: Fraction of train held out, stratified by class, at least one example; `test`:
             the test split serves as validation and train stays whole.
         seed: Chooses the held-out examples.
-        memory_limit: Bytes of decoded images above which a folder is decoded batch by batch.
+        memory_limit: Bytes of decoded images above which pictures are decoded as they are needed,
+            once, and kept in the user's cache.
         progress: Wraps long loops as `progress(iterable, total=, description=)`, e.g.
             `rich.progress.track`.
-        conditions: Names of arrays in an `.npz` file that together are the condition, in place of
-            y: "age" is `age`, or `age_train` and `age_test`.
+        conditions: Names of what together is the condition, in place of y: of arrays in an `.npz`
+            file ("age" is `age`, or `age_train` and `age_test`), of columns beside pictures, of
+            fields in the .json beside a picture in a shard; "label" is the class.
         counts: Whether x are counts, which stay as they are.
         signals: Whether x are signals, `(n, length)` or `(n, length, channels)`.
         unlabelled: Whether -1, or "" among names, is no class of its own, but an unknown one.
@@ -110,16 +115,17 @@ def load(
     if isinstance(source, str) and source in NAMED and not conditions:
         return from_arrays(**named(source), name=source, **as_arrays)
     path = Path(source).expanduser()
-    if conditions and path.suffix.lower() != ".npz":
-        raise DataError(
-            f"Named conditions ({', '.join(conditions)}) are arrays of an .npz file. Received: "
-            f"{str(source)!r}."
-        )
     if path.is_dir() and (counts or signals):
         kind = "Counts" if counts else "Signals"
         raise DataError(f"{kind} are the array x of an .npz file. Received: the folder '{source}'.")
-    if path.is_dir():
-        return load_folder(path, size, color, memory_limit, progress, fit, **options)
+    if listing := pictures_of(source, progress):
+        options |= {"conditions": conditions, "unlabelled": unlabelled}
+        return load_listed(listing, size, color, memory_limit, progress, fit, **options)
+    if conditions and path.suffix.lower() != ".npz":
+        raise DataError(
+            f"Named conditions ({', '.join(conditions)}) are arrays of an .npz file, or what is "
+            f"known of each picture. Received: {str(source)!r}."
+        )
     if path.is_file() and path.suffix.lower() == ".npz":
         return from_arrays(**read_npz(path, conditions), name=path.stem, **as_arrays)
     raise unknown(source, path)
@@ -134,7 +140,10 @@ def unknown(source: str | Path, path: Path) -> DataError:
 
 
 def _unknown(source: str | Path, path: Path) -> str:
-    expected = f"Expected one of {', '.join(NAMED)}, a path to an .npz file, or a folder of images."
+    expected = (
+        f"Expected one of {', '.join(NAMED)}, a path to an .npz file, or pictures: a folder of "
+        "images, tar shards, Parquet files, hf://NAME."
+    )
     if path.is_file():
         return f"{path} is not an .npz file. {expected}"
     siblings = [

@@ -114,8 +114,7 @@ class Judge:
         settings = (VERSION, self.x_shape, self.classes, self.epochs, self.batch_size, self.seed)
         about.update(repr((*settings, keras.backend.backend())).encode())
         if isinstance(x, ImageFiles):
-            said = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in x.paths]
-            about.update(repr((said, x.size, x.channels, x.fit)).encode())
+            about.update(x.fingerprint().encode())
         else:
             about.update(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes())
         about.update(np.asarray(y, "int64").tobytes())

@@ -1,0 +1,263 @@
+"""Pictures in tar shards, in Parquet, in folders: the same listing, the same bits."""
+
+import io
+import json
+import pickle
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_cvae.data.batches import Batches
+from keras_cvae.data.decoded import Decoded, Helpers, place
+from keras_cvae.data.folders import in_order
+from keras_cvae.data.images import ImageFiles
+from keras_cvae.data.look import look
+from keras_cvae.data.sources import load
+from keras_cvae.data.tars import members
+from keras_cvae.errors import DataError
+
+N = 23
+
+
+def png(value):
+    stream = io.BytesIO()
+    Image.fromarray(np.full((4, 5, 3), (value, 2 * value, 7), np.uint8)).save(stream, "png")
+    return stream.getvalue()
+
+
+def write_tar(path, contents, **kwargs):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", **kwargs) as tar:
+        for name, content in contents.items():
+            content = content if isinstance(content, bytes) else str(content).encode()
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            tar.addfile(about, io.BytesIO(content))
+    return path
+
+
+def sample(i, **fields):
+    return {f"{i:04}.png": png(i), **{f"{i:04}.{kind}": value for kind, value in fields.items()}}
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two shards of N pictures of three classes, with the numbers of pictures as fields."""
+    root = tmp_path / "shards"
+    for shard, rows in enumerate((range(10), range(10, N))):
+        contents = {}
+        for i in rows:
+            contents |= sample(
+                i, cls=i % 3, json=json.dumps({"number": i / 2, "kind": f"k{i % 2}"})
+            )
+        write_tar(root / f"train-{shard:04}.tar", contents)
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The same pictures as files."""
+    root = tmp_path / "folder"
+    for i in range(N):
+        (root / str(i % 3)).mkdir(parents=True, exist_ok=True)
+        (root / str(i % 3) / f"{i:04}.png").write_bytes(png(i))
+    return root
+
+
+def parquet(path, rows=range(N), names=None):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pictures = [{"bytes": png(i), "path": f"{i}.png"} for i in rows]
+    table = pa.table({"image": pictures, "label": [i % 3 for i in rows], "number": list(rows)})
+    if names:
+        about = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(about)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=5)
+    return path
+
+
+def epochs(split, count=2, **kwargs):
+    batches = Batches(split, 4, shuffle=True, seed=3, workers=1, **kwargs)
+    found = []
+    for _ in range(count):
+        found += [(x.tobytes(), y.tobytes()) for x, y in batches]
+        batches.next_epoch()
+    return found
+
+
+def test_shards_parquet_and_memory_give_the_same_bits(shards, tmp_path):
+    table = parquet(tmp_path / "pictures.parquet")
+    streamed = [load(source, memory_limit=0) for source in (shards, table)]
+    assert all(isinstance(data.train.x, ImageFiles) for data in streamed)
+    expected = epochs(load(shards).train)
+    for data in streamed:
+        assert data.class_names == ("0", "1", "2")
+        assert "are decoded once" in data.notes[-1]
+        assert epochs(data.train, binarize="none") == expected
+    assert epochs(streamed[0].train, binarize="dynamic") == epochs(
+        load(shards).train, binarize="dynamic"
+    )
+    (shards / "train-0000.tar").unlink()  # what was decoded once is not asked for again
+    assert epochs(streamed[0].train) == expected
+
+
+def test_an_epoch_goes_on_in_its_middle_to_the_same_bits(shards):
+    whole = epochs(load(shards, memory_limit=0).train, 3)
+    steps = len(whole) // 3
+    again = Batches(load(shards, memory_limit=0).train, 4, shuffle=True, seed=3, epoch=1, made=2)
+    rest = [(x.tobytes(), y.tobytes()) for x, y in (again[i] for i in range(2, steps))]
+    assert rest == whole[steps + 2 : 2 * steps]
+
+
+def test_folders_are_listed_without_objects_in_the_same_order(folder):
+    data = load(folder, validation=0)
+    assert data.class_names == ("0", "1", "2")
+    streamed = load(folder, validation=0, memory_limit=0).train.x
+    assert streamed.places.path(1) == folder / "0" / "0003.png"
+    np.testing.assert_array_equal(streamed[:], data.train.x)
+    again = pickle.loads(pickle.dumps(streamed))
+    np.testing.assert_array_equal(again[[3, 1]], data.train.x[[3, 1]])
+    assert in_order(["b10", "b9", "a", "B09", "b", "b1x", "b1.y"]) == [
+        *("a", "b", "b1.y", "b1x", "B09", "b9", "b10")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("contents", "names", "counts"),
+    [
+        ({"a/1.png": png(1), "a/2.png": png(2), "b/10.png": png(3)}, ("a", "b"), [2, 1]),
+        ({"d/train/b/1.png": png(1), "d/train/a/1.png": png(2)}, ("a", "b"), [1, 1]),
+        (sample(1, cls="cat") | sample(2, cls="dog"), ("cat", "dog"), [1, 1]),
+        (sample(1, json='{"label": 4}') | sample(2, json='{"label": 2}'), ("2", "4"), [1, 1]),
+        (sample(1, cls=1, json='{"label": "x"}') | sample(2, cls=0), ("0", "1"), [1, 1]),
+        ({"a/1.png": png(1), "a/2.png": png(2)}, None, None),
+    ],
+)
+def test_what_says_the_class(tmp_path, contents, names, counts):
+    data = load(write_tar(tmp_path / "one.tar", contents), validation=0)
+    assert data.class_names == names
+    assert counts is None or np.bincount(data.train.y).tolist() == counts
+    facts = look(tmp_path / "one.tar")
+    assert facts.kind == "pictures"
+    assert facts.classes == (None if names is None else dict(zip(names, counts, strict=True)))
+
+
+def test_fields_are_conditions_by_name(shards, folder):
+    data = load(shards, conditions=["label", "number", "kind"], validation=0)
+    assert data.class_names is None
+    np.testing.assert_array_equal(data.train.y["label"], np.arange(N) % 3)
+    np.testing.assert_array_equal(data.train.y["number"], np.arange(N) / 2)
+    assert data.train.y["kind"][:3].tolist() == ["k0", "k1", "k0"]
+    assert load(folder, conditions=["label"], validation=0).train.y["label"][0] == "0"
+    with pytest.raises(DataError, match=r"has kind, label, number beside.* mean 'number'"):
+        load(shards, conditions=["numbr"])
+    assert look(shards).named["number"][0] == "continuous"
+
+
+def test_parts_by_the_names_of_shards_and_tables(shards, tmp_path):
+    write_tar(shards / "test-0000.tar", sample(5, cls=2) | sample(6, cls=0))
+    write_tar(shards / "validation-0000.tar", sample(5, cls=2))
+    data = load(shards, validation=0)
+    assert (len(data.train), len(data.test)) == (N, 2)
+    assert "1 pictures of validation" in "\n".join(data.notes)
+    names = ["cat", "dog", "owl"]
+    parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet", names=names)
+    parquet(tmp_path / "hub" / "data" / "test-00000-of-00001.parquet", range(4), names)
+    data = load(tmp_path / "hub", validation="test")
+    assert (data.name, len(data.train), len(data.validation)) == ("hub", N, 4)
+    assert data.class_names == ("cat", "dog", "owl")
+    np.testing.assert_array_equal(data.train.y, np.arange(N) % 3)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_are_where_tarfile_says(tmp_path, form):
+    contents = {"short.png": b"x" * 700, "d/e.cls": b"", "y" * 90 + "/z.png": b"y" * 512}
+    if form != tarfile.USTAR_FORMAT:
+        contents["long" * 80 + "/ü.png"] = b"z"
+    path = write_tar(tmp_path / "a.tar", contents, format=form)
+    with tarfile.open(path) as tar:
+        expected = [(m.name, m.offset_data, m.size) for m in tar]
+    assert [tuple(member) for member in members(path)] == expected
+
+
+def test_shards_that_cannot_be_read_are_refused_in_words(tmp_path, shards):
+    path = shards / "train-0001.tar"
+    whole = path.read_bytes()
+    for content, words in (
+        (whole[:5000], "cut off at byte 5000: the mark of its end is missing"),
+        (whole[:3600], r"train-0001\.tar.*ends in the middle of '0011\.png', at byte 3600"),
+        (b"\x1f\x8b" + whole, "it is compressed: unpack it first"),
+        (b"nothing" * 200, "it is no tar"),
+        (whole[:1024] + b"?" * 512 + whole[1536:], "damaged at byte 1024"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=words):
+            load(shards)
+    write_tar(path, {"1.png": png(1), "1.json": "[1]"})
+    with pytest.raises(DataError, match=r"\.json beside '1\.png' is damaged: expected an object"):
+        load(shards)
+    write_tar(path, {"1.cls": "2"})
+    shutil.copy(path, tmp_path / "alone.tar")
+    with pytest.raises(DataError, match="holds no pictures"):
+        load(tmp_path / "alone.tar")
+    write_tar(path, {"a/bad.png": "no picture"})
+    with pytest.raises(DataError, match=r"a/bad\.png in .*train-0001\.tar could not be read"):
+        load(shards)
+
+
+def test_tables_that_cannot_be_read_are_refused_in_words(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"n": [1]}), path)
+    with pytest.raises(DataError, match=r"holds n\. Expected a column of encoded pictures"):
+        load(path)
+    pq.write_table(pa.table({"image": [png(1), None]}), path)
+    with pytest.raises(DataError, match=r"Row 1 .* is empty"):
+        load(path)
+    pq.write_table(pa.table({"image": [png(1), b"no picture"]}), path)
+    with pytest.raises(DataError, match=r"image 1 \(counted from 0\) of train of .*a\.parquet"):
+        load(path)
+    path.write_bytes(b"PAR1 no more")
+    with pytest.raises(DataError, match="could not be read"):
+        load(path)
+
+
+def test_spoiled_pixels_are_decoded_again(shards):
+    files = load(shards, memory_limit=0).train.x
+    expected = files[:]
+    pixels = files.kept.folder / "pixels"
+    with pixels.open("r+b") as file:
+        file.write(b"\xff" * 500)
+    np.testing.assert_array_equal(files[:], expected)
+    again = load(shards, memory_limit=0).train.x
+    again.places = None  # all is there
+    np.testing.assert_array_equal(again[:], expected)
+
+
+def test_other_processes_help_to_decode(shards):
+    files = load(shards, memory_limit=0, validation=0).train.x
+    Helpers(files, 2).wait()
+    assert all(files.kept.has(i) for i in range(N))
+    expected = load(shards, validation=0).train.x
+    files.places = None
+    np.testing.assert_array_equal(files[:], expected)
+
+
+def test_decoded_pictures_stay_within_their_limit(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_CVAE_PICTURES_GB", "0.0002")
+    kept = {}
+    for name in ("first", "second"):
+        folder, said = place(name, 150_000)
+        assert "decoded once" in said
+        kept[name] = Decoded(folder / "train", 15, (10_000,))
+        for i in range(15):
+            kept[name].write(i, np.full(10_000, i, np.uint8))
+    assert not (tmp_path / "keras-cvae" / "pictures" / "first").exists()
+    folder, said = place("third", 10**6)
+    assert folder is None
+    assert "may take 0.0 GB" in said
+    assert kept["second"].has(3)
