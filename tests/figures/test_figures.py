@@ -287,7 +287,7 @@ def test_history_survives_a_giant_first_epoch_and_names_it():
     low, high = axes.get_ylim()
     assert 90 < low < 100
     assert 130 < high < 140
-    assert axes.get_title(loc="right") == "↑ 54000 at epoch 1"
+    assert axes.get_xlabel() == "epoch\nabove: 54000 at epoch 1"
     assert words(figure) == ["101.2"]
     assert axes.get_ylabel() == "nats per example"
 
@@ -299,6 +299,28 @@ def test_history_draws_three_panels_and_short_runs():
     assert words(figure) == ["2.00"] * 3
     assert figure.axes[0].get_legend() is None
     assert words(charts.history({"val_kl": [1.5]})) == ["1.50"]
+
+
+def test_history_marks_the_epoch_that_was_kept():
+    (axes,) = charts.history({"loss": [3.0, 1.0, 2.0, 2.5]}, kept=2).axes
+    assert list(axes.lines[-1].get_xdata()) == [2, 2]
+
+
+def test_no_text_of_a_history_lies_on_another():
+    high = [3e6, *np.linspace(13_000, 12_345, 59)]
+    curves = {
+        key: high for name in ("loss", "reconstruction", "kl") for key in (name, f"val_{name}")
+    }
+    figure = charts.history(curves, kept=40, caption="What is shown.")
+    figure.canvas.draw()
+    boxes = [
+        text.get_window_extent()
+        for axes in figure.axes
+        for text in (*axes.texts, axes.title, axes.xaxis.label, *axes.get_yticklabels())
+        if text.get_text()
+    ]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
 
 
 def test_history_says_when_a_curve_breaks():

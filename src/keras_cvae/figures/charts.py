@@ -268,6 +268,7 @@ _CURVES = {"loss": "Loss", "reconstruction": "Reconstruction", "kl": "KL"}
 def history(
     history: Mapping[str, Sequence[float]],
     *,
+    kept: int | None = None,
     title: str | None = None,
     caption: str | None = None,
 ) -> Figure:
@@ -281,6 +282,7 @@ def history(
         history: nats per example for each epoch under "loss", "reconstruction", "kl" and the same
             with "val_"; at least one of the first three. All of one length; NaN for an epoch
             without validation. Other keys are not drawn.
+        kept: the epoch whose weights were kept, from 1: a dotted line.
         title: a line above.
         caption: what is shown, below.
 
@@ -310,9 +312,11 @@ def history(
         figsize=(2.45 * len(panels), 2.1), dpi=DPI, layout=ConstrainedLayoutEngine(wspace=0.06)
     )
     for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _curves(axes, curves.get(name), curves.get(f"val_{name}"), epochs)
-        axes.set(xlabel="epoch", title=_CURVES[name])
+        note = _curves(axes, curves.get(name), curves.get(f"val_{name}"), epochs)
+        axes.set(xlabel=f"epoch\n{note}" if note else "epoch", title=_CURVES[name])
         axes.title.set_fontsize(TEXT)
+        if kept is not None:
+            axes.axvline(kept, color=QUIET, lw=0.9, ls=(0, (1, 2)), zorder=0)
     figure.axes[0].set_ylabel("nats per example")
     if any(key.startswith("val_") for key in curves):
         handles = [Line2D([], [], color=color, lw=1.3, label=label) for label, color, *_ in _SERIES]
@@ -334,8 +338,8 @@ def _curves(
     training: NDArray[np.float64] | None,
     validation: NDArray[np.float64] | None,
     epochs: int,
-) -> None:
-    """Draw one panel: curves (epochs,), robust limits, the last value."""
+) -> str:
+    """Draw one panel: curves (epochs,), robust limits, the last value; return what is beyond."""
     axis = np.arange(1, epochs + 1)
     last: tuple[float, float, str, str] | None = None
     present = []
@@ -357,13 +361,14 @@ def _curves(
     if last is None:
         axes.text(0.5, 0.5, "no finite value", ha="center", transform=axes.transAxes, color=QUIET)
         axes.set_yticks([])
-        return
-    _limit(axes, present)
+        return ""
+    note = _limit(axes, present)
     x_last, y_last, text, color = last
     style: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL}
     axes.annotate(
         text, (x_last, y_last), (5, 0), va="center", annotation_clip=False, color=INK, **style
     )
+    return note
 
 
 def _broken(curve: NDArray[np.float64]) -> str:
@@ -378,7 +383,7 @@ def _short(value: float) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
-def _limit(axes: Axes, curves: list[tuple[NDArray[np.int_], NDArray[np.float64]]]) -> None:
+def _limit(axes: Axes, curves: list[tuple[NDArray[np.int_], NDArray[np.float64]]]) -> str:
     """Limit y to the bulk of the curves, and name the largest value that this leaves out."""
     values = np.concatenate([y for _, y in curves])
     later = np.concatenate([y[x > 1] for x, y in curves])
@@ -393,7 +398,7 @@ def _limit(axes: Axes, curves: list[tuple[NDArray[np.int_], NDArray[np.float64]]
     room = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     axes.set_ylim(low - room, high + room)
     beyond = [(float(y.max()), int(x[y.argmax()])) for x, y in curves if y.max() > high + room]
-    if beyond:
-        peak, epoch = max(beyond)
-        note = f"↑ {_short(peak)} at epoch {epoch}"
-        axes.set_title(note, loc="right", fontsize=6, color=QUIET)
+    if not beyond:
+        return ""
+    peak, epoch = max(beyond)
+    return f"above: {_short(peak)} at epoch {epoch}"

@@ -177,4 +177,14 @@ def _figures(
             binarize = run.config.binarize
             yield kind, of_models.completions(model, data.shown, binarize, seed=seed)
         case "history":
-            yield kind, charts.history(run.history(), caption="Nats per example.")
+            yield kind, _history(run)
+
+
+def _history(run: Run) -> Figure:
+    history, best = run.history(), run.metrics().get("best_epoch")
+    caption = "Lower is better: the loss is minus the ELBO, reconstruction plus KL."
+    if best is not None:
+        caption += f" Dotted: epoch {best}, whose weights were kept."
+    if min(history.get("val_loss") or history["loss"]) < 0:
+        caption += " Below 0 where x has a density, which may be above 1."
+    return charts.history(history, kept=best, caption=caption)

@@ -34,7 +34,7 @@ def signals(
         draws = model.generate(condition, n, temperature, seed, output="sample", guidance=guidance)
         rows[name or "draws"] = (real, draws)
     at = f"temperature {temperature:g}" + f", guidance {guidance:g}" * (guidance != 1.0)
-    return lines.signals(rows, caption=f"Draws from p(x|z,y), z ~ p(z|y) at {at}; grey: real.")
+    return lines.signals(rows, caption=f"Draws from p(x|z,y), z ~ p(z|y) at {at}, and real ones.")
 
 
 def compared(model: ConditionalVAE, data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +51,12 @@ def marginals(model: ConditionalVAE, data: Data, seed: int = 0) -> Figure:
     order = np.argsort(alike, kind="stable")[:PLOTS]
     names = {f"value {i + 1}": i for i in order}
     known, new = ({name: x[:, i].astype(float) for name, i in names.items()} for x in (real, draws))
-    return tables.marginals(known, new, {name: float(alike[i]) for name, i in names.items()})
+    scores = {name: float(alike[i]) for name, i in names.items()}
+    caption = (
+        "Draws for the conditions of real examples. The number is 1 less the largest distance of "
+        "the two distribution functions (Kolmogorov and Smirnov): 1 where they are the same."
+    )
+    return tables.marginals(known, new, scores, drawn="draws", caption=caption)
 
 
 def correlations(model: ConditionalVAE, data: Data, seed: int = 0) -> Figure:
@@ -59,7 +64,8 @@ def correlations(model: ConditionalVAE, data: Data, seed: int = 0) -> Figure:
     real, draws = compared(model, data, seed)
     d = min(real.shape[1], PAIRS)
     names = [str(i + 1) for i in range(d)]
-    return tables.dependence(names, *(_correlation(x[:, :d]) for x in (real, draws)))
+    both = (_correlation(x[:, :d]) for x in (real, draws))
+    return tables.dependence(names, *both, drawn="draws", measure="|correlation|")
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

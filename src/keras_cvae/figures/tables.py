@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from keras_cvae.figures.style import DPI, INK, PALETTE, QUIET, SMALL, STYLE
+from keras_cvae.figures.style import DPI, INK, PALETTE, QUIET, SMALL, STYLE, TEXT, wrap
 
 REAL, SYNTHETIC = "#c9ced6", PALETTE[0]
 BARS = 10  # categories that are shown, the most frequent
@@ -26,6 +26,8 @@ def marginals(
     *,
     columns: int = 4,
     written: Mapping[str, Callable[[float], str]] | None = None,
+    drawn: str = "synthetic",
+    caption: str | None = None,
 ) -> Figure:
     """Every column's values, real filled and synthetic as a line, in the order of `scores`.
 
@@ -35,6 +37,8 @@ def marginals(
         scores: Column -> how alike the two are, 1 at best; written above it.
         columns: Plots in a row.
         written: Column -> what stands at the axis for a number, such as a date.
+        drawn: What the synthetic ones are called.
+        caption: What is shown, below.
     """
     rows = math.ceil(len(scores) / columns)
     figure = Figure(figsize=(7.0, 1.35 * rows + 0.3), dpi=DPI, layout="constrained")
@@ -52,9 +56,17 @@ def marginals(
     if figure.axes:
         handles, labels = figure.axes[0].get_legend_handles_labels()
         known = dict(zip(labels, handles, strict=True))
-        names = ["real", "synthetic"]
-        figure.legend([known[name] for name in names], names, loc="outside upper right", ncols=2)
+        lines = [known[name] for name in ("real", "synthetic")]
+        figure.legend(lines, ["real", drawn], loc="outside upper right", ncols=2)
+    _caption(figure, caption)
     return figure
+
+
+def _caption(figure: Figure, caption: str | None) -> None:
+    if caption:
+        text = wrap(caption, figure.get_figwidth() * 72 - 12, TEXT)
+        below = figure.supxlabel(text, x=0.01, ha="left", fontsize=TEXT, color=QUIET)
+        below.set_parse_math(False)
 
 
 def _numbers(
@@ -103,13 +115,22 @@ def _words(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:
 
 
 @rc_context(STYLE)
-def dependence(names: Sequence[str], real: ArrayLike, synthetic: ArrayLike) -> Figure:
+def dependence(
+    names: Sequence[str],
+    real: ArrayLike,
+    synthetic: ArrayLike,
+    *,
+    drawn: str = "synthetic",
+    measure: str = "|correlation| or Cramér's V",
+) -> Figure:
     """How strongly each pair of columns depends on each other, real beside synthetic.
 
     Args:
         names: The columns.
         real: |correlation| or Cramer's V of each pair, `(n, n)`.
         synthetic: The same of synthetic rows.
+        drawn: What the synthetic ones are called.
+        measure: What is shown, at the scales.
     """
     tables = [np.asarray(real, float), np.asarray(synthetic, float)]
     tables.append(tables[1] - tables[0])
@@ -117,7 +138,7 @@ def dependence(names: Sequence[str], real: ArrayLike, synthetic: ArrayLike) -> F
     side = min(7.0 / 3, 0.6 + 0.11 * n)
     figure = Figure(figsize=(7.0, side + 1.1), dpi=DPI, layout="constrained")
     for i, (table, title) in enumerate(
-        zip(tables, ("real", "synthetic", "synthetic - real"), strict=True)
+        zip(tables, ("real", drawn, f"{drawn} − real"), strict=True)
     ):
         axes = figure.add_subplot(1, 3, i + 1)
         shown = np.where(np.eye(n, dtype=bool), np.nan, table)
@@ -125,7 +146,11 @@ def dependence(names: Sequence[str], real: ArrayLike, synthetic: ArrayLike) -> F
         if i == 2:
             how = {"cmap": "RdBu_r", "vmin": -0.2, "vmax": 0.2}
         image = axes.imshow(shown, **how)  # type: ignore[arg-type]
-        figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.8, pad=0.02)
+        place: dict[str, Any] = {"orientation": "horizontal", "shrink": 0.8, "pad": 0.02}
+        beyond = "both" if i == 2 and np.nanmax(np.abs(shown), initial=0.0) > 0.2 else "neither"
+        bar = figure.colorbar(image, ax=axes, extend=beyond, **place)
+        bar.set_label("difference" if i == 2 else measure, fontsize=SMALL)
+        bar.ax.tick_params(labelsize=5.5)
         axes.set_title(title, fontsize=SMALL, color=QUIET)
         size = float(np.clip(90 / max(n, 1), 2.5, 5.5))
         axes.set_xticks(range(n), [_short(name) for name in names], rotation=90, fontsize=size)
