@@ -143,7 +143,15 @@ def test_draws_of_a_model_without_a_condition_are_calibrated_too(rng):
     data = from_arrays(x, None)
     model = made(data, 0, likelihood=Gaussian("learned"), backbone=MLP((8,)))
     model.fit(data.train.x, epochs=5, batch_size=64, verbose=0)
-    measured = evaluate(model, data, samples=5)
+    parts = []
+
+    def progress(items, total, description):
+        parts.append(description)
+        return items
+
+    measured = evaluate(model, data, samples=5, progress=progress)
+    waits = {"the ELBO", "importance sampling", "draws", "distances", "copies", "calibration"}
+    assert waits == set(parts)  # none of them is silent
     assert measured.calibration.least_p_value < 0.01  # no Gaussian is exponential
     assert "Draws" in verdict(measured)
     assert verdict(measured).startswith(("Not usable: ", "Falls short: "))

@@ -112,3 +112,31 @@ def test_a_loss_that_is_no_number_is_warned_of_once(small, data, tmp_path):
     assert sum("The loss is" in str(one.message) for one in warned) == 1
     with pytest.warns(UserWarning, match="weights are not finite"):
         model.save(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"batchsize": 3}, TypeError, r"does not know: batchsize\. Did you mean 'batch_size'\?"),
+        ({"epoch": 3}, TypeError, "Did you mean 'epochs'"),
+        ({"validation_splits": 0.1}, TypeError, "Did you mean 'validation_split'"),
+    ],
+)
+def test_arguments_that_nobody_reads_are_refused_by_name(arguments, error, words):
+    model = ConditionalVAE((4,), 2, 2, backbone=MLP((4,)), seed=0)
+    model.compile("adam")
+    with pytest.raises(error, match=words):
+        model.fit(np.zeros((8, 4), "float32"), np.arange(8) % 2, verbose=0, **arguments)
+
+
+@pytest.mark.parametrize("rate", [-1e-3, float("nan"), float("inf")])
+def test_a_learning_rate_that_leads_away_is_refused(rate):
+    model = ConditionalVAE((4,), 2, 2, backbone=MLP((4,)), seed=0)
+    x, y = np.zeros((8, 4), "float32"), np.arange(8) % 2
+    decaying = keras.optimizers.schedules.CosineDecay(rate, 10)
+    for optimizer in (keras.optimizers.Adam(rate), keras.optimizers.SGD(decaying)):
+        model.compile(optimizer)
+        with pytest.raises(
+            ValueError, match=r"learning_rate: received .*, expected a number above"
+        ):
+            model.fit(x, y, verbose=0)

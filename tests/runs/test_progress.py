@@ -24,3 +24,14 @@ def test_falling_level_and_rising_losses_are_told_apart():
     assert "by heart" not in progress({"val_loss": level}, 300, 50).words
     assert "nothing was held out" in progress({"loss": 100 - epochs}, 50, None).words
     assert progress({"val_loss": [1.0, 2.0]}, 2, None).improving
+
+
+def test_a_loss_that_levels_off_because_the_rate_ends_is_not_called_done():
+    rate = np.cos(np.linspace(0, np.pi / 2, 60)) ** 4
+    ended = {"val_loss": 100 - np.cumsum(rate)}  # it learns as fast as it may
+    said = progress(ended, 60, None, decays=True)
+    assert said.improving
+    assert "until the learning rate came to its end" in said.words
+    assert not progress(ended, 60, None).improving
+    level = {"val_loss": 10 + 90 * np.exp(-np.arange(60.0))}
+    assert not progress(level, 60, None, decays=True).improving

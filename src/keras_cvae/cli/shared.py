@@ -156,12 +156,14 @@ def show(images: Any, labels: list[str] | None = None) -> None:
 
 def summarise(run: Any) -> None:
     """Print what a run came to."""
-    m = run.metrics()
+    m, config = run.metrics(), run.config
     held, name = ("val_", "Validation") if "val_loss" in m else ("", "Training")
+    loss, parts = m[held + "loss"], (m[held + "reconstruction"], m[held + "kl"])
+    bound = "−ELBO" if config.objective == "elbo" else f"−{config.objective.upper()}"
     out.print(
-        f"Trained {counted(m['epochs'], 'epoch')} in {m['seconds']:.0f} s. {name}: loss "
-        f"{m[held + 'loss']:.2f} nats (reconstruction {m[held + 'reconstruction']:.2f}, KL "
-        f"{m[held + 'kl']:.2f}). The run is in {run.folder}",
+        f"Trained {counted(m['epochs'], 'epoch')} in {m['seconds']:.0f} s. {name}: loss ({bound}, "
+        f"lower is better) {loss:.2f} nats (reconstruction {parts[0]:.2f}, KL {parts[1]:.2f}). The "
+        f"run is in {run.folder}",
         soft_wrap=True,
     )
     if m[held + "loss"] < 0:
@@ -169,7 +171,8 @@ def summarise(run: Any) -> None:
             "It is below 0 because x has a density, which may be above 1; lower is better still.",
             soft_wrap=True,
         )
-    ahead = progress(run.history(), run.config.epochs or m["epochs"], m.get("best_epoch"))
+    planned, decays = run.config.epochs or m["epochs"], run.config.schedule == "cosine"
+    ahead = progress(run.history(), planned, m.get("best_epoch"), decays)
     out.print(str(ahead), soft_wrap=True)
     if ahead.improving:
         longer = f"{run.resume_command} --epochs {2 * m['epochs']}"

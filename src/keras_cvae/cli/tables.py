@@ -89,7 +89,13 @@ def train_table(
         return
     m = run.metrics()
     nats = m.get("held_out_nats")
-    held = "" if nats is None else f" Held-out rows: log p {nats:.2f} nats."
+    held = (
+        ""
+        if nats is None
+        else (
+            f" Held-out rows: log p {nats:.2f} nats a row, higher is better (a loss is minus that)."
+        )
+    )
     out.print(
         f"Learned {m['rows']:,} rows in {m['seconds']:.0f} s.{held} The run is in {run.folder}",
         soft_wrap=True,

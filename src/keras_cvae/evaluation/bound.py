@@ -9,6 +9,7 @@ from keras import ops
 from scipy.special import logsumexp
 
 from keras_cvae.evaluation.metrics import Metric, Metrics
+from keras_cvae.inference.importance import Progress
 from keras_cvae.inference.steps import Snapshot, as_numpy, features
 from keras_cvae.probability.normal import DiagonalNormal
 from keras_cvae.trees import take
@@ -87,6 +88,7 @@ def bound(
     num_samples: int = 8,
     seed: int = 0,
     batch_size: int = 256,
+    progress: Progress | None = None,
 ) -> Bound:
     """The ELBO of each example with fixed noise.
 
@@ -97,6 +99,7 @@ def bound(
         num_samples: Draws of z per example; the KL of a single group needs none.
         seed: Of the draws.
         batch_size: Examples at once.
+        progress: Wraps the loop over batches as `progress(iterable, total=, description=)`.
     """
     x, spec = np.asarray(x), model.condition.spec
     missing = condition is None and spec.forgettable
@@ -104,7 +107,10 @@ def bound(
     weights, size = Snapshot(model), min(batch_size, len(x))
     noise = np.random.default_rng(seed)
     collected: dict[str, list] = {}
-    for start in range(0, len(x), size):
+    starts: Any = range(0, len(x), size)
+    if progress is not None:
+        starts = progress(starts, total=len(starts), description="the ELBO")
+    for start in starts:
         rows = np.resize(np.arange(start, min(start + size, len(x))), size)
         inputs = {"x": np.asarray(x[rows], "float32")} | (
             {} if y is None else {"condition": take(y, rows)}

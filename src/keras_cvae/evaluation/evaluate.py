@@ -235,13 +235,13 @@ def evaluate(
     measured = _Measured(
         model, data, test, x, condition, samples, binarize, limit, seed, progress, judges, _Clock()
     )
-    terms = bound(model, x, condition, seed=seed)
+    terms = bound(model, x, condition, seed=seed, progress=progress)
     by_class = condition is not None and data.class_names and not model.condition.knows_part
     found: dict[str, Any] = {"elbo": Elbo.of(terms)}
     if model.latent_dim:
         found["latent"] = Latent.of(terms, test.y if by_class else None)
     learned = data.train.spread(min(len(x), COMPARED))
-    own = bound(model, *examples(model, learned, binarize), seed=seed)
+    own = bound(model, *examples(model, learned, binarize), seed=seed, progress=progress)
     found["generalization"] = Generalization.of(terms, own, len(data.train))
     measured.clock.lap("elbo")
     with devices.dividing():
@@ -358,7 +358,9 @@ class _Measured:
             u = np.random.default_rng([self.seed, 2]).random(self.x[:n].shape, "float32")
             noisy = (self.x[:n] * 255.0 + u) / 256.0
             some = take(self.condition, slice(n))
-            estimate = model.log_prob(noisy, some, self.num_samples, self.seed)
+            estimate = model.log_prob(
+                noisy, some, self.num_samples, self.seed, progress=self.progress
+            )
         error = estimate.mean_standard_error / (math.prod(model.x_shape) * math.log(2.0))
         return BitsPerDimension(
             bits=bits_per_dimension(-estimate.mean, model.x_shape, levels),
@@ -415,7 +417,7 @@ class _Measured:
                 limited,
             )
         elif len(test) > NEIGHBOURS:
-            found["components"] = by_components(draws, train, test, self.seed)
+            found["components"] = by_components(draws, train, test, self.seed, self.progress)
             clock.lap("components")
         found["memorising"] = self._memorising(draws)
         clock.lap("memorising")
@@ -463,7 +465,8 @@ class _Measured:
         if len(self.x) < FEWEST:
             return None
         few = slice(0, 1000)
-        return memorising(Split(draws.x).floats(few), self.data.train, self.test.floats(few))
+        shown, held = Split(draws.x).floats(few), self.test.floats(few)
+        return memorising(shown, self.data.train, held, self.progress)
 
 
 def _rows(estimate: LogProb, rows: np.ndarray) -> LogProb:

@@ -1,16 +1,19 @@
 """How like the data draws are: distances, diversity, memorisation."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from sklearn.metrics import pairwise_distances_chunked
+from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
 from keras_cvae.data.containers import Split
 from keras_cvae.evaluation.metrics import Metric, Metrics
+from keras_cvae.inference.importance import Progress
 
 FEWEST = 30  # examples and draws, below which such figures are chance
+PART = 5000  # rows that are compared at once
 NEIGHBOURS = 5  # whose balls stand for where data are
 
 
@@ -46,20 +49,23 @@ class Likeness(Metrics):
     ] = None
 
 
-def likeness(real: np.ndarray, draws: np.ndarray, train: np.ndarray) -> Likeness:
+def likeness(
+    real: np.ndarray, draws: np.ndarray, train: np.ndarray, progress: Progress | None = None
+) -> Likeness:
     """Compare features `(n, d)` of draws with those of test data.
 
     Args:
         real: Of test data.
         draws: Of draws; as many as test data are used for the balls.
         train: Of training data.
+        progress: Wraps the loop over parts of the draws.
     """
     if min(len(real), len(draws)) < FEWEST:
         return Likeness()
     return Likeness(
         frechet_distance=frechet_distance(draws, real),
         frechet_distance_real=frechet_distance(train, real),
-        **diversity(real, draws[: len(real)], NEIGHBOURS),
+        **diversity(real, draws[: len(real)], NEIGHBOURS, progress),
     )
 
 
@@ -83,13 +89,16 @@ def _root(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1), mode="r"))
 
 
-def diversity(real: np.ndarray, samples: np.ndarray, k: int = 5) -> dict[str, float]:
+def diversity(
+    real: np.ndarray, samples: np.ndarray, k: int = 5, progress: Progress | None = None
+) -> dict[str, float]:
     """Precision, recall, density and coverage of samples, by balls to the k-th neighbour.
 
     Args:
         real: Features of real data `(n, d)`.
         samples: Features of as many samples `(m, d)`.
         k: Neighbours.
+        progress: Wraps the loop over parts of the samples.
 
     Returns:
         `precision`: share of samples within a ball of real data; `recall`: share of real data
@@ -101,16 +110,15 @@ def diversity(real: np.ndarray, samples: np.ndarray, k: int = 5) -> dict[str, fl
         NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors()[0][:, -1]
         for x in (real, samples)
     )
-    precise, hits, start = [], 0, 0
+    precise, hits = [], 0
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for distance in pairwise_distances_chunked(samples, real):  # (rows, n)
+    for start in _parts(len(samples), progress, "distances"):
+        distance = pairwise_distances(samples[start : start + PART], real)  # (rows, n)
         within = distance <= real_ball
         precise.append(within.any(axis=1))
         covered |= within.any(axis=0)
         hits += int(within.sum())
-        stop = start + len(distance)
-        recalled |= (distance <= sample_ball[start:stop, None]).any(axis=0)
-        start = stop
+        recalled |= (distance <= sample_ball[start : start + PART, None]).any(axis=0)
     return {
         "precision": float(np.concatenate(precise).mean()),
         "recall": float(recalled.mean()),
@@ -119,18 +127,29 @@ def diversity(real: np.ndarray, samples: np.ndarray, k: int = 5) -> dict[str, fl
     }
 
 
-def nearest(x: np.ndarray, train: Split, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def _parts(n: int, progress: Progress | None, description: str) -> Iterable[int]:
+    """Where parts of `PART` rows begin."""
+    starts = range(0, n, PART)
+    if progress is None:
+        return starts
+    return progress(starts, total=len(starts), description=description)
+
+
+def nearest(
+    x: np.ndarray, train: Split, k: int = 1, progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Distances to and indices of the k nearest training examples, `(n, k)` each, nearest first.
 
     Args:
         x: `(n, *x_shape)` floats.
         train: The training data, at least k; read in parts, as they may be files.
         k: Neighbours.
+        progress: Wraps the loop over these parts.
     """
     x = np.asarray(x, "float32").reshape(len(x), -1)
     distance, index = np.empty((len(x), 0)), np.empty((len(x), 0), int)
-    for start in range(0, len(train), 5000):
-        part = train.floats(slice(start, start + 5000))
+    for start in _parts(len(train), progress, "copies"):
+        part = train.floats(slice(start, start + PART))
         part = part.reshape(len(part), -1)
         found = NearestNeighbors(n_neighbors=min(k, len(part)), algorithm="brute").fit(part)
         nearer, where = found.kneighbors(x)
@@ -168,7 +187,9 @@ class Memorising(Metrics):
     median_ratio_held_out: float
 
 
-def memorising(samples: np.ndarray, train: Split, held_out: np.ndarray) -> Memorising:
+def memorising(
+    samples: np.ndarray, train: Split, held_out: np.ndarray, progress: Progress | None = None
+) -> Memorising:
     """Whether samples are copies of training examples.
 
     A copy is much nearer to one training example than to that example's neighbours: the ratio of
@@ -179,11 +200,12 @@ def memorising(samples: np.ndarray, train: Split, held_out: np.ndarray) -> Memor
         samples: `(n, *x_shape)` floats.
         train: What the model was trained on.
         held_out: Real data that it was not trained on, `(m, *x_shape)` floats.
+        progress: Wraps the search.
     """
     k = min(50, len(train))
 
     def ratio(x: np.ndarray) -> np.ndarray:
-        distance, _ = nearest(x, train, k)
+        distance, _ = nearest(x, train, k, progress)
         return distance[:, 0] / np.maximum(distance.mean(axis=1), 1e-12)
 
     of_samples, of_real = ratio(samples), ratio(held_out)

@@ -195,7 +195,7 @@ def judged(
     true, seen = classes.test[tested], judge.predict(test.x[tested])
     real = judge.features(test.x[COMPARED])
     own = judge.features(train.x[draws.rows[: len(real)]])
-    like = likeness(real, judge.features(x[COMPARED]), own)
+    like = likeness(real, judge.features(x[COMPARED]), own, progress)
     lap("judge")
     on_label = tstr = each = None
     if classes.asked and draws.conditional:
@@ -237,7 +237,9 @@ def _takes_long(x: np.ndarray) -> bool:
     return epochs_for(len(x)) * x.size > QUICK
 
 
-def by_components(draws: Draws, train: Split, test: Split, seed: int) -> Components:
+def by_components(
+    draws: Draws, train: Split, test: Split, seed: int, progress: Progress | None = None
+) -> Components:
     """Compare draws with test data in principal components of x.
 
     Components are those of training data; values of vectors are divided by their deviations.
@@ -253,5 +255,5 @@ def by_components(draws: Draws, train: Split, test: Split, seed: int) -> Compone
     size = min(COMPONENTS, *flat[0].shape)
     axes = PCA(size, svd_solver="randomized", random_state=seed).fit(flat[0][:4000])
     own, seen, real = (axes.transform(part) for part in flat)
-    like = likeness(real, seen, own[: len(real)])
+    like = likeness(real, seen, own[: len(real)], progress)
     return Components(output=draws.output, count=len(draws.x), **vars(like))

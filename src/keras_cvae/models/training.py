@@ -1,9 +1,11 @@
 """Keras' `fit` and `evaluate` for a conditional VAE: data are checked first, and run fast."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_cvae import errors
 from keras_cvae.backend import within_fit
@@ -20,6 +22,28 @@ from keras_cvae.models.state import Model
 from keras_cvae.models.streams import Alarm, extremes
 from keras_cvae.models.weights import ClassWeights, checked_weights
 
+OF_FIT = (
+    "x",
+    "y",
+    "batch_size",
+    "epochs",
+    "sample_weight",
+    "class_weight",
+    "validation_data",
+    "validation_split",
+)
+OF_KERAS = (
+    "callbacks",
+    "verbose",
+    "shuffle",
+    "initial_epoch",
+    "initial_step",
+    "steps_per_epoch",
+    "validation_steps",
+    "validation_batch_size",
+    "validation_freq",
+)
+
 
 def as_list(callbacks: Any) -> list[keras.callbacks.Callback]:
     """Callbacks as a list, of what Keras takes for them.
@@ -34,6 +58,20 @@ def as_list(callbacks: Any) -> list[keras.callbacks.Callback]:
                 f"callbacks: received {one!r}. Expected instances of keras.callbacks.Callback."
             )
     return found
+
+
+def check_names(given: Mapping[str, Any]) -> None:
+    """Refuse arguments of `fit` that nobody reads, before anything is learned of the data.
+
+    Raises:
+        TypeError: Naming the nearest one.
+    """
+    for name in given:
+        if name not in OF_KERAS:
+            raise TypeError(
+                f"fit() received an argument that it does not know: {name}."
+                f"{errors.nearest(name, (*OF_FIT, *OF_KERAS))}"
+            )
 
 
 def check_sizes(epochs: Any, batch_size: Any, validation_split: Any) -> None:
@@ -135,8 +173,9 @@ class Training(Checks, Model):
             Keras' `History`: loss, reconstruction and KL of each epoch, in nats.
 
         Raises:
+            TypeError: An argument that is not known.
             ValueError: Data that do not fit each other or the model, before training starts where
-                that can be seen; or sizes that cannot be.
+                that can be seen; sizes that cannot be; or a learning rate below 0.
 
         Examples:
             >>> history = model.fit(x, y, batch_size=20, epochs=2, validation_split=0.5, verbose=0)
@@ -144,9 +183,11 @@ class Training(Checks, Model):
             ['kl', 'loss', 'reconstruction', 'val_kl', 'val_loss', 'val_reconstruction']
             >>> history = model.fit(x, y, class_weight={8: 3.0}, verbose=0)  # eights count thrice
         """
+        check_names(kwargs)
         check_sizes(epochs, batch_size, validation_split)
         as_list(kwargs.get("callbacks"))
         self._check_compiled()
+        self._check_rate()
         given = Examples(x, y, sample_weight)
         with self.turn:
             train, held = self._prepared(given, class_weight, validation_data, validation_split)
@@ -191,6 +232,19 @@ class Training(Checks, Model):
                 f"{len(self._learned)} were, {len(self.trainable_variables)} are. Call compile() "
                 "again, then fit()."
             )
+
+    def _check_rate(self) -> None:
+        """Refuse a learning rate that climbs away from what is to be learned.
+
+        Raises:
+            ValueError: It is negative, or no number.
+        """
+        if not self.compiled:
+            return  # Keras says so
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        rate = float(ops.convert_to_numpy(optimizer.learning_rate))
+        if not 0.0 <= rate < math.inf:
+            raise ValueError(f"learning_rate: received {rate:g}, expected a number above 0.")
 
     def _run(
         self,

@@ -7,6 +7,7 @@ import numpy as np
 
 LAST = 0.2  # share of the epochs that is looked at
 WORSE = 0.05  # share of it that is worth a word when it was lost again
+RATED = 0.01  # share of it, gained after half of the epochs, that only the rate ended
 WORTH = 0.005  # share of all that was gained that is worth going on for
 
 
@@ -26,13 +27,16 @@ class Progress:
         return self.words
 
 
-def progress(history: Mapping[str, Sequence[float]], epochs: int, best: int | None) -> Progress:
+def progress(
+    history: Mapping[str, Sequence[float]], epochs: int, best: int | None, decays: bool = False
+) -> Progress:
     """Read the losses of all epochs.
 
     Args:
         history: Metrics by name, one value an epoch.
         epochs: How many there were to be.
         best: The epoch whose state was kept, where the best was; counted from 1.
+        decays: Whether the learning rate came to 0 at the end, where every loss levels off.
     """
     name = "val_loss" if "val_loss" in history else "loss"
     said = "Validation" if name == "val_loss" else "The loss (nothing was held out)"
@@ -63,6 +67,14 @@ def progress(history: Mapping[str, Sequence[float]], epochs: int, best: int | No
             False,
             f"{said} was best after epoch {at} of {ran} and is {worse:.3g} nats worse now: the "
             "model learns its examples by heart. --patience 20 keeps the best weights.",
+        )
+    half, end = ran // 2, ran - last
+    earlier = float(losses[:half].min() - losses[:end].min())
+    if decays and earlier > RATED * float(losses.max() - losses.min()):
+        return Progress(
+            True,
+            f"{said} still improved, by {earlier:.3g} nats from epoch {half} to {end}, until the "
+            "learning rate came to its end.",
         )
     kept = f" The best, of epoch {best}, was kept." if best is not None and best < ran else ""
     return Progress(False, f"{said} no longer improves: more epochs bring nothing.{kept}")
