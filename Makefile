@@ -3,9 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# Bytecode is written, whatever the shell says: sixty processes would compile the package anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 # As users run it; elsewhere JAX compiles quickly what runs but twice.
 OPTIMIZED := JAX_DISABLE_MOST_OPTIMIZATIONS=0
+AS_USERS = $(OPTIMIZED) $(PYTEST) -m 'optimized and not nightly and not slow' \
+	$(shell grep -rl --include='test_*.py' mark.optimized tests)
 
 .DEFAULT_GOAL := help
 .PHONY: help draw trained quickstart demo test test-backends test-all test-slow coverage lint docs format clean
@@ -24,7 +27,7 @@ demo: $(VENV)/command  ## A page to play with, demo.html, of a model that comes 
 
 test: lint  ## Checks and tests on JAX.
 	$(PYTEST)
-	$(OPTIMIZED) $(PYTEST) -m 'optimized and not nightly and not slow'
+	$(AS_USERS)
 
 test-backends: $(VENV)/backends  ## The equations and one case a class on PyTorch and TensorFlow, and across all three.
 	KERAS_BACKEND=torch $(PYTEST) $(CORE_TESTS)
@@ -46,7 +49,7 @@ test-slow: $(VENV)/dev  ## Trainings of minutes on the real MNIST; 10,000 broken
 
 coverage: $(VENV)/dev  ## Which lines and branches `make test` runs.
 	$(PYTEST) $(COVER)
-	$(OPTIMIZED) $(PYTEST) $(COVER) --cov-append -m 'optimized and not nightly and not slow'
+	$(AS_USERS) $(COVER) --cov-append
 	$(BIN)/coverage report
 
 COVER := --cov --cov-report= --cov-fail-under=0

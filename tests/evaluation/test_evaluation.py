@@ -40,9 +40,6 @@ from keras_cvae.evaluation import (
 from keras_cvae.evaluation.evaluate import Evaluation, evaluate
 from keras_cvae.report import page, pictures, rows
 
-pytestmark = pytest.mark.optimized  # convolutions learn here
-
-
 LABELS = np.arange(20) % 2
 
 
@@ -53,7 +50,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def judged(digits):
-    own = judge.Judge(digits.x_shape, 10, epochs=12)
+    own = judge.Judge(digits.x_shape, 10, epochs=10)
     return own.fit(digits.train.x, digits.train.y)
 
 
@@ -69,7 +66,9 @@ def trained(digits):
 @pytest.fixture(scope="module")
 def measured(trained, digits):
     fewer = dataclasses.replace(digits, test=digits.test.spread(200))
-    return evaluate(trained, fewer, samples=40, binarize="dynamic")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "epochs_for", lambda n: 8)
+        return evaluate(trained, fewer, samples=40, binarize="dynamic")
 
 
 def test_a_limit_takes_examples_from_everywhere():
@@ -239,7 +238,7 @@ def test_the_judge_knows_digits_and_is_reproducible(judged, digits):
 
 def test_shuffled_labels_leave_the_judge_at_chance(digits):
     labels = np.random.default_rng(0).permutation(digits.train.y)
-    own = judge.Judge(digits.x_shape, 10, epochs=5).fit(digits.train.x, labels)
+    own = judge.Judge(digits.x_shape, 10, epochs=3).fit(digits.train.x, labels)
     assert own.accuracy(digits.test.x, digits.test.y) < 0.25
 
 

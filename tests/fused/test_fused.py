@@ -103,7 +103,6 @@ def test_batches_train_to_the_same_bits(monkeypatch):
 
 
 @needs_jax
-@pytest.mark.optimized
 @pytest.mark.parametrize("steps", [2, pytest.param(128, marks=pytest.mark.nightly)])
 def test_an_accelerator_trains_to_the_same_bits(monkeypatch, steps):
     """There a call has as many steps as it was compiled for."""
@@ -125,7 +124,6 @@ def test_calls_of_an_accelerator_leave_no_rest_where_they_can():
 
 
 @needs_jax
-@pytest.mark.optimized
 def test_pictures_to_be_completed_train_to_the_same_bits(monkeypatch):
     def run():
         keras.utils.set_random_seed(3)

@@ -153,7 +153,6 @@ def test_an_interrupt_at_any_moment_of_training_leaves_a_completed_step(change, 
 
 
 @needs_jax
-@pytest.mark.optimized
 def test_what_is_left_is_a_step_that_was_completed(model):
     """Bit for bit what the same training gives that ends there by itself."""
     variables = model.variables + model.optimizer.variables

@@ -53,7 +53,6 @@ def as_torch(x, y):
     return torch.utils.data.DataLoader(data, batch_size=16)
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize("stream", [Batched, as_tf, as_torch])
 def test_a_data_set_trains_as_arrays_do(stream, data, small):
     x, y = data
@@ -417,7 +416,6 @@ np.save(out, [m.reconstruct(data["x"], data["y"]) for m in models])
         np.testing.assert_array_equal(found, model.reconstruct(*data))
 
 
-@pytest.mark.optimized
 def test_training_resumes_bit_for_bit(data, small, tmp_path):
     whole, half = (fresh(small, objective=ELBO(keras_cvae.Warmup(9))) for _ in range(2))
     whole.fit(*data, **FIT | {"epochs": 4})

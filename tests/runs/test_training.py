@@ -117,14 +117,12 @@ def test_a_run_folder_holds_what_it_says(whole):
     assert again[0] == pytest.approx(metrics["val_loss"], abs=1e-3)
 
 
-@pytest.mark.optimized
 def test_same_seed_same_run_and_another_seed_another(whole, tmp_path):
     assert_same(train("digits", settings(), tmp_path / "again"), whole)
     other = train("digits", settings(seed=1, epochs=1), tmp_path / "other")
     assert other.history()["loss"][0] != whole.history()["loss"][0]
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("source", "changes"),
     [
@@ -135,7 +133,12 @@ def test_same_seed_same_run_and_another_seed_another(whole, tmp_path):
             id="dynamic",
             marks=pytest.mark.nightly,
         ),
-        pytest.param("folder", {"batch_size": 16, "shift": 2}, id="streamed"),
+        pytest.param(
+            "folder",
+            {"batch_size": 16, "shift": 2},
+            id="streamed",
+            marks=pytest.mark.optimized,
+        ),
     ],
 )
 def test_killed_and_resumed_is_as_if_it_had_not_been(source, changes, whole, folder, tmp_path):
@@ -157,7 +160,6 @@ def test_killed_and_resumed_is_as_if_it_had_not_been(source, changes, whole, fol
     assert files(out) == files(expected.folder)
 
 
-@pytest.mark.optimized
 def test_killed_before_the_first_checkpoint(whole, tmp_path):
     out = tmp_path / "killed"
     killed("digits", settings(), out, 1e9, (out / "run.json").is_file)
@@ -188,7 +190,6 @@ def test_one_process_trains_in_a_folder(tmp_path):
     ]
 
 
-@pytest.mark.optimized
 def test_interrupted_says_how_to_go_on(whole, tmp_path):
     class Interrupt(keras_cvae.models.cvae.keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -268,7 +269,6 @@ def test_a_signal_saves_at_its_step_and_nothing_is_lost(source, changes, rng, fo
     assert files(out) == files(whole.folder)
 
 
-@pytest.mark.optimized
 def test_history_that_ran_ahead_of_the_checkpoint_is_cut_back(whole, tmp_path):
     class Die(keras_cvae.models.cvae.keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -285,7 +285,6 @@ def test_history_that_ran_ahead_of_the_checkpoint_is_cut_back(whole, tmp_path):
     assert files(out) == files(whole.folder)
 
 
-@pytest.mark.optimized
 def test_more_epochs_for_a_complete_run(tmp_path):
     constant = {"schedule": "constant", "warmup": 0.0}
     long = train("digits", settings(epochs=4, **constant), tmp_path / "long")
@@ -298,7 +297,6 @@ def test_more_epochs_for_a_complete_run(tmp_path):
         train("digits", RunConfig(epochs=3), short.folder, resume=True)
 
 
-@pytest.mark.optimized
 def test_a_schedule_starts_again_over_the_epochs_that_are_left(tmp_path):
     rates = []
 
@@ -347,7 +345,6 @@ def test_the_best_of_averages_is_its_average(small, data, tmp_path):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), average)
 
 
-@pytest.mark.optimized
 def test_patience_ends_a_training_and_keeps_the_best(rng, tmp_path):
     data = from_arrays((rng.random((60, 8)) < 0.5).astype("uint8"), np.arange(60) % 2)
 
