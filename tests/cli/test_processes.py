@@ -28,11 +28,6 @@ def second(monkeypatch):
     monkeypatch.setattr(devices, "_place", (1, 2))
     for console in (app.out, app.err):
         monkeypatch.setattr(console, "quiet", False)
-    before = sys.stdout
-    yield
-    if sys.stdout is not before:
-        sys.stdout.close()
-        sys.stdout = before
 
 
 def words(said):
@@ -80,6 +75,8 @@ def test_without_a_run_there_is_nothing_to_go_on_with(tmp_path):
 
 def test_only_the_first_of_those_that_joined_speaks(cvae, second):
     said = cvae("evaluate", "nowhere", "--processes", 2)
+    assert sys.stdout.name == os.devnull
+    sys.stdout.close()
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith("Error: 'nowhere' does not exist")  # what goes wrong, each says
     assert app.out.quiet
