@@ -43,8 +43,16 @@ def pictures(shard, count):
     y = rng.integers(0, CLASSES, count)
     at = rng.uniform(4, 28, (count, 2, 1, 1)) + np.stack([y - 5.0, 5.0 - y], 1)[:, :, None, None]
     grid = np.mgrid[:SIDE, :SIDE][None].astype("float32")
-    spot = np.exp(-np.square(grid - at).sum(1) / rng.uniform(8, 60, (count, 1, 1)))[..., None]
-    color = rng.uniform(60, 255, (count, 1, 1, 3)) * np.eye(3)[y % 3][:, None, None] * 0.5 + 90
+    spot = np.exp(
+        -np.square(grid - at.astype("float32")).sum(1)
+        / rng.uniform(8, 60, (count, 1, 1)).astype("float32")
+    )[..., None]
+    color = (
+        rng.uniform(60, 255, (count, 1, 1, 3)).astype("float32")
+        * np.eye(3, dtype="float32")[y % 3][:, None, None]
+        * 0.5
+        + 90
+    )
     noise = rng.integers(0, 9, (count, SIDE, SIDE, 3))
     return np.clip(spot * color + noise, 0, 255).astype(np.uint8), y
 
@@ -65,6 +73,10 @@ def write_shard(task):
     if path.is_file():
         return
     x, y = pictures(shard, count)
+    for name, part in (("x", x), ("y", y)):
+        whole = np.load(root / f"{name}.npy", mmap_mode="r+")
+        whole[shard * SHARD :][:count] = part
+        whole.flush()
     with tarfile.open(path.with_suffix(".part"), "w", format=tarfile.USTAR_FORMAT) as tar:
         for i, (picture, label) in enumerate(zip(x, y.tolist(), strict=True)):
             name = f"{shard * SHARD + i:08}"
@@ -83,20 +95,19 @@ def make(root, images):
     for label in range(CLASSES):
         (root / "folder" / str(label)).mkdir(parents=True, exist_ok=True)
     (root / "shards").mkdir(exist_ok=True)
+    for name, shape, kind in (("x", (images, SIDE, SIDE, 3), "u1"), ("y", (images,), "i8")):
+        if not (root / f"{name}.npy").is_file():
+            np.lib.format.open_memmap(root / f"{name}.npy", "w+", kind, shape).flush()
     with ProcessPoolExecutor() as pool:
         for done, _ in enumerate(pool.map(write_shard, tasks), 1):
             print(f"\r{done} of {len(tasks)} shards", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
 
 
-def in_memory(images):
+def in_memory(root):
     from keras_cvae.data.arrays import from_arrays
 
-    x = np.empty((images, SIDE, SIDE, 3), np.uint8)
-    y = np.empty(images, np.int64)
-    for begin in range(0, images, SHARD):
-        end = min(begin + SHARD, images)
-        x[begin:end], y[begin:end] = pictures(begin // SHARD, end - begin)
+    x, y = np.load(root / "x.npy"), np.load(root / "y.npy")
     return from_arrays(x, y, validation=0)
 
 
@@ -124,7 +135,7 @@ def train(how, root, args):
 
     config = load_config(args.preset, validation=0)
     if how == "memory":
-        data = in_memory(args.images)
+        data = in_memory(root)
     else:
         data = load(root / ("folder" if how == "folder" else "shards"), validation=0)
         if isinstance(data.train.x, np.ndarray):

@@ -1,5 +1,6 @@
 """The command, as a user types it."""
 
+import io
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import warnings
 from importlib.util import find_spec
@@ -469,6 +471,30 @@ def test_info(cvae, run):
     about = json.loads(cvae("info", "digits", "--json").out)
     assert about["counts"] == {"train": 1294, "validation": 144, "test": 359}
     assert "complete" in cvae("info", run).out
+
+
+def test_shards_are_data_like_others(cvae, tmp_path):
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "0.tar", "w") as tar:
+        for i in range(12):
+            picture = io.BytesIO()
+            Image.new("RGB", (5, 4), (20 * i, 0, 0)).save(picture, "png")
+            known = f'{{"label": "{"ab"[i % 2]}", "age": {i / 2}}}'
+            for kind, content in (("png", picture.getvalue()), ("json", known.encode())):
+                member = tarfile.TarInfo(f"{i}.{kind}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    about = json.loads(cvae("info", "shards", "--json").out)
+    assert about["class_counts"]["train"] == {"a": 6, "b": 5}
+    assert about["also_holds"] == {"age": "numbers from 0 to 5.5"}
+    small = ("--backbone", "mlp", "--units", "4", "--latent-dim", 1, "--epochs", 1)
+    named = ("--condition", "label", "--condition", "age")
+    assert cvae("train", "shards", *named, *small, "--out", "run").code == 0
+    run = Run.open("run")
+    assert run.config.condition == ("label:categorical", "age:continuous")
+    assert run.model().generate({"label": "b", "age": 1.0}, n=2).shape == (2, 4, 5, 3)
+    said = cvae("train", "shards", "--condition", "agee", "--out", "other")
+    assert "expected name:kind" in " ".join(said.err.replace("│", " ").split())
 
 
 def test_own_pictures_by_class_name(cvae, tmp_path):

@@ -4,7 +4,9 @@ import io
 import json
 import pickle
 import shutil
+import sys
 import tarfile
+import types
 
 import numpy as np
 import pytest
@@ -223,6 +225,43 @@ def test_tables_that_cannot_be_read_are_refused_in_words(tmp_path):
     path.write_bytes(b"PAR1 no more")
     with pytest.raises(DataError, match="could not be read"):
         load(path)
+
+
+def test_a_data_set_of_the_hub_is_read_by_its_own_package(tmp_path, monkeypatch):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"pip install 'keras-cvae\[hub\]'"):
+        load("hf://pictures")
+    names = ["cat", "dog", "owl"]
+    table = pq.read_table(parquet(tmp_path / "a.parquet", names=names))
+
+    class Rows:  # what is used of `datasets.Dataset`
+        features = types.SimpleNamespace(arrow_schema=table.schema)
+        _fingerprint = "one"
+
+        def with_format(self, form):
+            assert form == "arrow"
+            return self
+
+        def iter(self, size):
+            return (pa.concat_tables([table.slice(i, 9)]) for i in range(0, N, 9))
+
+    asked = []
+
+    def load_dataset(*what):
+        asked.append(what)
+        if what[0] == "missing":
+            raise FileNotFoundError("Couldn't reach 'missing' on the Hub")
+        return {"validation": Rows(), "train": Rows()}
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    data = load("hf://someone/pictures:small", validation=0)
+    assert asked == [("someone/pictures", "small")]
+    assert (data.name, data.class_names) == ("pictures", tuple(names))
+    np.testing.assert_array_equal(data.train.x, load(tmp_path / "a.parquet", validation=0).train.x)
+    assert "Left out: validation" in data.notes[0]
+    with pytest.raises(DataError, match="'hf://missing' could not be fetched or read: Couldn't"):
+        load("hf://missing")
 
 
 def test_spoiled_pixels_are_decoded_again(shards):

@@ -20,6 +20,7 @@ from keras_cvae.cli.processes import Processes, end_without_the_others, first_al
 from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.conditions.spec import CategoricalSpec
+from keras_cvae.data.listing import LABEL
 from keras_cvae.data.look import look
 from keras_cvae.data.pictures import is_plain_table
 from keras_cvae.errors import counted
@@ -138,7 +139,7 @@ def train(
     if seeds > 1 and resume:
         raise UsageError("--resume goes on with one run: give its --out, and no --seeds.")
     folder = out_folder or default_folder(data, preset)
-    asked = typed(settings)
+    asked = _with_kinds(data, typed(settings))
     if preset is None and config is None and not resume:
         validated(asked)  # before the data are looked at
         if not dry_run:
@@ -161,6 +162,19 @@ def train(
     summarise(run)
     model = run.model()
     say_next(*(_after_completing if model.condition.knows_part else _after_drawing)(run, model))
+
+
+def _with_kinds(data: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """Give conditions that are asked for by name alone the kind that the data suggest."""
+    given = asked.get("condition") or ()
+    if all(":" in one for one in given):
+        return asked
+    facts = look(data, progress_bar)
+    kinds = {name: kind for name, (kind, _) in (facts.named or {}).items()}
+    if facts.classes or facts.numbers:
+        kinds.setdefault(LABEL, "continuous" if facts.numbers else "categorical")
+    named = [f"{one}:{kinds[one]}" if kinds.get(one) else one for one in given]
+    return asked | {"condition": tuple(named)}
 
 
 def _chosen(data: str, asked: dict[str, Any]) -> RunConfig:

@@ -42,7 +42,7 @@ def list_shards(source: Path, shards: Sequence[Path], progress: Progress | None 
         DataError: A shard is damaged or compressed, or there are no pictures.
     """
     root = source if source.is_dir() else source.parent
-    names = [str(path.relative_to(root)) for path in shards]
+    names = [path.relative_to(root).as_posix() for path in shards]
     about = [(name, _written(path)) for name, path in zip(names, shards, strict=True)]
 
     def make(folder: Path) -> None:
@@ -72,12 +72,16 @@ class _Column:
 
     def set(self, row: int, value: Any) -> None:
         """Say the value of a row; those before it that were not said are missing."""
-        self.fill(row)
-        number = isinstance(value, int | float)
-        self.whole = self.whole and (number and float(value).is_integer())
-        self.numbers.append(float(value) if number else math.nan)
-        text = value if isinstance(value, str) else "" if number else json.dumps(value)
-        self.codes.append(self.names.setdefault(text, len(self.names)))
+        if len(self.numbers) < row:
+            self.fill(row)
+        if isinstance(value, int | float):
+            self.numbers.append(value)
+            self.codes.append(0)
+            self.whole = self.whole and value % 1 == 0
+        else:
+            self.numbers.append(math.nan)
+            self.codes.append(self.names.setdefault(str(value), len(self.names)))
+            self.whole = False
 
     def fill(self, rows: int) -> None:
         """Let all rows be missing that were not said."""
@@ -111,14 +115,15 @@ class _Index:
 
     def add(self, shard: int, found: list[Member], texts: dict[str, bytes]) -> None:
         """Take in one sample: the members of one name, and the content of small ones."""
-        pictures = [m for m in found if _ending(m.name)[1] in IMAGE_SUFFIXES]
+        pictures = [m for m in found if _kind(m.name) in IMAGE_SUFFIXES]
         if not pictures:
-            self.other.update(_ending(m.name)[1] or m.name for m in found)
+            self.other.update(_kind(m.name) or m.name for m in found)
             return
         picture, row = pictures[0], len(self.file)
-        self.other.update(f"further {_ending(m.name)[1]}" for m in pictures[1:])
+        if len(pictures) > 1:
+            self.other.update(f"further {_kind(m.name)}" for m in pictures[1:])
         folder = picture.name.removeprefix("./").rpartition("/")[0]
-        split = _split(Path(self.shards[shard]).as_posix(), folder)
+        split = _split(self.shards[shard], folder)
         if split > 1:
             self.left_out[_SPLITS[split]] += 1
             return
@@ -270,12 +275,12 @@ def _parts(name: str) -> tuple[str, str, str]:
     """What the members of a sample share ("" if hidden), the kind of file, and its field."""
     folder, _, file = name.rpartition("/")
     stem, _, field = file.partition(".")
-    return (f"{folder}/{stem}" if stem else "", _ending(file)[1], field.lower())
+    return (f"{folder}/{stem}" if stem else "", _kind(file), field.lower())
 
 
-def _ending(name: str) -> tuple[str, str]:
-    stem, dot, ending = name.rpartition(".")
-    return stem, f"{dot}{ending}".lower() if dot else ""
+def _kind(name: str) -> str:
+    _, dot, ending = name.rpartition(".")
+    return f".{ending}".lower() if dot else ""
 
 
 def _split(shard: str, folder: str) -> int:

@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 _BLOCK = 512
 _EMPTY = bytes(_BLOCK)
+_READ = 2**16  # bytes at once: small members cost no call of the system each
 _LONGEST = 2**20  # bytes of an extended header
 
 
@@ -36,7 +37,7 @@ def members(path: Path) -> Iterator[Member]:
         ValueError: It is no tar, or is compressed, damaged or truncated; with the place.
     """
     whole = path.stat().st_size
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb", buffering=_READ) as file:
         at, said, sized = 0, "", -1
         while True:
             file.seek(at)
