@@ -2,10 +2,19 @@
 
 import errno
 import json
+import os
 
 import pytest
 
-from keras_cvae.files import WriteError, atomic, leftovers, parsed, read_json, write_json
+from keras_cvae.files import (
+    WriteError,
+    atomic,
+    check_writable,
+    leftovers,
+    parsed,
+    read_json,
+    write_json,
+)
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -105,3 +114,14 @@ def test_what_nests_too_deep_is_refused(text, language):
         parsed(text, language)
     assert parsed("[" * 90 + "]" * 90)
     assert parsed("a = 1", "toml") == {"a": 1}
+
+
+def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path, monkeypatch):
+    check_writable(tmp_path / "made" / "later")
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="file' is a file"):
+        check_writable(tmp_path / "file" / "inside")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(WriteError, match=r"^Cannot write to '.*later': .* is read-only\. Choose"):
+        check_writable(tmp_path / "made" / "later")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

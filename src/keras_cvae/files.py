@@ -74,6 +74,22 @@ def atomic(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[P
             temporary.unlink()
 
 
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that cannot be written to, or made, before anything expensive.
+
+    Raises:
+        WriteError: Saying why.
+    """
+    path = Path(folder).absolute()
+    there = next(one for one in (path, *path.parents) if one.exists())
+    if not there.is_dir():
+        raise WriteError(errno.ENOTDIR, f"Cannot write to '{folder}': '{there}' is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        disk = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
+        code = errno.EROFS if disk else errno.EACCES
+        raise WriteError(code, f"Cannot write to '{folder}': {_WHY[code]}.")
+
+
 def leftovers(path: str | os.PathLike[str]) -> list[Path]:
     """Temporary files of `path`, left by a process that was killed while it wrote."""
     path = Path(path)

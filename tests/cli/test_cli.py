@@ -688,6 +688,15 @@ def test_a_protected_folder(refused, tmp_path):
     refused(["train", "digits", "--out", "locked"], "Cannot write", "locked")
 
 
+@pytest.mark.parametrize("words", ["evaluate", "compare", "plot", "export -o {}/x.onnx"])
+def test_a_run_on_a_disk_that_is_read_only(cvae, run, words, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # also of root
+    verb, *more = words.format(run).split()
+    said = cvae(verb, run, *more)
+    assert said.code == 1
+    assert "is read-only. Choose another place." in " ".join(said.err.split())
+
+
 @pytest.mark.parametrize(
     ("backend", "words"),
     [("torch", "'torch' (from KERAS_BACKEND) is not installed"), ("jaks", "jaks")],

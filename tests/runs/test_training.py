@@ -250,6 +250,9 @@ def columns(x, rng):
             marks=pytest.mark.nightly,
         ),
         pytest.param("folder", {"task": "complete"}, id="completion", marks=pytest.mark.nightly),
+        pytest.param(
+            "labels", {"semisupervised": True}, id="few labels", marks=pytest.mark.nightly
+        ),
     ],
 )
 def test_a_signal_saves_at_its_step_and_nothing_is_lost(source, changes, rng, folder, tmp_path):
@@ -258,6 +261,7 @@ def test_a_signal_saves_at_its_step_and_nothing_is_lost(source, changes, rng, fo
         "vectors": lambda: from_arrays(vectors, np.arange(50) % 3),
         "folder": lambda: load(folder, memory_limit=1),
         "columns": lambda: columns(vectors, rng),
+        "labels": lambda: from_arrays(vectors, np.arange(50) % 4 - 1, unlabelled=True),
     }[source]()
     config = settings(epochs=3, batch_size=8, units=(4,), **changes)
     whole = train(data, config, tmp_path / "whole", checkpoint_seconds=1e9)

@@ -16,6 +16,7 @@ from keras_cvae.cli.shared import open_run, progress_bar, show_facts
 from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.data.pictures import is_plain_table
 from keras_cvae.figures.kinds import Kind
+from keras_cvae.files import check_writable
 from keras_cvae.models.card import Card, located, read_card
 from keras_cvae.runs.config import presets
 from keras_cvae.runs.run import is_table_run
@@ -53,6 +54,7 @@ def plot(
         plot_table(run, output, form, seed, as_json)
         return
     opened = open_run(run)
+    check_writable(output or opened.folder / "pictures")
 
     from keras_cvae.figures.of_runs import draw
 

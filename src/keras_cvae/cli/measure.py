@@ -13,6 +13,7 @@ from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed
 from keras_cvae.cli.processes import Processes, first_alone, together
 from keras_cvae.cli.shared import check_output, images_only, open_run, progress_bar, warn
+from keras_cvae.files import check_writable
 from keras_cvae.runs.run import Run, is_table_run
 
 Samples = Annotated[int, typer.Option(min=1, help="Importance samples per example.")]
@@ -66,6 +67,7 @@ def evaluate(
         raise UsageError("--target and --condition are for runs on tables.")
     together(processes)
     opened = open_run(run)
+    check_writable(_kept(opened))
     evaluation = _evaluated(opened, data, samples, limit, seed, report)
     if as_json:
         print(json.dumps(evaluation.to_dict()))
@@ -95,6 +97,9 @@ def compare(
     if output is not None:
         check_output(output, (".png", ".pdf", ".svg"), overwrite)
     opened = {str(run): open_run(run) for run in runs}
+    for one in opened.values():
+        if not _known(one):
+            check_writable(_kept(one))
     if output is not None:
         models = {name: one.model() for name, one in opened.items()}
         for model in models.values():
@@ -134,6 +139,11 @@ def compare(
         err.print(f"Draws are in {output}", soft_wrap=True)
 
 
+def _kept(run: Run) -> Path:
+    """Where what is measured of a run is kept."""
+    return run.folder / "evaluation"
+
+
 def _known(run: Run) -> Any:
     """What was measured of a run already, or None."""
     from keras_cvae.evaluation.evaluate import Evaluation
@@ -168,7 +178,7 @@ def _evaluated(
         judges=cache_folder() / "judges",
     )
     first_alone()
-    folder = run.folder / "evaluation"
+    folder = _kept(run)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", evaluation.to_dict())
     if page:

@@ -31,7 +31,7 @@ from keras_cvae.data.tables.files import WRITTEN, Writer, read
 from keras_cvae.data.tables.parquet import infer_schema
 from keras_cvae.data.tables.schema import Schema
 from keras_cvae.errors import counted, nearest
-from keras_cvae.files import atomic, write_json
+from keras_cvae.files import atomic, check_writable, write_json
 from keras_cvae.models.card import read_card
 from keras_cvae.runs.tables import TableConfig, TableRun, large, train
 
@@ -273,6 +273,7 @@ def evaluate_table_run(
 ) -> None:
     """`cvae evaluate RUN --target income --report`."""
     run = TableRun.open(folder)
+    check_writable(run.folder / "evaluation")
     schema = run.schema()
     if target is not None:
         schema[target]
@@ -317,6 +318,7 @@ def evaluate_table_run(
 def plot_table(folder: Path, output: Path | None, form: str, seed: int, as_json: bool) -> None:
     """`cvae plot RUN` of a run on a table."""
     run = TableRun.open(folder)
+    check_writable(output or run.folder / "pictures")
     import_light_keras()
 
     from keras_cvae.figures import writing

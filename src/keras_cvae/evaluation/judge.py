@@ -1,5 +1,6 @@
 """A classifier that never saw the generator."""
 
+import contextlib
 import hashlib
 import math
 import zipfile
@@ -103,9 +104,10 @@ class Judge:
         if path.is_file() and self._read(path):
             return self
         self.fit(x, y, progress)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as temporary:
-            np.savez(temporary, *self._weights())
+        with contextlib.suppress(OSError):  # where it cannot be kept, it is made again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(path) as temporary:
+                np.savez(temporary, *self._weights())
         return self
 
     def kept(self, x: Any, y: np.ndarray, folder: Path) -> Path:

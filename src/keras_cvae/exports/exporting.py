@@ -28,7 +28,7 @@ from keras_cvae.exports.graphs import (
     graphs,
     in_float32,
 )
-from keras_cvae.files import atomic, read_json
+from keras_cvae.files import atomic, check_writable, read_json
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.io import load
 
@@ -96,6 +96,7 @@ def export(
         raise FileExistsError(f"'{path}' exists already. Choose another name, or overwrite=True.")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"The folder '{path.absolute().parent}' does not exist.")
+    check_writable(path if path.is_dir() else path.parent)
     check_installed(format)
     plain = in_float32(model)
     with tempfile.TemporaryDirectory(prefix="keras-cvae-") as temporary:

@@ -32,7 +32,7 @@ from keras_cvae import devices
 from keras_cvae.backend import remembered
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split
-from keras_cvae.files import WriteError, write_json
+from keras_cvae.files import WriteError, check_writable, write_json
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.state import not_finite
 from keras_cvae.runs import checkpoint, typical
@@ -111,6 +111,7 @@ def train(
 
     if resume:
         run = resumed(Run.open(folder), config)
+        check_writable(folder)
     else:
         if writes:
             check_folder(folder, overwrite)

@@ -1,5 +1,6 @@
 """What a model knows: how likely its training examples are, kept in the run."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,8 +48,9 @@ def typical(run: Run, model: Any, progress: Callable | None = None) -> Typical |
     try:
         if path.is_file():
             return Typical(**read_json(path))
-    except (ValueError, TypeError):
-        path.unlink()  # damaged: made again
+    except (ValueError, TypeError):  # damaged: made again
+        with contextlib.suppress(OSError):
+            path.unlink()
     try:
         return measure(run, model, run.data(progress).train)
     except (RunError, DataError):
@@ -60,7 +62,7 @@ def measure(run: Run, model: Any, train: Split) -> Typical:
     x, condition = examples(model, train.labelled.spread(EXAMPLES))
     scores = log_probs(model, x, condition)
     found = Typical(float(scores.min()), float(np.quantile(scores, 0.01)), len(scores))
-    if run.folder.is_dir():
+    with contextlib.suppress(OSError):  # where it cannot be kept, it is made again
         write_json(run.folder / NAME, asdict(found))
     return found
 
