@@ -6,6 +6,7 @@ import math
 import signal
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -134,8 +135,7 @@ def train(
         raise UsageError(f"--schema, --missing and --hidden are for tables. '{data}' is none.")
     if resume and overwrite:
         raise UsageError("Received --resume and --overwrite. Expected one of them.")
-    if unknown := set(log or ()) - set(LOGS):
-        raise UsageError(f"--log: received {', '.join(unknown)}, expected {' or '.join(LOGS)}.")
+    _check_logs(log or ())
     if seeds > 1 and resume:
         raise UsageError("--resume goes on with one run: give its --out, and no --seeds.")
     folder = out_folder or default_folder(data, preset)
@@ -310,6 +310,19 @@ def _sweep(
     say_next(("the best of them", "evaluate", best), ("all side by side", "compare", *folders))
 
 
+def _check_logs(log: Sequence[str]) -> None:
+    """Refuse logs that cannot be written, before the data are looked at."""
+    if unknown := set(log) - set(LOGS):
+        raise UsageError(f"--log: received {', '.join(unknown)}, expected {' or '.join(LOGS)}.")
+    needed = [one for one in ("tensorflow", "tensorboard") if importlib.util.find_spec(one) is None]
+    if "tensorboard" in log and needed:
+        raise UsageError(
+            "--log tensorboard is Keras' callback, which writes with TensorFlow and TensorBoard. "
+            f"Not installed: {' and '.join(needed)}. Install with: pip install "
+            f"{' '.join(needed)}. --log csv needs nothing."
+        )
+
+
 def _loggers(folder: Path, log: list[str] | None, resume: bool) -> list[Any]:
     """Keras' callbacks that write what is asked for."""
     import keras
@@ -318,11 +331,6 @@ def _loggers(folder: Path, log: list[str] | None, resume: bool) -> list[Any]:
     if "csv" in (log or ()):
         made.append(keras.callbacks.CSVLogger(folder / "log.csv", append=resume))
     if "tensorboard" in (log or ()):
-        if importlib.util.find_spec("tensorflow") is None:
-            raise UsageError(
-                "--log tensorboard is Keras' callback, which writes with TensorFlow, and that is "
-                "not installed: pip install 'keras-cvae[tensorflow]'. --log csv needs nothing."
-            )
         board = keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)
         made.append(board)
     return made
