@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_cvae.data import decoded
 from keras_cvae.data.batches import Batches
 from keras_cvae.data.decoded import Decoded, Helpers, place
 from keras_cvae.data.folders import in_order
@@ -278,11 +279,30 @@ def test_spoiled_pixels_are_decoded_again(shards):
 
 def test_other_processes_help_to_decode(shards):
     files = load(shards, memory_limit=0, validation=0).train.x
-    Helpers(files, 2).wait()
+    helpers = Helpers(files, 2)
+    helpers.wait()
+    assert [process.returncode for process in helpers.processes] == [0, 0]
     assert all(files.kept.has(i) for i in range(N))
     expected = load(shards, validation=0).train.x
     files.places = None
     np.testing.assert_array_equal(files[:], expected)
+
+
+def test_others_help_where_many_pictures_are_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoded, "_HELPED", 8)
+    write_tar(tmp_path / "a.tar", {f"{i}.png": png(i % 120) for i in range(60)})
+    files = load(tmp_path / "a.tar", memory_limit=0, validation=0).train.x
+    files[:5]
+    assert files.kept.helpers is None
+    files[5:9]
+    files.kept.helpers.wait()
+    assert all(files.kept.has(i) for i in range(60))
+    again = load(tmp_path / "a.tar", memory_limit=0, validation=0).train.x
+    again.kept.missing(again, 9)  # of another process, while the first still has them
+    assert again.kept.helpers is None
+    stopped = Helpers(files, 1)
+    stopped.processes[0].stdin.close()  # as it is when the training is killed
+    stopped.wait()
 
 
 def test_decoded_pictures_stay_within_their_limit(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 
 from keras_cvae.backend import cache_folder
@@ -46,6 +47,7 @@ class Decoded:
         self.size = int(np.prod(shape))
         self.missed = 0
         self.helpers: Helpers | None = None
+        self._helped, self._alone = False, filelock.FileLock(folder / "helping")
         folder.mkdir(parents=True, exist_ok=True)
         for name, size in (("pixels", count * self.size), ("sums", 4 * count)):
             path = folder / name
@@ -99,12 +101,18 @@ class Decoded:
             found: How many were missing.
         """
         self.missed += found
-        if self.missed < _HELPED or self.helpers is not None or self._full:
+        if self.missed < _HELPED or self._helped or self._full:
             return
         with self._lock:
-            if self.helpers is None:
-                cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-                self.helpers = Helpers(files, min(_MOST, max(1, (cores or 2) // 2)))
+            first, self._helped = not self._helped, True
+        if not first:
+            return
+        try:  # of processes that train together one has helpers
+            self._alone.acquire(timeout=0)
+        except (filelock.Timeout, OSError):
+            return
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+        self.helpers = Helpers(files, min(_MOST, max(1, (cores or 2) // 2)))
 
 
 class Helpers:
@@ -153,6 +161,7 @@ def help_out() -> None:
     for begin in range(part * most, n, count * most):
         for i in range(begin, min(begin + most, n)):
             files.fill(i)
+    os._exit(0)  # without waiting for the thread
 
 
 def _end(processes: list[subprocess.Popen]) -> None:
