@@ -6,7 +6,7 @@ RUN is a run of `cvae train`, DATA what it was trained on. Two judges of real tr
 what they see in draws of each class, at temperature 1 as the model means it, and with guidance:
 
     judge    that of `cvae evaluate`
-    second   of another shape and seed, trained on pictures that are mirrored at random
+    second   larger, of another seed, trained on pictures that are mirrored at random
 
 Beside draws they judge what says how far to trust them: real test pictures; these reduced to 8x8
 pixels, or to principal components; and draws of a Gaussian for each class over 256 components, in
@@ -15,6 +15,7 @@ which nobody sees an object: what a judge calls on-label need not be recognised 
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from sklearn.decomposition import PCA
 from keras_cvae.evaluation.judge import Judge
 from keras_cvae.evaluation.likeness import likeness
 from keras_cvae.evaluation.prepare import brightness
+from keras_cvae.networks.conv import ConvEncoder
 from keras_cvae.runs.build import load_data
 from keras_cvae.runs.run import Run
 
@@ -32,22 +34,17 @@ DRAWN = ((1.0, 1.0), (0.8, 1.0), (1.0, 2.0), (0.8, 2.0), (0.8, 3.0))  # temperat
 
 
 def second_judge(x, y, classes, epochs, seed=1):
-    """A network of other blocks than the judge's: three of strided 3x3 convolutions."""
+    """A larger network than the judge's, trained on pictures that are mirrored at random."""
     keras.utils.set_random_seed(seed)
-    layers = [keras.layers.Rescaling(1 / 64, offset=-2.0)]
-    for filters in (32, 64, 96):
-        layers += [
-            keras.layers.Conv2D(filters, 3, padding="same", use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.MaxPooling2D(),
-        ]
-    head = [keras.layers.Flatten(), keras.layers.Dropout(0.4), keras.layers.Dense(classes)]
-    network = keras.Sequential([keras.Input(x.shape[1:]), *layers, *head])
+    inputs = keras.Input(x.shape[1:])
+    scaled = keras.layers.Rescaling(1 / 64, offset=-2.0)(inputs)
+    features = ConvEncoder((32, 64, 96), 256, "relu")([scaled])
+    dropped = keras.layers.Dropout(0.3, seed=seed)(features)
+    network = keras.Model(inputs, keras.layers.Dense(classes)(dropped))
     rng, batch = np.random.default_rng(seed), 128
-    steps = epochs * (len(x) // batch)
+    steps = epochs * math.ceil(len(x) / batch)
     network.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     for _ in range(epochs):
@@ -85,7 +82,7 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("data", nargs="?")
     parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--epochs", type=int, default=8, help="Of the second judge.")
+    parser.add_argument("--epochs", type=int, default=4, help="Of the second judge.")
     parser.add_argument("--out", type=Path, default=Path("color.json"))
     options = parser.parse_args()
 

@@ -95,6 +95,8 @@ def test_many_colour_pictures_take_the_preset_color():
     facts = Facts(**about, classes={"cat": 20_000, "dog": 30_000})
     assert choose(facts, {}).config == load_config("color")
     assert choose(Facts(**about), {}).config == load_config("color", label_dropout=0.0)
+    for own in ({"latent_dim": 4}, {"backbone": "topdown-conv"}, {"prior": "standard"}):
+        assert choose(facts, own).config.likelihood == "gaussian"
     for plain in ({"conditional": False}, {"task": "complete"}, {"semisupervised": True}):
         assert choose(facts, plain).config == load_config("color", label_dropout=0.0, **plain)
     assert choose(facts, {}, accelerated=True).config.precision == "mixed_bfloat16"

@@ -109,7 +109,7 @@ def _option(name: str, field: Any) -> Any:
 def typed(settings: dict[str, Any]) -> dict[str, Any]:
     """Read widths written as 512,256."""
     typed = dict(settings)
-    for name in ("units", "filters", "levels", "group_sizes"):
-        if name in typed:
+    for name, field in RunConfig.model_fields.items():
+        if name in typed and "tuple[int, ...]" in str(field.annotation):
             typed[name] = tuple(part.strip() for part in str(typed[name]).split(","))
     return typed

@@ -85,8 +85,9 @@ def choose(facts: Facts, asked: Mapping[str, Any], accelerated: bool = False) ->
 _WITH = {
     "likelihood": ("variance", "bounds"),
     "binarize": ("likelihood", "variance", "bounds"),
-    "backbone": ("filters", "units", "group_sizes", "levels", "ema", "rate_warmup", "clip"),
-    "latent_dim": ("group_sizes",),
+    "backbone": ("filters", "units", "prior_units", "activation", "ema", "rate_warmup", "clip"),
+    "prior": ("prior_units",),
+    "latent_dim": ("group_sizes", "groups"),
     "groups": ("group_sizes",),
     "epochs": ("patience",),
     "schedule": ("rate_warmup",),
@@ -152,14 +153,19 @@ def _of_pictures(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> I
     if shades and facts.color and facts.examples >= ENOUGH:
         settings = {k: v for k, v in presets()["color"].config.items() if k != "label_dropout"}
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        if side > 40:  # one halving more
+            settings["filters"] += settings["filters"][-1:]
         yield settings, "many colour pictures take the network of the preset color"
     elif shades or facts.values == "numbers" or side > 32:
-        filters = (16, 32, 64) if side > 40 else (16, 32) if few else (32, 64)
+        small = few and not facts.color
+        filters = (16, 32, 64) if side > 40 else (16, 32) if small else (32, 64)
         units = (128,) if few else (256,)
         yield (
             {"backbone": "conv", "filters": filters, "units": units, "rate_warmup": WARMUP},
             "what is near goes together, so a convolutional network",
         )
+        if shades and facts.color:
+            yield {"latent_dim": 64, "groups": 4}, "colours need a wider latent, in groups"
 
 
 def _guided(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
