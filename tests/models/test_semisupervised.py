@@ -266,3 +266,17 @@ def test_batches_hold_a_fixed_part_of_labels_weighted_back(rng):
     np.testing.assert_array_equal(batches[0][0], seen[0][0])
     batches.next_epoch()
     assert not np.array_equal(batches[0][0], seen[0][0])
+
+
+@pytest.mark.nightly
+def test_a_fit_that_goes_on_is_as_if_it_had_not_stopped(build, tmp_path):
+    x = (np.random.default_rng(0).random((30, 6)) < 0.5).astype("float32")
+    labels = np.where(np.arange(30) < 9, np.arange(30) % 3, -1)
+    whole, stopped = build(), build()
+    whole.fit(x, labels, 10, epochs=3, verbose=0)
+    stopped.fit(x, labels, 10, epochs=2, verbose=0)
+    stopped.save(tmp_path / "model.keras")
+    again = kc.load(tmp_path / "model.keras")
+    again.fit(x, labels, 10, epochs=3, initial_epoch=2, verbose=0)
+    for a, b in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -26,6 +26,7 @@ class MixedBatches(keras.utils.PyDataset):
         seed: Of order and binarisation.
         binarize: "dynamic" draws x ~ Bernoulli(x) anew in each epoch; "none" leaves x alone.
         weights: How much each labelled and each unlabelled example counts, `(n,)` and `(m,)`.
+        epoch: Where to start, counted from 0.
     """
 
     def __init__(
@@ -38,11 +39,17 @@ class MixedBatches(keras.utils.PyDataset):
         seed: int = 0,
         binarize: Any = "none",
         weights: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+        epoch: int = 0,
     ):
         super().__init__()
         batch_size = errors.whole("batch_size", batch_size)
         few = min(max(1, round(share * batch_size)), len(known), max(1, batch_size - 1))
-        order: dict[str, Any] = {"shuffle": True, "seed": seed, "binarize": binarize}
+        order: dict[str, Any] = {
+            "shuffle": True,
+            "seed": seed,
+            "binarize": binarize,
+            "epoch": epoch,
+        }
         labels = np.full(len(unknown), UNKNOWN, "int32")
         self.known, self.unknown = (
             Batches(Split(x, {"y": y, "weight": np.ones(len(x)) if w is None else w}), n, **order)

@@ -59,7 +59,9 @@ class ConditionalVAE(Training, Verbs):
             likelihood's parameters: `(batch, *x_shape)` logits for Bernoulli, means of
             standardised x for Gaussian.
         objective: "elbo", "iwae", "dreg", or an `Objective`.
-        seed: Of the initial weights and of the noise drawn in training. None takes random ones.
+        seed: Of the initial weights and of the noise drawn in training. None takes random ones. In
+            which order `fit` takes the examples of arrays is up to Keras, and repeats itself after
+            `keras.utils.set_random_seed`; `Batches(..., seed=0)` have an order of their own.
 
     Attributes:
         encoder: q(z | x, y), a Keras model from `{"x", "condition"}` to `{"mean", "log_var"}`.

@@ -360,6 +360,7 @@ class SemiSupervisedCVAE(ConditionalVAE):
                         seed=seed,
                         binarize=binarize,
                         weights=(trees.take(weight, known), trees.take(weight, ~known)),
+                        epoch=kwargs.get("initial_epoch", 0),
                     )
                     train, batch_size, kwargs["shuffle"] = Examples(mixed), None, False
             return self._run(train, held, batch_size, epochs, **kwargs)
