@@ -104,6 +104,9 @@ def test_latent_figures_of_a_gaussian_channel():
     mean = rng.normal(size=(n, 2)) * [math.sqrt(1 - v), 0.01]
     terms = _terms(mean, np.log(np.tile([v, 1.0], (n, 1))))
     assert bound.active_units(terms).tolist() == [True, False]
+    label = (mean[:, 0] > 0).astype(int)
+    repeated = _terms(np.stack([2.0 * label, mean[:, 0]], axis=1), np.zeros((n, 2)))
+    assert bound.active_units(repeated, label).tolist() == [False, True]  # the class is no news
     information, ceiling = bound.mutual_information(terms)
     assert information == pytest.approx(-0.5 * math.log(v), abs=0.05)
     assert ceiling == pytest.approx(math.log(n))

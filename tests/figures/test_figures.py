@@ -6,10 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from keras_cvae.figures import charts, lines, sheets, terminal, writing
+from keras_cvae.figures import charts, lines, sheets, style, terminal, writing
 
 
 @pytest.fixture(scope="module")
@@ -427,3 +428,13 @@ def test_terminal_row_stands_side_by_side(digits):
     colored = terminal.terminal_row(digits[:3], gap=3, color=True)
     bare = re.sub(r"\x1b\[[0-9;]*m", "", colored).split("\n")
     assert bare == [("▀" * 16 + "   ") * 2 + "▀" * 16] * 8
+
+
+def test_letters_of_other_scripts_are_drawn_where_a_font_is_installed(tmp_path):
+    names = style.FONTS
+    assert names[0] == "DejaVu Sans"
+    assert set(names) <= set(get_font_names())
+    if len(names) > 1:  # a missing glyph is a warning, which is an error here
+        codes = np.random.default_rng(0).normal(size=(20, 2))
+        figure = charts.latent_plane(codes, np.arange(20) % 2, ["中国 旅行", "München"])
+        writing.save(figure, tmp_path / "plane.svg")

@@ -227,5 +227,17 @@ def _listed(separator: str, first: list[str], count: int) -> str:
 
 
 def warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Say what Python would say with a line of code."""
-    err.print(Text.assemble(("Warning: ", "bold yellow"), str(message)), soft_wrap=True)
+    """Say what Python would say with a line of code; of letters without a font once."""
+    text = str(message)
+    if text.startswith("Glyph ") and "missing" in text:
+        if _LACKING in _said:
+            return
+        _said.add(text := _LACKING)
+    err.print(Text.assemble(("Warning: ", "bold yellow"), text), soft_wrap=True)
+
+
+_LACKING = (
+    "The fonts that are installed lack some letters of the names here, which are drawn as boxes. "
+    "Install one that has them, such as Noto Sans CJK."
+)
+_said: set[str] = set()

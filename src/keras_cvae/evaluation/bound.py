@@ -123,13 +123,24 @@ def bound(
     return Bound(**whole, groups=model.latent_groups)
 
 
-def active_units(terms: Bound) -> np.ndarray:
+def active_units(terms: Bound, groups: np.ndarray | None = None) -> np.ndarray:
     """Which dimensions carry information about x, `(latent_dim,)` booleans (Burda et al. 2016).
 
     The variance over the data of q's mean, taken from the prior's mean: what a learned prior knows
-    from y alone does not count.
+    from y alone does not count; nor does what q only repeats of a class.
+
+    Args:
+        terms: From `bound`.
+        groups: Classes `(n,)`, within which the variance is taken; None takes all as one.
     """
-    return np.var(terms.mean - terms.prior_mean, axis=0) > ACTIVE
+    away = terms.mean - terms.prior_mean
+    if groups is not None:
+        each = np.unique(np.asarray(groups), return_inverse=True)[1]
+        count = np.bincount(each)
+        sums = np.zeros((len(count), away.shape[1]))
+        np.add.at(sums, each, away)
+        away = away - (sums / count[:, None])[each]
+    return np.var(away, axis=0) > ACTIVE
 
 
 def mutual_information(
@@ -259,7 +270,7 @@ class Latent(Metrics):
     @classmethod
     def of(cls, terms: Bound, classes: np.ndarray | None = None) -> "Latent":
         """The latent of a bound, for examples of these classes `(n,)`; None: all of one."""
-        active = int(active_units(terms).sum())
+        active = int(active_units(terms, classes).sum())
         information, ceiling = mutual_information(terms, classes)
         return cls(
             latent_dim=terms.z.shape[1],

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, get_font_names
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
@@ -46,12 +46,29 @@ INK, QUIET = "#222222", "#5a5a5a"
 SMALL, TEXT, TITLE = 7.0, 8.0, 9.5  # points
 
 
+# Fonts with letters that the first one lacks, of which those count that are installed.
+FONTS = ["DejaVu Sans"]
+FONTS += sorted(
+    {
+        "Noto Sans CJK SC",
+        "Noto Sans CJK JP",
+        "Source Han Sans SC",
+        "WenQuanYi Zen Hei",
+        "WenQuanYi Micro Hei",
+        "PingFang SC",
+        "Hiragino Sans GB",
+        "Microsoft YaHei",
+        "Malgun Gothic",
+        "Arial Unicode MS",
+    }.intersection(get_font_names())
+)
+
+
 STYLE: Any = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "savefig.bbox": None,
-    "font.family": ["sans-serif"],
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.family": FONTS,
     "font.size": TEXT,
     "text.color": INK,
     "text.usetex": False,
