@@ -213,6 +213,7 @@ class KeptState(_Model):
         self.turn = threading.RLock()
         self._writer: int | None = None  # the thread that fits or evaluates
         self._trains = False  # that it fits, and has begun to
+        self.divided: Rows | None = None  # how its steps divide rows by Keras' distribution
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Keras keeps the state of training here at every step, and would search it for layers.
@@ -254,9 +255,13 @@ class KeptState(_Model):
 
     @closing_scopes
     def _alone(self, run: Callable, args: tuple, kwargs: dict) -> Any:
-        outer = self._writer, self._trains
-        place_any_batch()
+        import keras
+
+        outer, divides = (self._writer, self._trains, self.divided), dividing_rows()
         try:
+            if divides is not None:
+                self.divided = divided_rows()
+                keras.distribution.set_distribution(None)
             self._writer, self._trains = threading.get_ident(), False
             self.jax_state_sync()
             return run(*args, **kwargs)
@@ -268,7 +273,9 @@ class KeptState(_Model):
         finally:
             self.jax_state_sync()
             self._jax_state = None
-            self._writer, self._trains = outer
+            self._writer, self._trains, self.divided = outer
+            if divides is not None:
+                keras.distribution.set_distribution(divides)
 
     def _build_optimizer(self) -> None:
         """Create the optimizer's variables: all, or, interrupted, none."""
@@ -342,7 +349,7 @@ class KeptState(_Model):
 
         if (rows := self.shared()) is not None:
             return rows.whole, rows.whole
-        if keras.distribution.distribution() is None:
+        if self.divided is None and keras.distribution.distribution() is None:
             return None
         trainable, rest, optimizer, metrics = self._get_state_sharding_spec()
         state = (trainable, rest, optimizer, metrics)
@@ -363,7 +370,7 @@ class KeptState(_Model):
             import jax
 
             step = jax.jit(step, out_shardings=self.state_shardings(kind))
-        if (rows := self.shared()) is not None:
+        if (rows := self.shared() or self.divided) is not None:
             step = _placed(rows, step)
         setattr(self, name, self._make_function(step))
 
@@ -388,30 +395,21 @@ def divided_rows() -> "Rows | None":
     return Rows(mesh, distribution.batch_dim_name)
 
 
-def place_any_batch() -> None:
-    """Let Keras' loops on JAX take batches that do not divide among a distribution's devices.
+def dividing_rows() -> Any:
+    """The `keras.distribution` that is set, if all it does is to divide rows in this process.
 
-    Keras raises an error at them. Here every device has such a batch whole, as a rule the last one:
-    the numbers are those of one device, as for all others.
+    Keras' loops on JAX raise an error at rows that do not divide, and ask the distribution that is
+    set for the place of each batch. So ours run while none is set, and their steps place batches,
+    as `Rows.place` does, whatever their size: the numbers are those of one device.
     """
     import keras
 
-    if keras.backend.backend() != "jax" or keras.distribution.distribution() is None:
-        return
+    found = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
+    if type(found) is not keras.distribution.DataParallel:
+        return None
     import jax
-    from keras.src.backend.jax import trainer
 
-    otherwise = trainer._distribute_data
-    if otherwise.__module__ == __name__ or jax.process_count() > 1:
-        return
-
-    def place(data: Any, layouts: Any = None) -> Any:
-        divided, batch = divided_rows(), keras.tree.flatten(data)
-        if divided is None or len(batch[0]) % divided.among == 0:
-            return otherwise(data, layouts)
-        return jax.tree.map(lambda part: jax.device_put(part, divided.whole), data)
-
-    trainer._distribute_data = place
+    return found if jax.process_count() == 1 else None
 
 
 def snapshot(model: Any) -> tuple[list[Any], list[Any]]:

@@ -14,9 +14,10 @@ from keras import ops
 from keras_cvae.backend import (
     KeptState,
     closing_scopes,
+    divided_rows,
+    dividing_rows,
     held,
     layers_of,
-    place_any_batch,
     remembered,
 )
 from keras_cvae.conditions.spec import ConditionSpec, JointSpec
@@ -153,8 +154,14 @@ class Model(KeptState, keras.Model):
         """As in Keras. Several threads may predict at once, also while the model is fitted."""
         if isinstance(x, Mapping):
             self._named(x)
-        place_any_batch()
-        return _Loop(self).predict(x, batch_size, verbose, steps, callbacks)
+        divides, loop = dividing_rows(), _Loop(self)
+        try:
+            if divides is not None:
+                keras.distribution.set_distribution(None)
+            return loop.predict(x, batch_size, verbose, steps, callbacks)
+        finally:
+            if divides is not None:
+                keras.distribution.set_distribution(divides)
 
     def predict_on_batch(self, x: Any) -> Any:
         """As in Keras; x is a batch, `(x, condition)` or inputs by name."""
@@ -317,8 +324,9 @@ class _Loop(keras.Model):
     def __init__(self, model: Model):
         super().__init__()
         self.run_eagerly, self.built = True, True  # what it calls is compiled already
-        weights = Snapshot(model)
-        self.answer = lambda data: weights(type(model).prediction, model._asked(data))
+        weights, rows = Snapshot(model), divided_rows() if dividing_rows() else model.divided
+        place = (lambda batch: batch) if rows is None else rows.place
+        self.answer = lambda data: weights(type(model).prediction, place(model._asked(data)))
 
     def predict_step(self, *args: Any) -> Any:
         *state, data = args
