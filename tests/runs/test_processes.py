@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,13 @@ from PIL import Image
 
 import keras_cvae
 from keras_cvae import devices
+from keras_cvae.data.sources import load
 from keras_cvae.runs import processes
+from keras_cvae.runs.config import validated
 from keras_cvae.runs.processes import EndedError, in_job, spawn
 from keras_cvae.runs.run import Run
+from keras_cvae.runs.signals import AtStepEnds
+from keras_cvae.runs.train import train
 from paths import ROOT
 
 DRIVER = """
@@ -102,16 +107,16 @@ def by(number, source, settings, out, kind="fast", measure="log_prob"):
         assert spawn(command, number) == 0
 
 
-def same(one, many):
+def same(one, many, to=1e-6):
     """The model, the history and the figures of many processes are those of one."""
     models = [keras_cvae.load(run / "model.keras") for run in (one, many)]
     for a, b in zip(*(model.get_weights() for model in models), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        np.testing.assert_allclose(a, b, atol=to)
     for name, values in Run.open(one).history().items():
-        np.testing.assert_allclose(Run.open(many).history()[name], values, rtol=1e-5)
+        np.testing.assert_allclose(Run.open(many).history()[name], values, rtol=10 * to)
     figures = [json.loads((run / "found.json").read_text()) for run in (one, many)]
     if "log_prob" in figures[0]:
-        np.testing.assert_allclose(figures[0]["log_prob"], figures[1]["log_prob"], rtol=1e-5)
+        np.testing.assert_allclose(figures[0]["log_prob"], figures[1]["log_prob"], rtol=10 * to)
         return
     assert figures[0]["settings"] == figures[1]["settings"]
     for part in ("elbo", "conditional", "marginal", "samples"):
@@ -144,8 +149,9 @@ def test_one_that_is_killed_ends_all_and_is_named(tmp_path):
     with pytest.raises(EndedError, match=r"Process 1 of 3 .*SIGKILL"):
         spawn([*job(line), str(tmp_path)], 3)
     for path in tmp_path.iterdir():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(path.read_text()), 0)
+        if said := path.read_text():  # one may have ended before it wrote
+            with pytest.raises(ProcessLookupError):
+                os.kill(int(said), 0)
 
 
 def test_one_that_fails_is_named_with_what_it_said(monkeypatch):
@@ -181,9 +187,10 @@ def test_signals_go_to_the_first_process_alone(tmp_path):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    before = signal.getsignal(signal.SIGTERM)
     threading.Thread(target=press, daemon=True).start()
     assert spawn(job(line), 2) == 143
-    assert signal.getsignal(signal.SIGTERM) != signal.SIG_IGN
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
@@ -204,6 +211,31 @@ def test_kubernetes_says_itself_how_many_there_are(monkeypatch):
     assert not in_job(2)  # a pod that is no part of an indexed job
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
     assert in_job(2)
+
+
+def test_what_all_do_is_asked_at_calls_that_all_know(monkeypatch):
+    signals, said = SimpleNamespace(number=0), []
+
+    def exchanged(numbers):
+        said.append(list(numbers))
+        return np.array([[*numbers[:2], 3], [signal.SIGTERM, 0, 99]])
+
+    monkeypatch.setattr(devices, "count", lambda: 2)
+    monkeypatch.setattr(devices, "exchanged", exchanged)
+    model, together = SimpleNamespace(settle=lambda: None), processes.Together(signals)
+    found = [together.ask(model, True) for _ in range(5)]
+    # The other one's signal; that it is time to save says the first one alone.
+    assert found == [(15, True), (0, False), (0, False), (15, True), (0, False)]
+    assert len(said) == 2  # 3 calls later, as the first one measured
+
+
+def test_a_signal_of_another_process_is_heard_as_ones_own():
+    heard = []
+    with AtStepEnds() as signals:
+        signals.handlers[signal.SIGTERM] = lambda number, frame: heard.append(number)
+        signals.hear(signal.SIGTERM)
+        signals.hear()
+    assert heard == [signal.SIGTERM]
 
 
 def test_alone_there_is_nothing_to_agree_on():
@@ -250,7 +282,7 @@ def vectors(tmp_path_factory):
         (2, 1, "digits", SETTINGS | {"batch_size": 255, "units": (32,)}, "fast", "all"),
         (2, 1, "folder", SETTINGS, "plain", "log_prob"),
         (2, 1, "arrays", SETTINGS | {"backbone": "conv", "filters": (4, 8)}, "plain", "log_prob"),
-        (2, 1, "arrays", SETTINGS | {"task": "complete", "mask": "random"}, "plain", "all"),
+        (2, 1, "arrays", SETTINGS | {"task": "complete"}, "plain", "all"),
         (2, 1, "arrays", SETTINGS | {"patience": 2, "ema": 0.0}, "fast", "log_prob"),
         (2, 1, "arrays", SETTINGS | {"precision": "mixed_bfloat16"}, "fast", "log_prob"),
         (2, 1, "vectors", VECTORS, "fast", "log_prob"),
@@ -264,4 +296,42 @@ def test_so_it_is_for(
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count="
     monkeypatch.setenv("XLA_FLAGS", f"{flags}{devices_each}")
     by(number, path, settings, tmp_path / "many", kind, measure)
-    same(tmp_path / "1", tmp_path / "many")
+    reduced = "precision" in settings  # whose rounding is as coarse
+    same(tmp_path / "1", tmp_path / "many", 1e-3 if reduced else 1e-6)
+
+
+KILLED = """
+import json, os, signal, sys
+import keras_cvae
+import keras
+from keras_cvae import devices
+from keras_cvae.data.sources import load
+from keras_cvae.runs import processes
+from keras_cvae.runs.config import validated
+from keras_cvae.runs.train import train
+
+class Kill(keras.callbacks.Callback):
+    async_safe = True
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1 and devices.index() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+source, settings, out = sys.argv[1:]
+processes.join(2)
+settings = validated(json.loads(settings))
+train(load(source), settings, out, checkpoint_seconds=0.0, callbacks=[Kill()])
+"""
+
+
+@pytest.mark.nightly
+def test_killed_in_two_processes_it_goes_on_in_one(tmp_path, arrays):
+    out = tmp_path / "run"
+    words = [str(arrays), json.dumps(SETTINGS), str(out)]
+    with pytest.raises(EndedError, match=r"Process 1 of 2 .*SIGKILL"):
+        spawn([sys.executable, "-c", KILLED, *words], 2)
+    (out / "found.json").write_text(json.dumps({"log_prob": []}))
+    data, config = load(str(arrays)), validated(SETTINGS)
+    train(data, config, out, resume=True)
+    whole = train(data, config, tmp_path / "whole")
+    (whole.folder / "found.json").write_text(json.dumps({"log_prob": []}))
+    same(whole.folder, out)

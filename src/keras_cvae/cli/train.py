@@ -373,7 +373,6 @@ def _train(
         except Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
             bar.stop()
             err.print(f"\n{stop}", soft_wrap=True)
-            devices.leave()
             raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
         except KeyboardInterrupt:
             err.print("\nStopped before the training began.", soft_wrap=True)
