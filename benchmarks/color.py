@@ -6,7 +6,7 @@ RUN is a run of `cvae train`, DATA what it was trained on. The judge of `cvae ev
 learns from real training pictures, says what it sees in draws of each class, at temperature 1 as
 the model means it, and with guidance. Beside them it judges what says how far to trust it: real
 test pictures; these reduced to 8x8 pixels; and draws of a Gaussian for each class over 256
-principal components, in which nobody sees an object: what it calls on-label need not be recognised.
+principal components, in which hardly an object is seen: what is on-label need not be recognised.
 """
 
 import argparse
