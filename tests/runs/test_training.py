@@ -366,13 +366,7 @@ def test_patience_ends_a_training_and_keeps_the_best(rng, tmp_path):
     held = data.validation
     again = run.model().evaluate(held.floats(), held.y, verbose=0, batch_size=16)[0]
     assert again == pytest.approx(losses[best - 1], abs=1e-3)
-    assert files(run.folder) == [
-        "history.json",
-        "metrics.json",
-        "model.keras",
-        "run.json",
-        "typical.json",
-    ]
+    assert files(run.folder) == ["history.json", "metrics.json", "model.keras", "run.json"]
     assert train(data, out=run.folder, resume=True) == run
     stopped = tmp_path / "stopped"
     with pytest.raises(Stopped):

@@ -242,7 +242,8 @@ class Training(Checks, Model):
         if not self.compiled:
             return  # Keras says so
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        rate = float(ops.convert_to_numpy(optimizer.learning_rate))
+        # Of the value: an interrupt in `Variable.__array__` would come out as a TypeError.
+        rate = float(ops.convert_to_numpy(ops.convert_to_tensor(optimizer.learning_rate)))
         if not 0.0 <= rate < math.inf:
             raise ValueError(f"learning_rate: received {rate:g}, expected a number above 0.")
 
