@@ -125,6 +125,7 @@ def same(one, many, to=1e-6):
                 assert figures[1][part][name] == pytest.approx(value, rel=1e-3)
 
 
+@pytest.mark.nightly
 def test_two_processes_give_the_model_of_one(tmp_path, arrays):
     for number in (1, 2):
         by(number, arrays, SETTINGS, tmp_path / str(number))
