@@ -61,6 +61,7 @@ try:
     train(data, settings, out, checkpoint_seconds=0.0, callbacks=[Stop()])
     raise AssertionError("not stopped")
 except Stopped:
+    devices.exchanged([0])  # the first one has written by now what all are to read
     run = train(data, settings, out, resume=True)
 ConditionalVAE._feeding = feeding
 model = run.model()

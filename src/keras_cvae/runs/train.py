@@ -140,7 +140,12 @@ def train(
                     return run
             elif writes:
                 check_folder(folder, overwrite)  # again: another process may have come first
-            devices.exchanged([0])  # all have read what is there
+            begins = devices.exchanged([position.epoch, position.step])  # all have read by now
+            if (begins != begins[0]).any():
+                raise RunError(
+                    f"The processes do not see the same run in '{folder}': they would go on from "
+                    f"epochs {begins[:, 0].tolist()}. Expected a folder that all share."
+                )
             if writes:
                 create(run, keep=resume)
             recorder = _Recorder(run, position, checkpoint_seconds, signals)
