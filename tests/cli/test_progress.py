@@ -46,6 +46,15 @@ def test_who_does_not_watch_gets_a_line_now_and_then(clock):
     assert lines == ["epoch 1/6  loss 9.00  val_loss 0.50", "epoch 6/6  loss 4.00  val_loss 0.50"]
 
 
+def test_a_training_that_cannot_go_on_is_not_told_to():
+    console = Console(file=io.StringIO(), width=100)
+    bar = EpochBar(console, resumes=False)
+    bar.set_params({"epochs": 6, "steps": 2})
+    bar.on_epoch_begin(0)
+    said = "6 epochs of 2 steps; stop at any moment with Ctrl-C: nothing is kept then.\n"
+    assert console.file.getvalue() == said
+
+
 def test_how_long_it_takes_is_said_once_some_epochs_are_done(clock):
     said = watched(clock, 10, 60.0)
     assert said.count("at most, from here on") == 1

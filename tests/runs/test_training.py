@@ -374,6 +374,18 @@ def test_patience_ends_a_training_and_keeps_the_best(rng, tmp_path):
     assert_same(train(data, out=stopped, resume=True), run)
 
 
+def test_a_run_that_is_stopped_once_complete_says_so(tmp_path, monkeypatch):
+    """As by a signal while it is measured how likely pictures are."""
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(typical, "measure", interrupted)
+    with pytest.raises(Stopped, match=r"^Stopped; the run '.*stopped' is complete.$"):
+        train("digits", settings(epochs=1), tmp_path / "stopped")
+    assert Run.open(tmp_path / "stopped").complete
+
+
 def test_nothing_held_out_trains_on_everything(rng, tmp_path):
     data = from_arrays((rng.random((20, 4)) < 0.5).astype("uint8"), np.arange(20) % 2, validation=0)
     run = train(data, settings(epochs=1, validation=0), tmp_path / "run")

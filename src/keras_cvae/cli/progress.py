@@ -19,9 +19,9 @@ class EpochBar(keras.callbacks.Callback):
 
     async_safe = True  # it does not look at the model, so many steps may run between its calls
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Console, *, resumes: bool = True):
         super().__init__()
-        self.console = console
+        self.console, self.resumes = console, resumes
         self.bar: Progress | None = None
         self.first: int | None = None
         self.printed = -math.inf
@@ -37,8 +37,8 @@ class EpochBar(keras.callbacks.Callback):
         self.first, self.steps = epoch, self.params.get("steps") or 1
         left = self.params["epochs"] - epoch
         self.console.print(
-            f"{left} epoch{'s' * (left != 1)} of {self.steps} steps; stop at any moment with "
-            "Ctrl-C, and go on with --resume.",
+            f"{left} epoch{'s' * (left != 1)} of {self.steps} steps; stop at any moment with Ctrl-C"
+            f"{', and go on with --resume.' if self.resumes else ': nothing is kept then.'}",
             soft_wrap=True,
         )
         if self.console.is_terminal:

@@ -64,7 +64,7 @@ def train_table(
 
     from keras_cvae.cli.progress import EpochBar
 
-    bar = EpochBar(err)
+    bar = EpochBar(err, resumes=False)
     with stopped_by_signals() as received, written_by_the_first(folder) as to:
         try:
             watching = [bar, stop_after(received)]

@@ -160,8 +160,8 @@ def _overfitted(evaluation: Evaluation) -> Iterator[Finding]:
         2 if lost > 0.5 else 1,
         f"It learned by heart: examples that it was not trained on are {known.gap:.1f} nats less "
         f"likely than those it was ({_percent(lost)} of all that was learned).",
-        f"More examples (there are {known.examples:,}), a smaller network (--units), or "
-        "--patience 30, which keeps the best epoch.",
+        f"More examples (there are {known.examples:,}), a smaller network (--units), or, unless "
+        "that was done, --patience 30, which keeps the best epoch.",
     )
 
 

@@ -20,7 +20,9 @@ class Stopped(KeyboardInterrupt):
 
 
 def going_on(run: Run) -> str:
-    """Says what is saved of a run that is not complete, and how to go on with it."""
+    """Says what is saved of a run, and how to go on with it if it is not complete."""
+    if run.complete and not run.checkpoint.is_file():
+        return f"the run '{run.folder}' is complete."
     saved = position_of(run.checkpoint)
     done = f"{saved.epoch} of {run.config.epochs} epochs"
     steps = "1 step" if saved.step == 1 else f"{saved.step} steps"
