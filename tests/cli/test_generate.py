@@ -104,8 +104,13 @@ def test_a_folder_of_files_can_be_gone_on_with(cvae, vectors, tmp_path, monkeypa
     np.testing.assert_allclose(np.concatenate(x), expected, rtol=1e-6)
 
     said = cvae(*asked)
-    assert "holds all 50 draws already" in said.err
+    assert (said.code, "holds all 50 draws already" in said.err) == (0, True)
     assert cvae(*asked, "--overwrite").code == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.tar").touch()
+    said = cvae(*asked[:-1], "other", "--overwrite")
+    assert (said.code, "'other' holds other files" in said.err) == (1, True)
+    assert names_in("other") == ["mine.tar"]
     assert arrays(names[2])[1] == y[2]
 
 
@@ -138,6 +143,8 @@ def test_what_cannot_be_written_is_said_before_a_model_is_loaded(refused, tmp_pa
     refused(["generate", "no.keras", "--shard-rows", 5], "--shard-rows", "-o FOLDER")
     refused(["generate", "no.keras", "--shard-rows", 5, "-o", "x.csv"], "Expected .npz, .parquet")
     refused(["generate", "no.keras", "--shard-rows", 5, "-o", "kept"], "'kept' exists already")
+    asked = ["generate", "no.keras", "--shard-rows", 5, "--overwrite", "-o", "kept/mine.txt"]
+    refused(asked, "'kept/mine.txt' is a file. Expected the name of a folder")
 
 
 def test_too_many_to_look_at(cvae, files):

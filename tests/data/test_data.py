@@ -307,6 +307,14 @@ def test_array_errors(make, message):
         make()
 
 
+def test_values_that_never_vary_are_noted(rng):
+    x = rng.normal(size=(30, 4))
+    assert from_arrays(x).notes == ()
+    x[:, [1, 3]] = 7.0, 0.25
+    (note,) = from_arrays(x).notes
+    assert note.startswith("Values that never vary: 2 (always 7), 4 (always 0.25). They tell")
+
+
 @pytest.mark.parametrize(
     ("y", "note"),
     [

@@ -148,6 +148,30 @@ def test_what_says_the_class(tmp_path, contents, names, counts):
     assert facts.classes == (None if names is None else dict(zip(names, counts, strict=True)))
 
 
+def test_pictures_without_a_label_are_left_out_and_named(tmp_path):
+    contents = {name: part for i in range(40) for name, part in sample(i, cls=i % 2).items()}
+    contents["0003.cls"] = "  "
+    del contents["0007.cls"]
+    data = load(write_tar(tmp_path / "some.tar", contents))
+    assert len(data.train) + len(data.validation) == 38
+    assert {*data.train.y.tolist()} == {0, 1}
+    assert any(
+        "no label: 0003.png in" in note and "0007.png in" in note and "some.tar" in note
+        for note in data.notes
+    )
+    for i in (9, 11):
+        del contents[f"{i:04}.cls"]
+    with pytest.raises(DataError, match=r"4 of 40 pictures have no label, among them 0003.png in"):
+        load(write_tar(tmp_path / "many.tar", contents))
+    broken = write_tar(tmp_path / "broken.tar", sample(0, cls=b"\xff\xfe"))
+    with pytest.raises(DataError, match=r"the .cls beside '0000.png' is no text"):
+        load(broken)
+    contents["0000.npy"] = b"\xff\xfe"  # of no interest, and no field
+    contents |= {"0009.cls": "1", "0011.cls": "1"}
+    beside = load(write_tar(tmp_path / "beside.tar", dict(sorted(contents.items()))))
+    assert len(beside.train) == len(data.train)
+
+
 def test_fields_are_conditions_by_name(shards, folder):
     data = load(shards, conditions=["label", "number", "kind"], validation=0)
     assert data.class_names is None
@@ -206,7 +230,7 @@ def test_shards_that_cannot_be_read_are_refused_in_words(tmp_path, shards):
     shutil.copy(path, tmp_path / "alone.tar")
     with pytest.raises(DataError, match="holds no pictures"):
         load(tmp_path / "alone.tar")
-    write_tar(path, {"a/bad.png": "no picture"})
+    write_tar(path, {"a/bad.png": "no picture", "a/bad.cls": "2"})
     with pytest.raises(DataError, match=r"a/bad\.png in .*train-0001\.tar could not be read"):
         load(shards)
 

@@ -116,6 +116,10 @@ def test_no_model_whose_calibration_fails_is_healthy(good, found, severity, word
     said = verdict(dataclasses.replace(good, calibration=bad))
     assert said.startswith({3: "Not usable: ", 2: "Falls short: "}[severity])
     assert words in said
+    assert "--likelihood bounded" in said
+    counts = dataclasses.replace(good.settings, coding="counts")
+    said = verdict(dataclasses.replace(good, calibration=bad, settings=counts))
+    assert ("negative_binomial" in said, "bounded" in said) == (True, False)
     fine = verdict(
         dataclasses.replace(good, calibration=dataclasses.replace(bad, least_p_value=0.2))
     )

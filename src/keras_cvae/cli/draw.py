@@ -298,9 +298,10 @@ def _say_if_unlike(run: Run | None, model: Any, x: Any, condition: Any) -> None:
         f"This picture is unlike what the model knows: its log p is {found:.0f} nats, the least of "
         f"{known.examples} training pictures has {known.least:.0f}."
     )
-    inverted = float(log_probs(model, 1.0 - x, condition)[0])
-    if inverted > found + 0.5 * (known.least - found):
-        text += f" Inverted it has {inverted:.0f}: try --invert."
+    if model.x_shape[-1] == 1:  # nobody takes the negative of a colour photograph
+        inverted = float(log_probs(model, 1.0 - x, condition)[0])
+        if inverted > found + 0.5 * (known.least - found):
+            text += f" Inverted it has {inverted:.0f}: try --invert."
     warn(text)
 
 

@@ -103,6 +103,8 @@ def check_asked(
         if shard_rows is not None:
             raise UsageError("--shard-rows is for files. Expected -o FOLDER with it.")
         return
+    if shard_rows is not None and output.is_file():
+        raise UsageError(f"'{output}' is a file. Expected the name of a folder with --shard-rows.")
     going_on = shard_rows is not None and (output / ABOUT).is_file()
     kinds = (".npz", ".parquet", "") if shard_rows is not None else (".png", *KINDS, "")
     check_output(output, kinds, overwrite or going_on)
@@ -203,10 +205,8 @@ def write_folder(asked: Asked, output: Path, rows: int, overwrite: bool) -> list
     folder = Folder(output, output.suffix.lower() or ".npz", rows, asked.total, about)
     there = folder.begin(overwrite)
     if there == len(folder):
-        raise UsageError(
-            f"'{output}' holds all {asked.total} draws already. Choose another name, or "
-            "--overwrite."
-        )
+        err.print(f"'{output}' holds all {asked.total} draws already.", soft_wrap=True)
+        return folder.files()
     if there:
         err.print(f"{there} of {counted(len(folder), 'file')} are there already.")
 

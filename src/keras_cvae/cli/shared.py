@@ -175,7 +175,7 @@ def summarise(run: Any) -> None:
     ahead = progress(run.history(), planned, m.get("best_epoch"), decays)
     out.print(str(ahead), soft_wrap=True)
     if ahead.improving:
-        longer = f"{run.resume_command} --epochs {2 * m['epochs']}"
+        longer = f"{run.resume_command} --epochs {max(2 * m['epochs'], 20)}"
         out.print(Text.assemble("  go on with it          ", (longer, "cyan")), soft_wrap=True)
 
 

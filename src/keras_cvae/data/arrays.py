@@ -88,6 +88,7 @@ def from_arrays(
             for part, rows in zip(ys, unknown, strict=True)
         ]
     notes = () if isinstance(y, Mapping) else _notes(ys[0], names if class_names is None else None)
+    notes += _constants(xs[0])
     splits = [Split(x, y) for x, y in zip(xs, ys, strict=True)]
     data = split_data(
         name, splits[0], splits[1] if test is not None else None, names, validation, seed
@@ -117,6 +118,20 @@ def _notes(y: np.ndarray | None, names: tuple[str, ...] | None) -> tuple[str, ..
         f"y holds {len(found)} whole numbers as floats ({shortened(f'{v:g}' for v in found)}), and "
         "is taken as numbers to interpolate between. If they are classes: --condition "
         "y:categorical, or save y as integers.",
+    )
+
+
+def _constants(x: np.ndarray) -> tuple[str, ...]:
+    """What to say of floats `(n, d)` that never vary: any density of them may grow without end."""
+    if x.ndim != 2 or x.dtype.kind != "f" or len(x) < 2:
+        return ()
+    (found,) = np.nonzero((x == x[0]).all(axis=0))
+    if not len(found):
+        return ()
+    which = shortened(f"{i + 1} (always {x[0, i]:g})" for i in found)
+    return (
+        f"Values that never vary: {which}. They tell nothing, and their density, which has no "
+        "upper bound, drowns the others' in log p and in the loss; better leave them out of x.",
     )
 
 

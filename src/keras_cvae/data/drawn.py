@@ -180,7 +180,8 @@ class Folder:
         if overwrite or not known.is_file():
             ours = [one for kind in KINDS for one in self.path.glob(f"part-*{kind}")]
             others = [one.name for one in self.path.iterdir() if one not in (known, *ours)]
-            if not overwrite and (ours or set(others) - {one.name for one in leftovers(known)}):
+            foreign = set(others) - {one.name for one in leftovers(known)}
+            if foreign or (ours and not known.is_file()):  # --overwrite replaces draws alone
                 raise DataError(
                     f"'{self.path}' holds other files. Expected an empty folder, or a new one."
                 )

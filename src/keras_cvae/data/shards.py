@@ -19,7 +19,7 @@ import numpy as np
 
 from keras_cvae.data.folders import in_order
 from keras_cvae.data.images import IMAGE_SUFFIXES, Progress
-from keras_cvae.data.listing import LABEL, Listing
+from keras_cvae.data.listing import LABEL, SPOILED, Listing
 from keras_cvae.data.places import Places, made_once
 from keras_cvae.data.tars import Member, members
 from keras_cvae.errors import DataError, listed
@@ -88,6 +88,10 @@ class _Column:
         for values, missing in ((self.numbers, math.nan), (self.codes, 0)):
             values.extend([missing] * (rows - len(values)))  # type: ignore[list-item]
 
+    def known(self) -> np.ndarray:
+        """`(n,)`, where a value was said."""
+        return (np.array(self.codes) > 0) | ~np.isnan(np.array(self.numbers))
+
     def values(self) -> np.ndarray:
         """`(n,)` names, whole numbers, or float32."""
         numbers = np.array(self.numbers)
@@ -137,7 +141,12 @@ class _Index:
 
     def _say(self, row: int, name: str, content: bytes, picture: Member) -> None:
         if name != "json":
-            text = content.decode("utf-8", "replace").strip()
+            try:
+                text = content.decode().strip()
+            except UnicodeDecodeError as error:
+                if name in _LABELS:
+                    raise ValueError(f"the .{name} beside {picture.name!r} is no text") from error
+                return  # no field: something else that lies beside pictures
             self.fields.setdefault(name, _Column()).set(row, _number(text))
             return
         try:
@@ -158,11 +167,12 @@ class _Index:
         columns = {name: column.values() for name, column in self.fields.items()}
         label = next((name for name in _LABELS if name in columns), None)
         classes, names = (None, None) if label else self._by_folder()
-        if label and self.fields[label].whole and columns[label].dtype.kind == "f":
-            columns[label] = np.nan_to_num(columns[label], nan=-1.0).astype(np.int64)
+        known = self.fields[label].known() if label else np.ones(len(split), bool)
+        if label and self.fields[label].whole:
+            columns[label] = np.nan_to_num(columns[label], nan=0.0).astype(np.int64)
         about: dict[str, Any] = {"label": label, "names": names, "fields": sorted(columns)}
-        about["notes"] = self._notes()
-        parts = [np.flatnonzero(split == part) for part in (0, 1)]
+        about["notes"] = self._notes() + self._unlabelled(~known)
+        parts = [np.flatnonzero(known & (split == part)) for part in (0, 1)]
         if not len(parts[0]):  # all are called test
             parts = [parts[1], parts[0]]
         for part, rows in enumerate(parts):
@@ -193,6 +203,29 @@ class _Index:
         index = {name: i for i, name in enumerate(names)}
         of_folder = np.array([index[parts[0] if parts else ""] for parts in folders], np.int32)
         return of_folder[np.array(self.folder)], [name or "(none)" for name in names]
+
+    def _unlabelled(self, rows: np.ndarray) -> list[str]:
+        """What to say of pictures without a label where others have one: they are left out.
+
+        Raises:
+            DataError: They are more than `SPOILED` of all.
+        """
+        count = int(rows.sum())
+        if not count:
+            return []
+        which = np.flatnonzero(rows)[:3]
+        where = {"file": self.file, "start": self.start, "size": self.size}
+        places = Places.of(
+            self.shards, self.root, **{k: np.array(v)[which] for k, v in where.items()}
+        )
+        said = listed((places.name(i) for i in range(len(which))), 3)
+        if count > SPOILED * len(rows):
+            raise DataError(
+                f"{count} of {len(rows)} pictures have no label, among them {said}. Expected one "
+                "beside each, or beside none."
+            )
+        more = f", ... ({count} in all)" if count > len(which) else ""
+        return [f"Left out, as they have no label: {said}{more}."]
 
     def _notes(self) -> list[str]:
         notes = []

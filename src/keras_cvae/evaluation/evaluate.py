@@ -155,7 +155,7 @@ class Evaluation(Metrics):
             "Likelihood",
             labels={
                 "nats": (
-                    "the same of independent values",
+                    "−log p(x | y) of independent values",
                     "With the means of each class; what is below it was learned.",
                 )
             },

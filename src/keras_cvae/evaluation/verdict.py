@@ -179,13 +179,22 @@ def _miscalibrated(evaluation: Evaluation) -> Iterator[Finding]:
         text = f"Draws are {how}: {_percent(inside)} of it lies in the central 90 % ({p})."
     else:
         text = f"Draws have another shape than the truth ({p})."
+    counts = evaluation.settings.coding == "counts"
     yield Finding(
         2 if 0.8 < inside < 0.97 else 3,
         text,
-        "See it in `cvae plot RUN marginals`. Values with a sharp end, such as 0, or that differ "
-        "by factors take --likelihood bounded with --bounds 0..; else --variance predicted, or "
-        "more latent dimensions.",
+        "See it in `cvae plot RUN marginals`. " + (_OF_COUNTS if counts else _OF_NUMBERS),
     )
+
+
+_OF_COUNTS = (
+    "Counts that vary more than a Poisson's take --likelihood negative_binomial, and with more "
+    "zeros than that zero_inflated_negative_binomial; else train longer, or more latent dimensions."
+)
+_OF_NUMBERS = (
+    "Values with a sharp end, such as 0, or that differ by factors take --likelihood bounded with "
+    "--bounds 0..; else --variance predicted, or more latent dimensions."
+)
 
 
 def _spread(inside: float) -> str:
