@@ -13,16 +13,15 @@ MAY_CHANGE = ("epochs", "learning_rate")
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was interrupted; the message says how to go on."""
+    """Training was interrupted; the message says how to go on, or that it had come to its end."""
 
-    def __init__(self, run: Run):
-        super().__init__(f"Stopped; {going_on(run)}")
+    def __init__(self, run: Run, complete: bool = False):
+        ended = f"the run '{run.folder}' is complete."
+        super().__init__(f"Stopped; {ended if complete else going_on(run)}")
 
 
 def going_on(run: Run) -> str:
-    """Says what is saved of a run, and how to go on with it if it is not complete."""
-    if run.complete and not run.checkpoint.is_file():
-        return f"the run '{run.folder}' is complete."
+    """Says what is saved of a run that is not complete, and how to go on with it."""
     saved = position_of(run.checkpoint)
     done = f"{saved.epoch} of {run.config.epochs} epochs"
     steps = "1 step" if saved.step == 1 else f"{saved.step} steps"

@@ -130,13 +130,13 @@ def train(
             notice(note)
     chosen = run.config.model_copy(update={"epochs": epochs(run.config, len(data.train))})
     run = replace(run, config=chosen)
-    model, position = build_model(run.config, data), Position()
+    model, position, complete = build_model(run.config, data), Position(), False
     try:
         with alone(folder) if writes else nullcontext(), AtStepEnds() as signals:
             if resume:
-                complete = run.complete and not run.checkpoint.is_file()
+                whole = run.complete and not run.checkpoint.is_file()
                 run, model, position = restored(run, model, len(data.train))
-                if complete and position.epoch != run.begun:
+                if whole and position.epoch != run.begun:
                     return run
             elif writes:
                 check_folder(folder, overwrite)  # again: another process may have come first
@@ -149,9 +149,13 @@ def train(
             if writes:
                 create(run, keep=resume)
             recorder = _Recorder(run, position, checkpoint_seconds, signals)
-            return _fit(model, data, recorder, [*callbacks])
+            run, complete = _fit(model, data, recorder, [*callbacks]), True
+            # How likely pictures are, which others are shown to.
+            if len(data.x_shape) == 3 and devices.count() == 1:
+                typical.measure(run, model, data.train)
+            return run
     except KeyboardInterrupt:
-        raise Stopped(run) from None
+        raise Stopped(run, complete) from None
     except WriteError as error:
         raise WriteError(error.errno, f"{error} {going_on(run)}") from error
 
@@ -293,6 +297,4 @@ def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list
         seal(run)
         (run.folder / typical.NAME).unlink(missing_ok=True)  # of an earlier end
     devices.exchanged([0])  # it is there for all
-    if len(data.x_shape) == 3 and devices.count() == 1:  # pictures, which others are shown to
-        typical.measure(run, model, data.train)
     return run
