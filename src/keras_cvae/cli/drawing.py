@@ -1,18 +1,14 @@
 """What `cvae generate` draws: shown, or written as it comes, in the memory of a part."""
 
 import contextlib
-import hashlib
 import importlib.util
 import itertools
 import math
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.shared import (
@@ -23,7 +19,7 @@ from keras_cvae.cli.shared import (
     show,
     show_numbers,
 )
-from keras_cvae.cli.signals import stopped_by_signals
+from keras_cvae.cli.signals import ended_by, stopped_by_signals
 from keras_cvae.data.drawn import ABOUT, KINDS, Feed, Folder, Labels, write
 from keras_cvae.errors import counted
 
@@ -196,8 +192,10 @@ def write_folder(asked: Asked, output: Path, rows: int, overwrite: bool) -> list
     Returns:
         The files.
     """
+    from keras_cvae.exports.graphs import weights_hash
+
     about = {
-        "weights": _digest(asked.model),
+        "weights": weights_hash(asked.model),
         "conditions": list(asked.labels.names),
         "n": asked.labels.n,
         **asked.options,
@@ -228,12 +226,4 @@ def _stopped(say: Callable[[], str]) -> Iterator[list[int]]:
             yield received
         except KeyboardInterrupt:
             err.print(f"\nStopped. {say()}".rstrip(), soft_wrap=True)
-            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
-
-
-def _digest(model: Any) -> str:
-    """A name of the weights, the same for the same."""
-    found = hashlib.sha256()
-    for array in model.get_weights():
-        found.update(array.tobytes())
-    return found.hexdigest()
+            raise ended_by(received) from None

@@ -5,6 +5,8 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import typer
+
 from keras_cvae.runs.signals import stopping
 
 
@@ -35,6 +37,11 @@ def stopped_by_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ended_by(received: list[int]) -> typer.Exit:
+    """The end of a command that signals have stopped: 128 and the first one's number."""
+    return typer.Exit(128 + (received or [signal.SIGINT])[0])
 
 
 def stop_after(received: list[int]) -> Any:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +16,7 @@ from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.processes import end_without_the_others, first_alone, written_by_the_first
 from keras_cvae.cli.shared import check_output, progress_bar, say_next, show_facts
-from keras_cvae.cli.signals import stop_after, stopped_by_signals
+from keras_cvae.cli.signals import ended_by, stop_after, stopped_by_signals
 from keras_cvae.data.tables.columns import (
     AnyColumn,
     Boolean,
@@ -80,7 +78,7 @@ def train_table(
                 "same command with --overwrite to start again.",
                 soft_wrap=True,
             )
-            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+            raise ended_by(received) from None
         finally:
             bar.stop()
         first_alone()

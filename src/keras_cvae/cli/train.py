@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import math
-import signal
 import statistics
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from keras_cvae.cli.conditions import read, written
 from keras_cvae.cli.flags import AsJson, Overwrite, Seed, flags, starting, typed
 from keras_cvae.cli.processes import Processes, end_without_the_others, first_alone, together
 from keras_cvae.cli.shared import progress_bar, say_next, show, summarise, unused
-from keras_cvae.cli.signals import stop_after, stopped_by_signals
+from keras_cvae.cli.signals import ended_by, stop_after, stopped_by_signals
 from keras_cvae.conditions.spec import CategoricalSpec
 from keras_cvae.data.listing import LABEL
 from keras_cvae.data.look import look
@@ -373,10 +372,10 @@ def _train(
         except Stopped as stop:  # here, because typer ends a KeyboardInterrupt in silence
             bar.stop()
             err.print(f"\n{stop}", soft_wrap=True)
-            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+            raise ended_by(received) from None
         except KeyboardInterrupt:
             err.print("\nStopped before the training began.", soft_wrap=True)
-            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+            raise ended_by(received) from None
         except RuntimeError as error:
             if devices.are_gone(error):
                 bar.stop()

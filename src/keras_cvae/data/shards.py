@@ -179,10 +179,7 @@ class _Index:
             if not len(rows):
                 continue
             (inside := folder / str(part)).mkdir()
-            which = {"file": self.file, "start": self.start, "size": self.size}
-            Places.of(
-                self.shards, self.root, **{k: np.array(v)[rows] for k, v in which.items()}
-            ).keep(inside)
+            self._places(rows).keep(inside)
             if classes is not None:
                 np.save(inside / "class.npy", classes[rows])
             for i, name in enumerate(about["fields"]):
@@ -204,6 +201,11 @@ class _Index:
         of_folder = np.array([index[parts[0] if parts else ""] for parts in folders], np.int32)
         return of_folder[np.array(self.folder)], [name or "(none)" for name in names]
 
+    def _places(self, rows: np.ndarray) -> Places:
+        """Where some of the pictures lie."""
+        about = {"file": self.file, "start": self.start, "size": self.size}
+        return Places.of(self.shards, self.root, **{k: np.array(v)[rows] for k, v in about.items()})
+
     def _unlabelled(self, rows: np.ndarray) -> list[str]:
         """What to say of pictures without a label where others have one: they are left out.
 
@@ -214,10 +216,7 @@ class _Index:
         if not count:
             return []
         which = np.flatnonzero(rows)[:3]
-        where = {"file": self.file, "start": self.start, "size": self.size}
-        places = Places.of(
-            self.shards, self.root, **{k: np.array(v)[which] for k, v in where.items()}
-        )
+        places = self._places(which)
         said = listed((places.name(i) for i in range(len(which))), 3)
         if count > SPOILED * len(rows):
             raise DataError(
