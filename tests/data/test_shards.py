@@ -210,6 +210,27 @@ def test_members_are_where_tarfile_says(tmp_path, form):
     assert [tuple(member) for member in members(path)] == expected
 
 
+def test_many_small_members_are_where_tarfile_says(tmp_path):
+    rng = np.random.default_rng(0)
+    inner = write_tar(tmp_path / "inner.tar", sample(1, cls=2)).read_bytes()
+    contents = {}
+    for i in range(600):
+        size = int(rng.choice([0, 1, 511, 512, 513, 3000, 70_000], p=[0.1, *[0.17] * 5, 0.05]))
+        folder = "d" * int(rng.choice([0, 1, 120], p=[0.9, 0.08, 0.02]))
+        contents[f"{folder}/{i:04}.png"] = rng.bytes(size)
+    contents["0300.tar"] = inner  # whose headers look like members
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        path = write_tar(tmp_path / "many.tar", contents, format=form)
+        with tarfile.open(path) as tar:
+            expected = [(m.name, m.offset_data, m.size) for m in tar]
+        assert [tuple(member) for member in members(path)] == expected
+    whole = bytearray(path.read_bytes())
+    whole[expected[400][1] - 512 + 130] ^= 1  # a digit of its size
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=f"damaged at byte {expected[400][1] - 512}"):
+        list(members(path))
+
+
 def test_shards_that_cannot_be_read_are_refused_in_words(tmp_path, shards):
     path = shards / "train-0001.tar"
     whole = path.read_bytes()

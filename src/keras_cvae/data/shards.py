@@ -12,6 +12,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +118,16 @@ class _Index:
         self.other: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
 
-    def add(self, shard: int, found: list[Member], texts: dict[str, bytes]) -> None:
+    def add(
+        self, shard: int, pictures: list[Member], others: list[Member], texts: dict[str, bytes]
+    ) -> None:
         """Take in one sample: the members of one name, and the content of small ones."""
-        pictures = [m for m in found if _kind(m.name) in IMAGE_SUFFIXES]
         if not pictures:
-            self.other.update(_kind(m.name) or m.name for m in found)
+            self.other.update(_parts(m.name)[1] or m.name for m in others)
             return
         picture, row = pictures[0], len(self.file)
         if len(pictures) > 1:
-            self.other.update(f"further {_kind(m.name)}" for m in pictures[1:])
+            self.other.update(f"further {_parts(m.name)[1]}" for m in pictures[1:])
         folder = picture.name.removeprefix("./").rpartition("/")[0]
         split = _split(self.shards[shard], folder)
         if split > 1:
@@ -139,6 +141,12 @@ class _Index:
         self.split.append(split)
         self.folder.append(self.folders.setdefault(folder, len(self.folders)))
 
+    def _column(self, name: str) -> _Column:
+        """The column of a field, made if there is none."""
+        if (column := self.fields.get(name)) is None:
+            column = self.fields[name] = _Column()
+        return column
+
     def _say(self, row: int, name: str, content: bytes, picture: Member) -> None:
         if name != "json":
             try:
@@ -147,7 +155,7 @@ class _Index:
                 if name in _LABELS:
                     raise ValueError(f"the .{name} beside {picture.name!r} is no text") from error
                 return  # no field: something else that lies beside pictures
-            self.fields.setdefault(name, _Column()).set(row, _number(text))
+            self._column(name).set(row, _number(text))
             return
         try:
             said = parsed(content)
@@ -157,7 +165,7 @@ class _Index:
             raise ValueError(f"the .json beside {picture.name!r} is damaged: {error}") from error
         for key, value in said.items():
             if isinstance(value, str | int | float):
-                self.fields.setdefault(key, _Column()).set(row, value)
+                self._column(key).set(row, value)
 
     def keep(self, folder: Path) -> None:
         """Write all into a folder."""
@@ -275,7 +283,8 @@ def _indexed(source: Path, root: Path, shards: Sequence[str], progress: Progress
         numbers = progress(numbers, total=len(shards), description="looking into shards")
     for shard in numbers:
         path, key = root / shards[shard], None
-        sample: list[Member] = []
+        pictures: list[Member] = []
+        others: list[Member] = []
         texts: dict[str, bytes] = {}
         try:
             with path.open("rb", buffering=0) as file:
@@ -284,15 +293,16 @@ def _indexed(source: Path, root: Path, shards: Sequence[str], progress: Progress
                     if not base:  # hidden
                         continue
                     if base != key:
-                        if sample:
-                            index.add(shard, sample, texts)
-                        key, sample, texts = base, [], {}
-                    sample.append(member)
-                    if kind not in IMAGE_SUFFIXES and member.size <= _LONGEST:
+                        index.add(shard, pictures, others, texts)
+                        key, pictures, others, texts = base, [], [], {}
+                    if kind in IMAGE_SUFFIXES:
+                        pictures.append(member)
+                        continue
+                    others.append(member)
+                    if member.size <= _LONGEST:
                         file.seek(member.start)
                         texts[field] = file.read(member.size)
-                if sample:
-                    index.add(shard, sample, texts)
+                index.add(shard, pictures, others, texts)
         except ValueError as error:
             raise DataError(f"The shard {path} could not be read: {error}.") from error
     if not len(index.file):
@@ -305,16 +315,20 @@ def _indexed(source: Path, root: Path, shards: Sequence[str], progress: Progress
 
 def _parts(name: str) -> tuple[str, str, str]:
     """What the members of a sample share ("" if hidden), the kind of file, and its field."""
-    folder, _, file = name.rpartition("/")
-    stem, _, field = file.partition(".")
-    return (f"{folder}/{stem}" if stem else "", _kind(file), field.lower())
+    dot = name.find(".", name.rfind("/") + 1)
+    if dot < 0:
+        return name, "", ""
+    hidden = not dot or name[dot - 1] == "/"
+    return "" if hidden else name[:dot], *_endings(name[dot + 1 :])
 
 
-def _kind(name: str) -> str:
-    _, dot, ending = name.rpartition(".")
-    return f".{ending}".lower() if dot else ""
+@lru_cache(4096)
+def _endings(field: str) -> tuple[str, str]:
+    """The kind of file, and the field as it is called."""
+    return f".{field.rpartition('.')[2]}".lower(), field.lower()
 
 
+@lru_cache(4096)
 def _split(shard: str, folder: str) -> int:
     """Which of `_SPLITS` a picture is of, by its shard's name or its own folder."""
     first = folder.partition("/")[0]

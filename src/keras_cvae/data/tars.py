@@ -1,7 +1,9 @@
-"""Where the members of a tar lie, without reading them: one short read a member.
+"""Where the members of a tar lie, without reading them: the headers of many small ones at once.
 
 Python's `tarfile` takes 25 microseconds a member and keeps an object for each; a million of them
 are half a minute. This reads what shards are made of: plain files, long names (POSIX and GNU).
+Plain headers that follow each other in a window are decoded as arrays; whatever is else about one,
+or wrong with it, is found by reading it alone.
 """
 
 from __future__ import annotations
@@ -10,9 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 _BLOCK = 512
 _EMPTY = bytes(_BLOCK)
-_READ = 2**16  # bytes at once: small members cost no call of the system each
+_READ, _AHEAD = 2**16, 2**20  # bytes at once: of large members, and of those that are small
+_MANY = 16  # members in a window of `_READ` that are small
+_MAGIC = np.frombuffer(b"ustar", np.uint8)
 _LONGEST = 2**20  # bytes of an extended header
 
 
@@ -36,37 +42,91 @@ def members(path: Path) -> Iterator[Member]:
     Raises:
         ValueError: It is no tar, or is compressed, damaged or truncated; with the place.
     """
-    whole = path.stat().st_size
-    with path.open("rb", buffering=_READ) as file:
-        at, said, sized = 0, "", -1
+    whole, at, window = path.stat().st_size, 0, _READ
+    with path.open("rb", buffering=0) as file:
         while True:
             file.seek(at)
-            header = file.read(_BLOCK)
-            if header == _EMPTY:
-                return
-            if at and len(header) < _BLOCK:
-                raise ValueError(f"it was cut off at byte {whole}: the mark of its end is missing")
-            size = _checked(header, at)
-            kind, start = header[156:157], at + _BLOCK
-            sized, size = -1, size if sized < 0 else sized
-            at = start + -(-size // _BLOCK) * _BLOCK
-            if start + size > whole:
-                raise ValueError(
-                    f"it ends in the middle of {said or _name(header)!r}, at byte {whole}"
-                )
-            if kind in b"xL" and kind:
-                content = _long(file, size)
-                if kind == b"L":
-                    said = content.rstrip(b"\0").decode("utf-8", "replace")
-                else:
-                    records = _records(content)
-                    said = records.get("path", said)
-                    sized = int(records["size"]) if "size" in records else -1
-            elif kind in (b"0", b"\0", b"7"):
-                yield Member(said or _name(header), start, size)
-                said = ""
-            elif kind != b"g":  # folders, links, devices
-                said = ""
+            found, after = _plain(file.read(window), at, whole)
+            yield from found
+            window = _AHEAD if len(found) >= _MANY else _READ
+            if not found:
+                member, after = _next(file, at, whole)
+                if member is not None:
+                    yield member
+                elif after == at:
+                    return
+            at = after
+
+
+def _plain(content: bytes, begin: int, whole: int) -> tuple[list[Member], int]:
+    """The plain files whose headers follow each other in a window, and where the next one begins.
+
+    Args:
+        content: The window, from a header on.
+        begin: Where it begins in the tar.
+        whole: How long that is.
+    """
+    rows = np.frombuffer(content, np.uint8, len(content) // _BLOCK * _BLOCK).reshape(-1, _BLOCK)
+    places = np.flatnonzero(rows[:, 257] == _MAGIC[0])
+    places = places[(rows[places, 257:262] == _MAGIC).all(1)]
+    headers = rows[places]
+    sizes, told = _octal(headers[:, 124:136]), _octal(headers[:, 148:155])
+    sums = headers.sum(1, np.int64) - headers[:, 148:156].sum(1, np.int64) + 8 * ord(" ")
+    starts = begin + _BLOCK * (places + 1)
+    plain = (headers[:, 156] == ord("0")) | (headers[:, 156] == 0)
+    plain &= (sizes >= 0) & (told == sums) & (starts + sizes <= whole)
+    after = starts + -(-sizes // _BLOCK) * _BLOCK
+    plain &= starts - _BLOCK == np.concatenate([[begin], after])[: len(after)]
+    count = len(plain) if plain.all() else int(plain.argmin())
+    if not count:
+        return [], begin
+    names = np.ascontiguousarray(headers[:count, :100]).view("S100")[:, 0].tolist()
+    for i in np.flatnonzero(headers[:count, 345]):  # longer ones
+        names[i] = _name(headers[i].tobytes()).encode()
+    said = [name.split(b"\0", 1)[0].decode("utf-8", "replace") for name in names]
+    where = zip(said, starts[:count].tolist(), sizes[:count].tolist(), strict=True)
+    return [Member(*one) for one in where], int(after[count - 1])
+
+
+def _octal(digits: np.ndarray) -> np.ndarray:
+    """Numbers in octal digits and an end `(n, digits + 1)`; -1 for what is written otherwise."""
+    values = digits[:, :-1] - np.uint8(ord("0"))  # what is no digit becomes 8 or more
+    usual = (values < 8).all(1) & ((digits[:, -1] == 0) | (digits[:, -1] == ord(" ")))
+    powers = 8 ** np.arange(values.shape[1])[::-1]
+    return np.where(usual, values.astype(np.int64) @ powers, -1)
+
+
+def _next(file: BinaryIO, at: int, whole: int) -> tuple[Member | None, int]:
+    """The file that begins at a place, and where the next one begins; None for another kind.
+
+    At the end it begins where this one does.
+    """
+    said, sized = "", -1
+    while True:
+        file.seek(at)
+        header = file.read(_BLOCK)
+        if header == _EMPTY:
+            return None, at
+        if at and len(header) < _BLOCK:
+            raise ValueError(f"it was cut off at byte {whole}: the mark of its end is missing")
+        size = _checked(header, at)
+        kind, start = header[156:157], at + _BLOCK
+        sized, size = -1, size if sized < 0 else sized
+        at = start + -(-size // _BLOCK) * _BLOCK
+        if start + size > whole:
+            raise ValueError(f"it ends in the middle of {said or _name(header)!r}, at byte {whole}")
+        if kind in b"xL" and kind:
+            content = _long(file, size)
+            if kind == b"L":
+                said = content.rstrip(b"\0").decode("utf-8", "replace")
+            else:
+                records = _records(content)
+                said = records.get("path", said)
+                sized = int(records["size"]) if "size" in records else -1
+        elif kind in (b"0", b"\0", b"7"):
+            return Member(said or _name(header), start, size), at
+        elif kind != b"g":  # folders, links, devices
+            return None, at
 
 
 def _checked(header: bytes, at: int) -> int:
