@@ -27,6 +27,9 @@ if QUICKLY:
         "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
     )
 
+# Where in Python each operation comes from is not needed here, and takes half of lowering.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
+
 # Programs and graphs are many and stay: to look through all of them takes a tenth of the time.
 gc.set_threshold(100_000, 50, 100)
 
