@@ -18,7 +18,7 @@ __version__ = "0.2.0"
 
 _EXPORTS = {
     "ConditionalVAE": "models.cvae",
-    "load": "models.io",
+    "load": "runs.opening",
     "Card": "models.card",
     "export": "exports",
     "SemiSupervisedCVAE": "models.semisupervised",

@@ -29,7 +29,7 @@ from keras_cvae.runs.best import Best
 from keras_cvae.runs.config import ConfigError, RunConfig, load_config
 from keras_cvae.runs.health import exploded
 from keras_cvae.runs.resume import DivergenceError, Stopped
-from keras_cvae.runs.run import Run, RunError, check_folder, create
+from keras_cvae.runs.run import Run, RunError, alone, check_folder, create
 from keras_cvae.runs.train import train
 
 SMALL = {"latent_dim": 3, "units": (16,), "batch_size": 256}
@@ -163,7 +163,7 @@ def test_killed_and_resumed_is_as_if_it_had_not_been(source, changes, whole, fol
 def test_killed_before_the_first_checkpoint(whole, tmp_path):
     out = tmp_path / "killed"
     killed("digits", settings(), out, 1e9, (out / "run.json").is_file)
-    with pytest.raises(RunError, match=r"not finished.*cvae train digits --out .* --resume"):
+    with pytest.raises(RunError, match=r"saved nothing yet.*cvae train digits --out .* --resume"):
         Run.open(out).model()
     assert_same(train("digits", out=out, resume=True), whole)
 
@@ -197,11 +197,23 @@ def test_interrupted_says_how_to_go_on(whole, tmp_path):
                 raise KeyboardInterrupt
 
     out = tmp_path / "with space"
-    with pytest.raises(Stopped, match=rf"(?s)of {EPOCHS} epochs.*--out '.*with space' --resume"):
+    words = rf"(?s)in epoch 4 of {EPOCHS}, after 1 step.*--out '.*with space' --resume\nOr .* 3$"
+    with pytest.raises(Stopped, match=words):
         train("digits", settings(), out, callbacks=[Interrupt()], checkpoint_seconds=0)
     stopped = Run.open(out)
     assert not stopped.complete
     assert len(stopped.history()["loss"]) == 3
+    with pytest.warns(UserWarning, match=r"stopped in epoch 4 of .* of then.*space' --resume$"):
+        assert np.isfinite(keras_cvae.load(out).generate(2, seed=0)).all()
+    with alone(out), pytest.warns(UserWarning, match=r"in training, last saved .* of then\.$"):
+        stopped.model()
+    shutil.copytree(out, tmp_path / "ended")
+    ended = train("digits", RunConfig(epochs=3), tmp_path / "ended", resume=True)
+    assert ended.complete
+    assert (ended.config.epochs, len(ended.history()["loss"])) == (3, 3)
+    assert train("digits", out=ended.folder, resume=True) == ended  # nothing is left to do
+    with pytest.raises(ConfigError, match="made 3 epochs; received --epochs 2, expected at least"):
+        train("digits", RunConfig(epochs=2), out, resume=True)
     assert_same(train("digits", settings(), out, resume=True), whole)
 
 
@@ -266,8 +278,9 @@ def test_a_signal_saves_at_its_step_and_nothing_is_lost(source, changes, rng, fo
     config = settings(epochs=3, batch_size=8, units=(4,), **changes)
     whole = train(data, config, tmp_path / "whole", checkpoint_seconds=1e9)
     out, signals = tmp_path / "stopped", Signals(("step", 0, 2), ("validation", 1), ("end", 1))
-    for again, words in enumerate(("", "1 of 3 epochs and . steps of the next are", "2 of 3 epo")):
-        with pytest.raises(Stopped, match=f"Stopped; {words}"):
+    where = ("in epoch 1 of 3, after . steps", "in epoch 2 of 3, after . steps", "after epoch 2 of")
+    for again, words in enumerate(where):
+        with pytest.raises(Stopped, match=f"saved as it was {words}"):
             train(data, config, out, resume=again > 0, callbacks=[signals], checkpoint_seconds=1e9)
     assert_same(train(data, config, out, resume=True), whole)
     assert files(out) == files(whole.folder)
@@ -297,7 +310,7 @@ def test_more_epochs_for_a_complete_run(tmp_path):
     assert_same(grown, long)
     assert grown.config == long.config
     assert Run.open(short.folder) == grown
-    with pytest.raises(ConfigError, match="4 epochs; received --epochs 3"):
+    with pytest.raises(ConfigError, match="has 4 epochs; received --epochs 3"):
         train("digits", RunConfig(epochs=3), short.folder, resume=True)
 
 
@@ -371,7 +384,39 @@ def test_patience_ends_a_training_and_keeps_the_best(rng, tmp_path):
     stopped = tmp_path / "stopped"
     with pytest.raises(Stopped):
         train(data, config, stopped, checkpoint_seconds=0, callbacks=[Die()])
+    words = rf"after epoch {best + 3} of 300.*best weights so far, of epoch {best}"
+    with pytest.warns(UserWarning, match=words):
+        so_far = Run.open(stopped).model()
+    for ours, theirs in zip(so_far.weights, run.model().weights, strict=True):
+        np.testing.assert_array_equal(np.array(ours), np.array(theirs))
+    shutil.copytree(stopped, tmp_path / "ended")
+    ended = train(data, RunConfig(epochs=best + 3), tmp_path / "ended", resume=True)
+    assert (ended.metrics()["best_epoch"], ended.metrics()["epochs"]) == (best, best + 3)
+    np.testing.assert_array_equal(ended.model().generate(1, seed=0), so_far.generate(1, seed=0))
     assert_same(train(data, out=stopped, resume=True), run)
+
+
+def test_the_best_of_a_run_that_goes_on_is_kept_where_none_better_comes(rng, tmp_path):
+    data = from_arrays((rng.random((60, 8)) < 0.5).astype("uint8"), np.arange(60) % 2)
+
+    class Die(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == best + 2:
+                raise KeyboardInterrupt
+
+    config = settings(epochs=300, patience=4, learning_rate=0.05, batch_size=16, units=(8,))
+    run = train(data, config, tmp_path / "run", checkpoint_seconds=0)
+    best, longer = run.metrics()["best_epoch"], RunConfig(epochs=301)
+    (run.folder / "evaluation").mkdir()
+    (run.folder / "evaluation" / "metrics.json").write_text("{}")
+    shutil.copytree(run.folder, tmp_path / "stopped")
+    again = train(data, longer, run.folder, resume=True, checkpoint_seconds=0)
+    assert not (run.folder / "evaluation" / "metrics.json").exists()  # it was of the earlier end
+    stopped = tmp_path / "stopped"
+    with pytest.raises(Stopped):
+        train(data, longer, stopped, resume=True, checkpoint_seconds=0, callbacks=[Die()])
+    assert not Run.open(stopped).complete
+    assert_same(train(data, out=stopped, resume=True), again)
 
 
 def test_a_run_that_is_stopped_once_complete_says_so(tmp_path, monkeypatch):
@@ -381,7 +426,7 @@ def test_a_run_that_is_stopped_once_complete_says_so(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(typical, "measure", interrupted)
-    with pytest.raises(Stopped, match=r"^Stopped; the run '.*stopped' is complete.$"):
+    with pytest.raises(Stopped, match=r"^Stopped. The run '.*stopped' is complete.$"):
         train("digits", settings(epochs=1), tmp_path / "stopped")
     assert Run.open(tmp_path / "stopped").complete
 
@@ -598,7 +643,8 @@ def test_a_full_disk_is_a_sentence_and_what_was_saved_stays(rng, tmp_path):
     config = settings(epochs=3, units=(4,), batch_size=8)
     assert len(data.train) == 16
     try:
-        with pytest.raises(WriteError, match=r"(?s)Cannot write '.*checkpoint.keras'.* 1 of 3 epo"):
+        words = r"(?s)Cannot write '.*checkpoint.keras'.* epoch 2 of 3, after 2 steps"
+        with pytest.raises(WriteError, match=words):
             train(data, config, out, callbacks=[FullDisk(2)], checkpoint_seconds=0.0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)

@@ -1,6 +1,7 @@
 """`cvae plot`, `cvae info`, `cvae presets`."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,9 @@ from keras_cvae.figures.kinds import Kind
 from keras_cvae.files import check_writable
 from keras_cvae.models.card import Card, located, read_card
 from keras_cvae.runs.config import presets
+from keras_cvae.runs.position import position_of
 from keras_cvae.runs.run import is_table_run
+from keras_cvae.runs.unfinished import state
 
 
 @app.command()
@@ -169,16 +172,17 @@ def _card(what: str) -> Card | None:
 
 def _about_run(run: Any) -> dict[str, Any]:
     history = run.history()
-    done = len(history.get("loss", []))
     about: dict[str, Any] = {
         "run": str(run.folder),
         "data": run.source,
-        "state": "complete" if run.complete else f"stopped after {done} epochs; --resume goes on",
+        "state": "complete" if run.complete else state(run, position_of(run.checkpoint)),
         "metrics": run.metrics(),
         "settings": run.config.model_dump(),
     }
-    if run.complete:
-        model = run.model()
+    if run.complete or history:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of is the state
+            model = run.model()
         about["x_shape"] = list(model.x_shape)
         about["condition"] = _about_condition(model.condition)
         about["weights"] = int(model.count_params())

@@ -171,7 +171,8 @@ def summarise(run: Any) -> None:
             "It is below 0 because x has a density, which may be above 1; lower is better still.",
             soft_wrap=True,
         )
-    planned, decays = run.config.epochs or m["epochs"], run.config.schedule == "cosine"
+    planned = run.config.epochs or m["epochs"]
+    decays = run.config.schedule == "cosine" and run.begun < planned
     ahead = progress(run.history(), planned, m.get("best_epoch"), decays)
     out.print(str(ahead), soft_wrap=True)
     if ahead.improving:

@@ -48,36 +48,7 @@ def load(
     trusted: bool = False,
     custom_objects: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Load a trained model, on any backend: one that comes along, a file, or what is in a folder.
-
-    Nothing is built before everything that the file names is known to be part of a model: classes
-    of this package, Keras' layers and what belongs to them, activations.
-
-    Args:
-        path: The name of a model that comes trained, such as "mnist-dense" (it wins over a file of
-            that name; `cvae presets` lists them); a `.keras` or `.cvae` file; or a folder with a
-            `model.keras` or `table.cvae`, of a run or as `save_to` writes it.
-        trusted: Whether the file comes from yourself: then it may name your own registered classes
-            too. Python code is not unpickled in any case.
-        custom_objects: Classes and functions of your own by name, as in Keras. The file may name
-            these, trusted or not, and they need not be registered. A model of a table has none.
-
-    Returns:
-        A `ConditionalVAE`; of a table a `TableCVAE`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, holds no model, names what it must not, or is not the one
-            that its card was written for.
-        ImportError: It is a model of a table, and what tables take is not installed.
-
-    Examples:
-        >>> load("mnist-dense").x_shape
-        (28, 28, 1)
-        >>> model.save("dots.keras")
-        >>> bool((load("dots.keras").encode(x, y) == model.encode(x, y)).all())
-        True
-    """
+    """Load a model by its name, from a file or from a folder, as `runs.opening.load` says it."""
     path = located(path)
     if path.suffix not in (".keras", ".cvae") or not zipfile.is_zipfile(path):
         raise ValueError(

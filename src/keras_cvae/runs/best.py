@@ -10,6 +10,7 @@ import keras
 from keras_cvae.backend import remembered
 from keras_cvae.runs import checkpoint
 from keras_cvae.runs.position import Position
+from keras_cvae.runs.unfinished import take_averages
 
 
 class Best(keras.callbacks.Callback):
@@ -41,9 +42,9 @@ class Best(keras.callbacks.Callback):
         if not reached.epoch:
             return
         self.set_model(model)
-        if not self.path.is_file():  # it goes on from the best
+        if not self.path.is_file():  # it goes on from the best, which a complete run ended with
             self.epoch, self.loss = reached.epoch, reached.history["val_loss"][-1]
-            self.put_back = remembered(model)
+            self.put_back, self.saved = remembered(model), False
             return
         kept, then = checkpoint.read(self.path)
         self.epoch, self.loss = then.epoch, then.history["val_loss"][-1]
@@ -82,6 +83,4 @@ class Best(keras.callbacks.Callback):
             return
         self.put_back()
         if averages:
-            optimizer = self.model.optimizer
-            inner = getattr(optimizer, "inner_optimizer", optimizer)
-            inner.finalize_variable_values(self.model.trainable_variables)
+            take_averages(self.model)

@@ -8,6 +8,7 @@ from keras_cvae.runs.checkpoint import read
 from keras_cvae.runs.config import ConfigError, RunConfig
 from keras_cvae.runs.position import Position, position_of
 from keras_cvae.runs.run import Run, RunError
+from keras_cvae.runs.unfinished import standing, to_go_on
 
 MAY_CHANGE = ("epochs", "learning_rate")
 
@@ -16,17 +17,16 @@ class Stopped(KeyboardInterrupt):
     """Training was interrupted; the message says how to go on, or that it had come to its end."""
 
     def __init__(self, run: Run, complete: bool = False):
-        ended = f"the run '{run.folder}' is complete."
-        super().__init__(f"Stopped; {ended if complete else going_on(run)}")
+        ended = f"The run '{run.folder}' is complete."
+        super().__init__(f"Stopped. {ended if complete else going_on(run)}")
 
 
 def going_on(run: Run) -> str:
     """Says what is saved of a run that is not complete, and how to go on with it."""
     saved = position_of(run.checkpoint)
-    done = f"{saved.epoch} of {run.config.epochs} epochs"
-    steps = "1 step" if saved.step == 1 else f"{saved.step} steps"
-    done += f" and {steps} of the next" if saved.step else ""
-    return f"{done} are saved. Continue with:\n{run.resume_command}"
+    state = f"It is saved as it was {standing(saved, run.config.epochs)}."
+    there = run.checkpoint.is_file()
+    return f"{state if there else 'Nothing of it is saved yet.'} {to_go_on(run, saved)}"
 
 
 class DivergenceError(ArithmeticError):
@@ -61,16 +61,17 @@ def resumed(run: Run, config: RunConfig) -> Run:
         words = ", ".join(f"{name} was {a!r}, asked {b!r}" for name, (a, b) in different.items())
         raise RunError(
             f"The run '{run.folder}' was started with other settings ({words}). A resumed run "
-            "keeps its settings; only --epochs may grow, and --learning-rate change. Start another "
-            "run for other settings."
+            "keeps its settings; only --epochs and --learning-rate may change. Start another run "
+            "for other settings."
         )
     asked = run.config.model_copy(update={"epochs": config.epochs or run.config.epochs})
     if "learning_rate" in changes:
         asked = asked.model_copy(update={"learning_rate": config.learning_rate})
-    if (asked.epochs or 0) < (run.config.epochs or 0):
+    least = (run.config.epochs or 0) if run.complete else position_of(run.checkpoint).epoch
+    if (asked.epochs or 0) < least:
         raise ConfigError(
-            f"The run '{run.folder}' has {run.config.epochs} epochs; received --epochs "
-            f"{asked.epochs}, expected at least as many."
+            f"The run '{run.folder}' has {'' if run.complete else 'made '}{least} epochs; received "
+            f"--epochs {asked.epochs}, expected at least as many."
         )
     return replace(run, config=asked)
 
@@ -80,8 +81,8 @@ def restored(
 ) -> tuple[Run, ConditionalVAE, Position]:
     """The run, its model and where to go on; one killed before any checkpoint starts anew.
 
-    With more epochs than before, the learning rate is planned anew for those that are left: a
-    schedule starts again from its beginning. The weight of the KL goes on as it was planned.
+    With more epochs than before, or fewer, the learning rate is planned anew for those that are
+    left: a schedule starts again from its beginning. The weight of the KL goes on as planned.
     """
     path = next((p for p in (run.checkpoint, run.model_path) if p.is_file()), None)
     if path is None:
@@ -91,6 +92,7 @@ def restored(
         run = replace(run, begun=position.epoch)
     # Also where what made the plan was killed before it saved a model that keeps to it.
     planned = run.begun > 0 and position.epoch == run.begun
-    if planned or run.config.learning_rate != before.learning_rate:
+    left = (run.config.epochs or 0) > run.begun
+    if left and (planned or run.config.learning_rate != before.learning_rate):
         plan_rate(model, run.config, examples, run.begun)
     return run, model, position

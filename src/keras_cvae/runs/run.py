@@ -25,11 +25,13 @@ from keras_cvae.models.card import located, read_card
 from keras_cvae.runs import manifest
 from keras_cvae.runs.config import RunConfig, validated
 from keras_cvae.runs.position import Position, position_of
+from keras_cvae.runs.unfinished import model_so_far
 
 if TYPE_CHECKING:
     from keras_cvae.models.cvae import ConditionalVAE
 
 LOCK = ".lock"
+EVALUATED = "evaluation/metrics.json"
 
 
 class RunError(ValueError):
@@ -132,26 +134,35 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether training came to its end."""
-        return self.model_path.is_file()
+        """Whether training came to its end; that of more epochs too, if it got some."""
+        return self.model_path.is_file() and not (self.shared is None and self.checkpoint.is_file())
 
-    def model(self) -> "ConditionalVAE":
-        """Load the trained model.
+    def model(self, **how: Any) -> "ConditionalVAE":
+        """Load the trained model; of a run that is not complete, what it has learned so far.
+
+        Args:
+            **how: `trusted` and `custom_objects`, as `keras_cvae.load` takes them.
 
         Raises:
-            RunError: The run is not complete.
+            RunError: The run is not complete, and has saved nothing yet.
             ValueError: The model's file is damaged.
+
+        Warns:
+            UserWarning: The run is not complete, and how to go on with it.
         """
-        if not self.complete:
-            raise RunError(
-                f"The run '{self.folder}' has not finished training. Continue it with: "
-                f"{self.resume_command}"
-            )
         from keras_cvae.models.io import load
 
+        if not self.complete:
+            with contextlib.suppress(FileNotFoundError):
+                return model_so_far(self, **how)
+        if not self.complete:  # nor has another process ended its training meanwhile
+            raise RunError(
+                f"The run '{self.folder}' has saved nothing yet that could be looked at. Continue "
+                f"it with: {self.resume_command}"
+            )
         if not self.shared:
             manifest.check(self.folder, "model.keras")
-        return load(self.model_path)
+        return load(self.model_path, **how)
 
     def data(self, progress: Callable | None = None) -> Data:
         """Load the data again, split as in training.
@@ -170,8 +181,8 @@ class Run:
         return load_data(self.source, self.config, progress)
 
     def evaluation(self) -> dict[str, Any]:
-        """What `cvae evaluate` measured last, or nothing."""
-        return read_json(self.folder / "evaluation" / "metrics.json")
+        """What `cvae evaluate` measured last, or nothing; nothing of a run that is not complete."""
+        return read_json(self.folder / EVALUATED) if self.complete else {}
 
     def history(self) -> dict[str, list[float]]:
         """Metrics by name, one value an epoch."""

@@ -46,6 +46,7 @@ from keras_cvae.runs.position import Position
 from keras_cvae.runs.processes import Together
 from keras_cvae.runs.resume import DivergenceError, Stopped, going_on, restored, resumed
 from keras_cvae.runs.run import (
+    EVALUATED,
     Run,
     RunError,
     absolute,
@@ -79,8 +80,9 @@ def train(
         config: A configuration, or the name of a preset.
         out: The run folder; by default `runs/<data>-<preset or "run">`.
         resume: Continue the run in `out` with the configuration it was started with. What `config`
-            sets must agree with it; only `epochs` may grow: the schedule of the learning rate then
-            starts again, over the epochs that are left.
+            sets must agree with it, but for `epochs` and `learning_rate`. With more epochs, or
+            fewer, the schedule of the learning rate starts again, over those that are left; with
+            as many as were made, the run ends as it is.
         overwrite: Replace a run that is there.
         callbacks: Keras callbacks.
         progress: Wraps slow loops, called as `progress(iterable, total=..., description=...)`.
@@ -134,9 +136,9 @@ def train(
     try:
         with alone(folder) if writes else nullcontext(), AtStepEnds() as signals:
             if resume:
-                whole = run.complete and not run.checkpoint.is_file()
+                whole = run.complete
                 run, model, position = restored(run, model, len(data.train))
-                if whole and position.epoch != run.begun:
+                if whole and not position.epoch == run.begun < (run.config.epochs or 0):
                     return run
             elif writes:
                 check_folder(folder, overwrite)  # again: another process may have come first
@@ -287,7 +289,7 @@ def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list
         )
     if best:
         best.finish(averages=config.ema > 0)
-        reached.epoch = best.epoch
+        reached.epoch, reached.step = best.epoch, 0
     if wrong := not_finite(model) or not_drawn(model, data.shown):
         raise DivergenceError(run, f"At the end of training {wrong}.")
     recorder.save()
@@ -295,6 +297,7 @@ def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list
         run.checkpoint.replace(run.model_path)
         run.best.unlink(missing_ok=True)
         seal(run)
-        (run.folder / typical.NAME).unlink(missing_ok=True)  # of an earlier end
+        for measured in (typical.NAME, EVALUATED):  # of an earlier end, or on the way
+            (run.folder / measured).unlink(missing_ok=True)
     devices.exchanged([0])  # it is there for all
     return run

@@ -37,7 +37,7 @@ def typical(run: Run, model: Any, progress: Callable | None = None) -> Typical |
     """How likely training examples are; as measured when the run ended, or else now.
 
     Args:
-        run: A complete run.
+        run: The run; of one that is not complete, nothing is kept.
         model: Its model.
         progress: As in `Run.data`.
 
@@ -46,7 +46,7 @@ def typical(run: Run, model: Any, progress: Callable | None = None) -> Typical |
     """
     path = run.folder / NAME
     try:
-        if path.is_file():
+        if path.is_file() and run.complete:
             return Typical(**read_json(path))
     except (ValueError, TypeError):  # damaged: made again
         with contextlib.suppress(OSError):
@@ -58,12 +58,13 @@ def typical(run: Run, model: Any, progress: Callable | None = None) -> Typical |
 
 
 def measure(run: Run, model: Any, train: Split) -> Typical:
-    """Measure how likely training examples are, and keep it in the run."""
+    """Measure how likely training examples are, and keep it in the run if that is complete."""
     x, condition = examples(model, train.labelled.spread(EXAMPLES))
     scores = log_probs(model, x, condition)
     found = Typical(float(scores.min()), float(np.quantile(scores, 0.01)), len(scores))
-    with contextlib.suppress(OSError):  # where it cannot be kept, it is made again
-        write_json(run.folder / NAME, asdict(found))
+    if run.complete:
+        with contextlib.suppress(OSError):  # where it cannot be kept, it is made again
+            write_json(run.folder / NAME, asdict(found))
     return found
 
 
