@@ -1,5 +1,6 @@
 """Pictures in tar shards, in Parquet, in folders: the same listing, the same bits."""
 
+import errno
 import io
 import json
 import pickle
@@ -7,17 +8,21 @@ import shutil
 import sys
 import tarfile
 import types
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from keras_cvae.backend import cache_folder
 from keras_cvae.data import decoded
 from keras_cvae.data.batches import Batches
 from keras_cvae.data.decoded import Decoded, Helpers, place
 from keras_cvae.data.folders import in_order
 from keras_cvae.data.images import ImageFiles
 from keras_cvae.data.look import look
+from keras_cvae.data.places import made_once
 from keras_cvae.data.sources import load
 from keras_cvae.data.tars import members
 from keras_cvae.errors import DataError
@@ -348,6 +353,75 @@ def test_others_help_where_many_pictures_are_missing(tmp_path, monkeypatch):
     stopped = Helpers(files, 1)
     stopped.processes[0].stdin.close()  # as it is when the training is killed
     stopped.wait()
+
+
+def test_a_full_disk_keeps_no_more_pictures_and_says_so(shards):
+    expected = load(shards).train.x
+    files = load(shards, memory_limit=0).train.x
+    files[:3]
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        files.kept._file = full
+        with pytest.warns(UserWarning, match="no longer kept in .*: No space left on device. "):
+            np.testing.assert_array_equal(files[:], expected)
+        np.testing.assert_array_equal(files[:], expected)  # said once
+    again = load(shards, memory_limit=0).train.x
+    assert [again.kept.has(again.rows[i]) for i in (0, 2, 5)] == [True, True, False]
+    np.testing.assert_array_equal(again[:], expected)
+
+
+def test_where_there_is_no_room_at_all_pictures_are_decoded_in_every_epoch(shards, monkeypatch):
+    def full(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Decoded, "__init__", full)
+    data = load(shards, memory_limit=0)
+    assert "decoded again in every epoch" in data.notes[-1]
+    assert "(No space left on device)" in data.notes[-1]
+    np.testing.assert_array_equal(data.train.x[:], load(shards).train.x)
+
+
+def test_others_that_keep_the_same_pictures_take_nothing_away(tmp_path):
+    one = Decoded(tmp_path / "one", 9, (4, 5, 3))
+    one.write(3, np.full((4, 5, 3), 7, np.uint8))
+    other, image = Decoded(tmp_path / "one", 9, (4, 5, 3)), np.empty((4, 5, 3), np.uint8)
+    assert other.read(3, image)
+    assert (image == 7).all()
+    assert not other.read(4, image)
+    other.write(4, image + 1)
+    assert one.has(4)
+
+
+def test_what_is_kept_of_shards_is_made_again_once_it_is_damaged(shards):
+    expected = load(shards, validation=0)
+    kept = (cache_folder() / "shards").glob("*/0/field*.npy")
+    for path in [*kept]:  # the labels, and other numbers
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 64
+        path.write_bytes(content)
+    again = load(shards, validation=0, memory_limit=0)
+    np.testing.assert_array_equal(again.train.y, expected.train.y)
+    np.testing.assert_array_equal(again.train.x[:], expected.train.x)
+
+
+def test_what_is_made_once_is_made_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = []
+
+    def make(folder):
+        assert not [*folder.iterdir()]
+        made.append(folder)
+        (folder / "a.npy").write_bytes(b"1")
+        if len(made) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made_once("some", ["a"], make)
+    (made[0].mkdir(), (made[0] / "left.npy").write_bytes(b"half"))  # by one that was killed
+    with ThreadPool(4) as pool:
+        found = pool.map(lambda _: made_once("some", ["a"], make), range(8))
+    assert len({*found}) == 1
+    assert len(made) == 2
+    assert sorted(path.name for path in found[0].iterdir()) == ["a.npy", "sums.json"]
 
 
 def test_decoded_pictures_stay_within_their_limit(tmp_path, monkeypatch):

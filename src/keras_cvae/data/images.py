@@ -156,7 +156,8 @@ class ImageFiles:
     def _decode(self, place: int) -> np.ndarray:
         image = decode(self.places, place)
         height, width = self.size
-        image = image.convert("L" if self.channels == 1 else "RGB")
+        if image.mode != (mode := "L" if self.channels == 1 else "RGB"):
+            image = image.convert(mode)
         if image.size != (width, height):
             if not self.resize:
                 raise DataError(
@@ -240,8 +241,7 @@ def decode(places: Places, i: int) -> Image.Image:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
                 image = image.convert("RGB")
-            # A copy outlives the file that is closed here.
-            return image.copy() if image is file else image
+            return image  # its pixels outlive the file that is closed here
     except Exception as error:
         raise UnreadableError(places.name(i), error, lambda: places.open(i)) from error
 

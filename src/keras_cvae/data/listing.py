@@ -14,7 +14,7 @@ from PIL import Image
 from keras_cvae.data.arrays import encoded
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.data.copies import copies
-from keras_cvae.data.decoded import Decoded, place
+from keras_cvae.data.decoded import Decoded, not_kept, place
 from keras_cvae.data.images import (
     Color,
     Fit,
@@ -281,10 +281,13 @@ def _kept(parts: list[ImageFiles]) -> tuple[list[ImageFiles], str]:
     folder, said = place(key, sum(files.nbytes for files in parts))
     if folder is None:
         return parts, said
-    kept = [
-        files.keeping(Decoded(folder / name, len(files), files.shape[1:]))
-        for name, files in zip(("train", "test"), parts, strict=False)
-    ]
+    try:
+        kept = [
+            files.keeping(Decoded(folder / name, len(files), files.shape[1:]))
+            for name, files in zip(("train", "test"), parts, strict=False)
+        ]
+    except OSError as error:  # the disk is full, or another user's
+        return parts, not_kept(folder, error)
     return kept, said
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_cvae.data.kinds import HUB
 from keras_cvae.data.listing import LABEL, Listing
-from keras_cvae.data.places import Places, made_once
+from keras_cvae.data.places import PICTURES, Places, made_once
 from keras_cvae.errors import DataError, listed
 from keras_cvae.files import parsed
 
@@ -163,7 +163,7 @@ def _copy(parts: Iterable[tuple[str, Any, Iterator[Any]]], source: str, folder: 
             )
         plain = [f.name for f in schema if f.name != column and _is_plain(f.type)]
         sizes, columns = [np.zeros(0, np.int64)], {name: [] for name in plain}  # type: ignore
-        with (folder / f"{part}.pictures").open("wb") as file:
+        with (folder / f"{part}{PICTURES}").open("wb") as file:
             for batch in batches:
                 pictures = batch.column(column)
                 if pa.types.is_struct(pictures.type):
@@ -184,7 +184,7 @@ def _copy(parts: Iterable[tuple[str, Any, Iterator[Any]]], source: str, folder: 
         about.setdefault("fields", plain)
         about.setdefault("origins", []).append(f"{split} of {source}")
         Places.of(
-            [f"{part}.pictures"],
+            [f"{part}{PICTURES}"],
             file=np.zeros(len(size), np.uint32),
             start=np.cumsum(size) - size,
             size=size,
