@@ -420,7 +420,7 @@ def test_plot(cvae, run):
     assert said.out.split() == ["figures/manifold-50__3__50__8-quantile.png"]
 
 
-def test_evaluate_then_compare(cvae, tmp_path, rng):
+def test_evaluate_then_compare(cvae, tmp_path, rng, monkeypatch):
     y = np.arange(600) % 3
     x = (rng.random((600, 12)) < 0.05 + 0.9 * (np.arange(12) % 3 == y[:, None])).astype("uint8")
     np.savez("bits.npz", x=x, y=y)
@@ -450,6 +450,15 @@ def test_evaluate_then_compare(cvae, tmp_path, rng):
     (tmp_path / "b" / "evaluation" / "metrics.json").write_text(json.dumps(changed))
     said = cvae("compare", "a", "b")
     assert "cannot be compared: they were measured with different importance samples" in said.err
+    shutil.rmtree(tmp_path / "b" / "evaluation")  # it is then measured as the other was
+    said = cvae("compare", "a", "b")
+    assert (said.code, said.err) == (0, "")
+    assert Run.open("b").evaluation()["settings"] == metrics["settings"]
+    monkeypatch.setattr("keras_cvae.evaluation.budget.OPERATIONS", 1)
+    said = cvae("evaluate", "a")
+    assert "for 60 of 60 examples, from 50 samples each" in " ".join(said.err.split())
+    assert Run.open("a").evaluation()["settings"]["samples"] == 50
+    assert "Expected no --limit" in cvae("evaluate", "a", "--all", "--limit", 3).err
     Path("bits.npz").rename("moved.npz")
     for words in (("evaluate", "a"), ("plot", "a", "latent")):
         assert "are gone: there is no" in cvae(*words).err
@@ -510,6 +519,16 @@ def test_own_pictures_by_class_name(cvae, tmp_path):
         totals = x.sum(axis=(1, 2))  # (40, 3)
         assert (totals.argmax(axis=1) == place).mean() >= 0.95, name
         assert totals[:, place].mean() > 2.0 * np.delete(totals, place, axis=1).mean()
+    # It is a run of colour pictures with classes, so its draws are guided, unless that is named.
+    assert Run.open("run").config.guidance == 3.0
+    one = ("generate", "run", "-c", "square", "-n", 4, "--overwrite", "-o", "x.npz")
+    said, guided = cvae(*one), drawn_in("x.npz")
+    assert said.err.strip() == (
+        "Drawn with guidance 3, as this run recommends; --guidance 1 draws from p(x|y)."
+    )
+    for flags, alike in ((("--guidance", 3), True), (("--guidance", 1), False)):
+        assert cvae(*one, *flags).err == ""
+        assert (drawn_in("x.npz") == guided).all() == alike
     message = cvae("generate", "run", "-c", "squar").err
     assert "circle, square, triangle. Did you mean 'square'?" in message
 

@@ -16,12 +16,15 @@ from scipy.spatial.distance import cdist
 
 from keras_cvae import (
     MLP,
+    Categorical,
     CategoricalValues,
     ConditionalNormal,
     ConditionalVAE,
     Continuous,
+    Conv,
     Gaussian,
     Joint,
+    Optional,
     Warmup,
     load_data,
 )
@@ -30,6 +33,7 @@ from keras_cvae.data.containers import Data, Split
 from keras_cvae.errors import DataError
 from keras_cvae.evaluation import (
     bound,
+    budget,
     calibration,
     judge,
     likelihood,
@@ -412,6 +416,50 @@ def test_a_limit_bounds_all_of_it_and_says_what_is_left_out(trained, few_digits,
     assert "at most 5 classes; there are 10" in many.left_out[1]
     assert many.components.count == 30
     np.testing.assert_allclose(many.conditional.nats, found.conditional.nats, rtol=0.1)
+
+
+def test_what_is_scored_is_bounded_by_the_size_of_the_model(trained, few_digits, monkeypatch):
+    vectors = ConditionalVAE((3,), None, 2, backbone=MLP((4,)), likelihood="gaussian")
+    assert budget.operations(vectors) == 2 * 4 + 4 * 3
+    waves = ConditionalVAE((8, 1), None, 2, backbone=Conv((4, 6), 5), likelihood="gaussian")
+    # z -> 5 -> 2 places of 6 channels -> 8, folded to 4 places of 4 -> 2, folded to 8 places
+    assert budget.operations(waves) == 2 * 5 + 5 * 12 + 2 * (3 * 6 * 8) + 4 * (3 * 4 * 2)
+    assert budget.affordable(vectors, 10_000) == (10_000, 500)
+    each = 10 * 16 + 3 * 484  # pilots of ten classes, and all samples of three of them
+    held = 1000 * (10 * 16 + 3 * 84)
+    for count, expected in ((1230, (1200, 500)), (700, (1500, 200)), (1, (100, 50))):
+        enough = budget.operations(trained) * (count * each + held)
+        monkeypatch.setattr(budget, "OPERATIONS", enough)
+        assert budget.affordable(trained, 2000) == expected
+    found = evaluate(trained, few_digits, samples=3, scored=5, binarize="dynamic")
+    assert found.conditional.examples == found.settings.scored == 5
+    assert found.settings.examples == len(few_digits.test)
+    assert found.memorising is not None
+    whole = dataclasses.replace(found, settings=dataclasses.replace(found.settings, scored=None))
+    assert "examples for log p(x | y) (a: 5, b: None)" in rows.apart({"a": found, "b": whole})
+
+
+def test_draws_are_judged_as_they_are_made(few_digits):
+    model = ConditionalVAE(
+        few_digits.x_shape, Optional(Categorical(10), dropout=0.5), 2, backbone=MLP((16,)), seed=0
+    )
+    model.compile(keras.optimizers.Adam(1e-2))
+    model.fit(few_digits.train.floats(), few_digits.train.y, epochs=5, verbose=0)
+    found, plain = (
+        evaluate(model, few_digits, samples=3, limit=40, binarize="dynamic", **drawing)
+        for drawing in ({"guidance": 3.0, "temperature": 0.5}, {})
+    )
+    assert (found.settings.guidance, found.settings.temperature) == (3.0, 0.5)
+    assert found.samples.frechet_distance != plain.samples.frechet_distance
+    # What is said of p(x | y) is the same, whatever is drawn.
+    assert found.from_model == plain.samples
+    assert plain.from_model is None
+    assert found.conditional == plain.conditional
+    both = {"a": found, "b": plain}
+    assert "(a: 3 and 0.5, b: 1 and 1)" in rows.drawn_apart(both)
+    assert rows.apart(both) == rows.drawn_apart({"a": found, "b": found}) == ""
+    table = rows.compare(both)
+    assert {row["best"] for row in table if row["group"] == "Samples"} == {None}
 
 
 def test_a_judge_is_trained_once_for_the_same_data(few_digits, tmp_path, monkeypatch):

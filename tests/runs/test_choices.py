@@ -94,12 +94,32 @@ def test_many_colour_pictures_take_the_preset_color():
     about = {"kind": "pictures", "shape": (32, 32, 3), "values": "shades", "examples": 50_000}
     facts = Facts(**about, classes={"cat": 20_000, "dog": 30_000})
     assert choose(facts, {}).config == load_config("color")
-    assert choose(Facts(**about), {}).config == load_config("color", label_dropout=0.0)
+    plainly = {"label_dropout": 0.0, "guidance": 1.0}
+    assert choose(Facts(**about), {}).config == load_config("color", label_dropout=0.0).model_copy(
+        update=plainly
+    )
     for own in ({"latent_dim": 4}, {"backbone": "topdown-conv"}, {"prior": "standard"}):
         assert choose(facts, own).config.likelihood == "gaussian"
     for plain in ({"conditional": False}, {"task": "complete"}, {"semisupervised": True}):
-        assert choose(facts, plain).config == load_config("color", label_dropout=0.0, **plain)
+        expected = load_config("color", label_dropout=0.0, **plain)
+        assert choose(facts, plain).config == expected.model_copy(update=plainly)
     assert choose(facts, {}, accelerated=True).config.precision == "mixed_bfloat16"
+
+
+def test_draws_of_colour_pictures_with_classes_are_guided():
+    about = {"kind": "pictures", "shape": (32, 32, 3), "values": "shades"}
+    classes = {"cat": 1, "dog": 1}
+    for count, guidance in ((50_000, 2.0), (2_000, 3.0)):
+        facts = Facts(**about, examples=count, classes=classes)
+        assert choose(facts, {}).config.drawing == {"temperature": 1.0, "guidance": guidance}
+        assert f"draws with --guidance {guidance:g}" in str(choose(facts, {}))
+        assert choose(facts, {"guidance": 5.0}).config.drawing["guidance"] == 5.0
+        for own in ({"label_dropout": 0.0}, {"temperature": 0.5}, {"conditional": False}):
+            assert choose(facts, own).config.drawing["guidance"] == 1.0
+    assert choose(Facts(**about, examples=2_000), {}).config.drawing["guidance"] == 1.0
+    with pytest.raises(ConfigError, match=r"guidance: received 2, .* expected label_dropout=0\.1"):
+        load_config(guidance=2.0)
+    assert load_config("color", label_dropout=0.0).drawing["guidance"] == 1.0  # the preset's
 
 
 def test_the_preset_color_learns_and_draws_with_guidance(rng, tmp_path):
@@ -113,7 +133,11 @@ def test_the_preset_color_learns_and_draws_with_guidance(rng, tmp_path):
     plain, guided = (model.generate(1, 3, seed=0, guidance=g) for g in (1.0, 2.0))
     assert plain.shape == guided.shape == (3, 8, 8, 3)
     assert np.abs(guided - plain).max() > 1e-6
-    assert draw(run, "samples", model=model, guidance=2.0)[0].is_file()
+    [sheet] = draw(run, "samples", model=model)
+    drawn = sheet.read_bytes()
+    for guidance, alike in ((2.0, True), (1.0, False)):
+        [sheet] = draw(run, "samples", model=model, guidance=guidance)
+        assert (sheet.read_bytes() == drawn) == alike
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from keras_cvae.cli.flags import AsJson, Guidance, Overwrite, RunFolder, Seed, T
 from keras_cvae.cli.shared import (
     check_image,
     check_output,
+    how_to_draw,
     images_only,
     open_model,
     open_or_none,
@@ -60,7 +61,7 @@ def generate(
             "called NAME.parquet). Stopped, the same command goes on.",
         ),
     ] = None,
-    temperature: Temperature = 1.0,
+    temperature: Temperature = None,
     seed: Seed = 0,
     sample: Annotated[
         bool | None,
@@ -70,7 +71,7 @@ def generate(
             show_default=False,
         ),
     ] = None,
-    guidance: Guidance = 1.0,
+    guidance: Guidance = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -95,10 +96,9 @@ def generate(
         model,
         read_conditions(model, condition),
         n,
-        temperature=temperature,
         seed=seed,
         output="sample" if sample else "mean",
-        guidance=guidance,
+        **how_to_draw(run, temperature, guidance),
     )
     if output is None:
         drawing.show_draws(asked)
@@ -193,7 +193,7 @@ def complete(
     invert: Annotated[
         bool, typer.Option("--invert", help="The picture is dark on light, the data light on dark.")
     ] = False,
-    temperature: Temperature = 1.0,
+    temperature: Temperature = None,
     seed: Seed = 0,
     sample: Annotated[
         bool, typer.Option("--sample", help="Draw x from p(x|z,y) instead of showing its mean.")
@@ -245,7 +245,9 @@ def complete(
     x = 1.0 - x if invert else x
     _say_if_unlike(opened, model, x, None)
     kind = "sample" if sample else "mean"
-    drawn = model.complete(x, mask, n, seed, temperature=temperature, output=kind)
+    drawn = model.complete(
+        x, mask, n, seed, temperature=1.0 if temperature is None else temperature, output=kind
+    )
     shown = np.concatenate([np.where(masks.known(mask, model.x_shape), x, 0.5), drawn])
     labels = ["known", *map(str, range(1, n + 1))]
     if output is None:

@@ -42,10 +42,15 @@ Seed = Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")]
 
 
 Temperature = Annotated[
-    float, typer.Option(min=0.0, help="Spread of the draws: 1 is the model's, 0 its default.")
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Spread of the draws: 1 is the model's, 0 its default. Given neither this nor "
+        "--guidance, what the run recommends, which is 1 and 1 as a rule.",
+    ),
 ]
 Guidance = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=0.0,
         help="How strongly the condition shows: 1 is the model's, 2 exaggerates; for runs with "

@@ -13,7 +13,7 @@ from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Guidance, Overwrite, RunFolder, Seed, Temperature
-from keras_cvae.cli.shared import open_run, progress_bar, show_facts
+from keras_cvae.cli.shared import how_to_draw, open_run, progress_bar, show_facts
 from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.data.pictures import is_plain_table
 from keras_cvae.figures.kinds import Kind
@@ -45,8 +45,8 @@ def plot(
     output: Annotated[
         Path | None, typer.Option("-o", "--out", help="A folder. Default: RUN/pictures.")
     ] = None,
-    temperature: Temperature = 1.0,
-    guidance: Guidance = 1.0,
+    temperature: Temperature = None,
+    guidance: Guidance = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -76,8 +76,7 @@ def plot(
         model=model,
         condition=None if condition is None else read(model.condition.spec, condition),
         grid=grid,
-        temperature=temperature,
-        guidance=guidance,
+        **(how_to_draw(run, temperature, guidance) if kind in ("samples", "all") else {}),
         seed=seed,
         suffix=f".{form}",
         data=loaded,

@@ -1,6 +1,7 @@
 """`cvae evaluate`, `cvae compare`."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,17 +11,35 @@ from rich.text import Text
 
 from keras_cvae.backend import cache_folder
 from keras_cvae.cli.app import UsageError, app, err, out
-from keras_cvae.cli.flags import AsJson, Overwrite, RunFolder, Seed
+from keras_cvae.cli.flags import AsJson, Guidance, Overwrite, RunFolder, Seed, Temperature
 from keras_cvae.cli.processes import Processes, first_alone, together
-from keras_cvae.cli.shared import check_output, images_only, open_run, progress_bar, warn
+from keras_cvae.cli.shared import (
+    check_output,
+    how_to_draw,
+    images_only,
+    open_run,
+    progress_bar,
+    warn,
+)
 from keras_cvae.files import check_writable
 from keras_cvae.runs.run import Run, is_table_run
 
-Samples = Annotated[int, typer.Option(min=1, help="Importance samples per example.")]
+SAMPLES = 500  # importance samples of an example, where nothing is said
 
-
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Importance samples per example. Default: 500, of all examples, or as many of both as "
+        "a model of this size allows in about two minutes.",
+    ),
+]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="Only so many test examples, evenly spread: quicker.")
+]
+Whole = Annotated[
+    bool,
+    typer.Option("--all", help="500 importance samples of every test example, however long."),
 ]
 
 
@@ -30,8 +49,9 @@ def evaluate(
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help="Default: what the run was trained on.")
     ] = None,
-    samples: Samples = 500,
+    samples: Samples = None,
     limit: Limit = None,
+    whole: Whole = False,
     report: Annotated[
         bool, typer.Option("--report", help="Also write a page with pictures, report.html.")
     ] = False,
@@ -48,6 +68,8 @@ def evaluate(
             rich_help_panel="Tables",
         ),
     ] = None,
+    temperature: Temperature = None,
+    guidance: Guidance = None,
     seed: Seed = 0,
     processes: Processes = 1,
     as_json: AsJson = False,
@@ -68,7 +90,9 @@ def evaluate(
     together(processes)
     opened = open_run(run)
     check_writable(_kept(opened))
-    evaluation = _evaluated(opened, data, samples, limit, seed, report)
+    drawing = how_to_draw(run, temperature, guidance, say=False)
+    extent = _extent(samples, limit, whole)
+    evaluation = _evaluated(opened, data, extent, seed, report, drawing)
     if as_json:
         print(json.dumps(evaluation.to_dict()))
         return
@@ -84,8 +108,9 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("-o", "--out", help="A .png: draws of all, same latents.")
     ] = None,
-    samples: Samples = 500,
+    samples: Samples = None,
     limit: Limit = None,
+    whole: Whole = False,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -96,6 +121,7 @@ def compare(
     """
     if output is not None:
         check_output(output, (".png", ".pdf", ".svg"), overwrite)
+    extent = _extent(samples, limit, whole)
     opened = {str(run): open_run(run) for run in runs}
     for one in opened.values():
         if not _known(one):
@@ -112,13 +138,14 @@ def compare(
                 "for those that were not.",
                 soft_wrap=True,
             )
-    from keras_cvae.report.rows import apart
+    from keras_cvae.report.rows import apart, drawn_apart
 
+    extent = extent or _alike([*opened.values()])
     evaluations = {
-        name: _known(one) or _evaluated(one, None, samples, limit, seed, False)
+        name: _known(one) or _evaluated(one, None, extent, seed, False, one.config.drawing)
         for name, one in opened.items()
     }
-    if different := apart(evaluations):
+    if different := apart(evaluations) or drawn_apart(evaluations):
         warn(different)
     if as_json:
         print(json.dumps({name: one.to_dict() for name, one in evaluations.items()}))
@@ -135,7 +162,10 @@ def compare(
             for name, model in models.items()
             if pictures.needs_conditions(model)
         }
-        writing.save(pictures.compare_pictures(models, conditions, seed=seed), output)
+        drawing = {name: one.config.drawing for name, one in opened.items()}
+        writing.save(
+            pictures.compare_pictures(models, conditions, seed=seed, drawing=drawing), output
+        )
         err.print(f"Draws are in {output}", soft_wrap=True)
 
 
@@ -152,10 +182,41 @@ def _known(run: Run) -> Any:
     return Evaluation.from_dict(metrics) if metrics else None
 
 
+Extent = dict[str, Any]  # samples, limit and scored, as `evaluate` takes them
+
+
+def _extent(samples: int | None, limit: int | None, whole: bool) -> Extent | None:
+    """What is measured of what; None: as much as a model's size allows."""
+    if whole and limit is not None:
+        raise UsageError("--all takes every test example. Expected no --limit with it.")
+    if samples is None and limit is None and not whole:
+        return None
+    return {"samples": samples or SAMPLES, "limit": limit, "scored": None}
+
+
+def _alike(runs: list[Run]) -> Extent:
+    """What is measured of runs that are to be compared: as of one of them already, or the least
+    that the size of any allows."""
+    if known := next(filter(None, map(_known, runs)), None):
+        return {name: getattr(known.settings, name) for name in ("samples", "limit", "scored")}
+    from keras_cvae.evaluation.budget import affordable
+
+    each = [affordable(run.model(), sys.maxsize) for run in runs]
+    samples = min(one.samples for one in each)
+    return {"samples": samples, "limit": None, "scored": min(one.examples for one in each)}
+
+
 def _evaluated(
-    run: Run, data: str | None, samples: int, limit: int | None, seed: int, page: bool
+    run: Run,
+    data: str | None,
+    extent: Extent | None,
+    seed: int,
+    page: bool,
+    drawing: dict[str, Any],
 ) -> Any:
+    from keras_cvae.evaluation.budget import affordable
     from keras_cvae.evaluation.evaluate import evaluate
+    from keras_cvae.evaluation.prepare import tested
     from keras_cvae.files import write_json
     from keras_cvae.report.page import report_html
     from keras_cvae.report.pictures import pictures
@@ -167,15 +228,26 @@ def _evaluated(
         split = load_data(data, config, progress_bar)
     else:
         split = run.data(progress_bar)
+    if extent is None:
+        count = len(tested(split)[0])
+        few = affordable(model, count)
+        extent = {"samples": few.samples, "limit": None, "scored": few.examples}
+        if few != (count, SAMPLES):
+            err.print(
+                f"log p is estimated for {few.examples:,} of {count:,} examples, from "
+                f"{few.samples} samples each, for a network of this size; --all: of all, from "
+                f"{SAMPLES}.",
+                soft_wrap=True,
+            )
     evaluation = evaluate(
         model,
         split,
-        samples=samples,
         binarize=run.config.binarize,
-        limit=limit,
         seed=seed,
         progress=progress_bar,
         judges=cache_folder() / "judges",
+        **extent,
+        **drawing,
     )
     first_alone()
     folder = _kept(run)
@@ -211,6 +283,13 @@ def _show(evaluations: dict[str, Any]) -> None:
         )
     for name, one in evaluations.items():
         prefix = f"{name}: " if len(evaluations) > 1 else ""
+        how = {name: getattr(one.settings, name) for name in ("guidance", "temperature")}
+        if own := [f"{name} {value:g}" for name, value in how.items() if value != 1]:
+            out.print(
+                f"{prefix}Draws were judged as this run makes them, with {' and '.join(own)}; "
+                "likelihoods are of p(x | y).",
+                soft_wrap=True,
+            )
         out.print(f"\n{prefix}{verdict(one)}", soft_wrap=True)
         if one.conditional and one.conditional.warning:
             out.print(f"{prefix}{one.conditional.warning}")

@@ -17,7 +17,7 @@ from keras_cvae.cli.conditions import read, written
 from keras_cvae.errors import counted
 from keras_cvae.files import atomic
 from keras_cvae.runs.progress import progress
-from keras_cvae.runs.run import Run, is_table_run
+from keras_cvae.runs.run import Run, RunError, is_table_run
 
 LISTED = 100  # facts of one kind that are printed
 PRINTED = 20  # rows of numbers that are printed
@@ -42,6 +42,30 @@ def open_model(what: Path) -> Any:
     if not (what / "run.json").is_file() and (what / "model.keras").is_file():
         return open_model(what / "model.keras")
     return open_run(what).model()
+
+
+def how_to_draw(
+    what: Path, temperature: float | None, guidance: float | None, say: bool = True
+) -> dict[str, Any]:
+    """Temperature and guidance as they are asked for; if neither is, as the run recommends.
+
+    One of them alone leaves the other at 1, the model's own. `say`: print what is recommended.
+    """
+    if temperature is not None or guidance is not None:
+        one = {"temperature": temperature, "guidance": guidance}
+        return {name: 1.0 if value is None else value for name, value in one.items()}
+    try:
+        found = Run.open(what).config.drawing
+    except RunError:  # a model that came alone
+        return {"temperature": 1.0, "guidance": 1.0}
+    own = [f"{name} {value:g}" for name, value in found.items() if value != 1]
+    if own and say:
+        plain = " ".join(f"--{name} 1" for name, value in found.items() if value != 1)
+        err.print(
+            f"Drawn with {' and '.join(own)}, as this run recommends; {plain} draws from p(x|y).",
+            soft_wrap=True,
+        )
+    return found
 
 
 def open_or_none(what: Path) -> Run | None:

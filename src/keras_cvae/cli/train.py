@@ -238,7 +238,8 @@ def _after_drawing(run: Run, model: Any) -> list[tuple[Any, ...]]:
     measured = ("how good is it?", "evaluate", run.folder)
     if ask is None:
         return [pictures, measured]
-    clearer = ["--guidance", 2] if run.config.label_dropout and "--condition" in ask else []
+    guided = run.config.label_dropout and set(run.config.drawing.values()) == {1.0}
+    clearer = ["--guidance", 2] if guided and "--condition" in ask else []
     drawn = "drawn.png" if len(model.x_shape) == 3 else "drawn.csv"
     return [
         ("draw what you ask for", "generate", run.folder, *ask, *clearer, "-n", 16, "-o", drawn),

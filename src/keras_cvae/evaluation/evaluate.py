@@ -46,6 +46,7 @@ from keras_cvae.evaluation.samples import (
     Samples,
     by_components,
     draw,
+    judge_of,
     judged,
     labels,
 )
@@ -57,6 +58,7 @@ from keras_cvae.trees import take
 COMPARED = 1000  # training examples whose bound is compared
 PAIRS = 10**7  # of examples and classes that log p(x) and p(y | x) are computed from
 CLASSES = 1000  # that a classifier of real data learns, and that a table has rows for
+PLAIN = 10_000  # draws from p(x | y) itself, where others are judged
 LEARNED = 20_000  # training examples that a model of independent values learns from
 
 
@@ -68,12 +70,15 @@ class Settings(Metrics):
         data: Name of the data set.
         split: Name of the split.
         examples: How many of it.
-        samples: Importance samples per example.
+        scored: Of how many of these log p(x | y) was estimated; None: of all.
+        samples: Importance samples for each of them.
         binarize: "dynamic": x ~ Bernoulli(pixel), one fixed draw. "none": x as it is.
         seed: Of every draw.
         test: A digest of the examples, by which two evaluations know that theirs are the same.
         coding: What a likelihood is of: "binary", "counts", "levels", "density".
         limit: The most examples that it was to take, or None.
+        temperature: Of the draws that are judged.
+        guidance: Of these; both are 1 for draws from p(x | y) itself.
     """
 
     data: str
@@ -85,6 +90,9 @@ class Settings(Metrics):
     test: str = ""
     coding: str = ""
     limit: int | None = None
+    scored: int | None = None
+    temperature: float = 1.0
+    guidance: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +114,9 @@ class Evaluation(Metrics):
         latent: What the latent is used for, of a model that has one.
         samples: What draws are worth where there are classes. Of named conditions, the first that
             is one of several classes is asked for.
-        components: What they are worth where there are none.
+        from_model: The same of draws from p(x | y) itself, if those that are judged have another
+            temperature or guidance.
+        components: What draws are worth where there are no classes.
         memorising: Whether draws are copies of training examples.
         classification: p(y | x) by Bayes' rule, of a model of classes.
         calibration: Whether draws of vectors under a condition are spread as the truth is.
@@ -167,6 +177,7 @@ class Evaluation(Metrics):
     generalization: Annotated[Generalization | None, Section("Likelihood")] = None
     latent: Annotated[Latent | None, Section("Latent")] = None
     samples: Annotated[Samples | None, Section("Samples")] = None
+    from_model: Annotated[Samples | None, Section("Samples", ", drawn from p(x | y) itself")] = None
     components: Annotated[Components | None, Section("Samples", ", in components of x")] = None
     memorising: Annotated[Memorising | None, Section("Samples")] = None
     classification: Annotated[Classification | None, Section("Classification")] = None
@@ -198,9 +209,12 @@ def evaluate(
     samples: int = 500,
     binarize: Binarize = "none",
     limit: int | None = None,
+    scored: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     judges: Path | None = None,
+    temperature: float = 1.0,
+    guidance: float = 1.0,
 ) -> Evaluation:
     """Measure a model on a data set's test split (its validation split, if it has none).
 
@@ -214,9 +228,14 @@ def evaluate(
         limit: Test examples used, at most; evenly spread, as the first ones may be alike (those of
             MNIST are 1.4 nats harder). As many draws are made, and no classifier is trained that
             would take longer than some seconds.
+        scored: Of these, whose log p(x | y) is estimated, at most, evenly spread; all else is of
+            all. `budget.affordable` says how many take minutes.
         seed: Of every draw.
         progress: Wraps long loops as `progress(iterable, total=, description=)`.
         judges: A folder in which the judge of a data set is kept for the next evaluation.
+        temperature: Of the draws that are judged, as in `ConditionalVAE.generate`; likelihoods and
+            calibration are of p(x | y) in any case.
+        guidance: Of these draws likewise.
 
     Of processes that have joined each other, all call this and divide the importance sampling; the
     figures are those of one, and the draws are judged in the first alone.
@@ -232,8 +251,21 @@ def evaluate(
     test, split = tested(data)
     test = test if limit is None else test.spread(limit)
     x, condition = examples(model, test, binarize)
+    scored = None if scored is None or scored >= len(test) else scored
+    some = (x, condition) if scored is None else examples(model, test.spread(scored), binarize)
     measured = _Measured(
-        model, data, test, x, condition, samples, binarize, limit, seed, progress, judges, _Clock()
+        model,
+        data,
+        test,
+        *some,
+        samples,
+        binarize,
+        limit,
+        seed,
+        progress,
+        judges,
+        {"temperature": temperature, "guidance": guidance},
+        _Clock(),
     )
     terms = bound(model, x, condition, seed=seed, progress=progress)
     by_class = condition is not None and data.class_names and not model.condition.knows_part
@@ -261,6 +293,9 @@ def evaluate(
         test=digest(x),
         coding=coding(model),
         limit=limit,
+        scored=scored,
+        temperature=temperature,
+        guidance=guidance,
     )
     return Evaluation(settings=settings, **found, seconds=measured.clock.laps)
 
@@ -290,6 +325,7 @@ class _Measured:
     seed: int
     progress: Progress | None
     judges: Path | None
+    drawing: dict[str, Any]
     clock: _Clock
 
     @property
@@ -400,22 +436,20 @@ class _Measured:
         model, test, train, clock = self.model, self.test, self.data.train, self.clock
         found: dict[str, Any] = {}
         most = MOST if self.limit is None else max(self.limit, FEWEST)
-        draws = draw(model, train, self.condition is not None, self.seed, most, self.progress)
+        asked = (model, train, self.condition is not None, self.seed)
+        draws = draw(*asked, most, self.progress, **self.drawing)
         clock.lap("sampling")
         classes = labels(model, self.data, test)
         if classes and len(classes.names) <= CLASSES:
             limited = self.limit is not None and self.limit < len(train)
-            found["samples"] = judged(
-                draws,
-                train,
-                test,
-                classes,
-                self.seed,
-                self.progress,
-                clock.lap,
-                self.judges,
-                limited,
-            )
+            judge = judge_of(train, classes, self.seed, self.progress, self.judges, quick=limited)
+            found["samples"] = None
+            if judge is not None:
+                by = (train, test, classes, self.seed, self.progress, clock.lap)
+                found["samples"] = judged(judge, draws, *by, limited)
+                if set(self.drawing.values()) != {1.0}:
+                    plain = draw(*asked, min(most, PLAIN), self.progress)
+                    found["from_model"] = judged(judge, plain, *by, limited=True)
         elif len(test) > NEIGHBOURS:
             found["components"] = by_components(draws, train, test, self.seed, self.progress)
             clock.lap("components")
@@ -454,15 +488,15 @@ class _Measured:
                 f"Train on samples, test on real, needs as many draws as training examples, not "
                 f"{samples.count}."
             )
-        if len(self.x) < FEWEST:
+        if len(self.test) < FEWEST:
             said.append(
                 f"Fréchet distance, precision and recall, and copies need {FEWEST} examples; there "
-                f"are {len(self.x)}."
+                f"are {len(self.test)}."
             )
         return tuple(said)
 
     def _memorising(self, draws: Draws) -> Memorising | None:
-        if len(self.x) < FEWEST:
+        if len(self.test) < FEWEST:
             return None
         few = slice(0, 1000)
         shown, held = Split(draws.x).floats(few), self.test.floats(few)

@@ -102,6 +102,7 @@ def drawn(
     n: int,
     seed: int,
     output: str = "mean",
+    temperature: float = 1.0,
     guidance: float = 1.0,
     progress: Callable | None = None,
 ) -> np.ndarray:
@@ -113,7 +114,8 @@ def drawn(
         n: How many.
         seed: Of the draws.
         output: "mean" or "sample".
-        guidance: As in `ConditionalVAE.generate`.
+        temperature: As in `ConditionalVAE.generate`.
+        guidance: As there.
         progress: Wraps the loop over parts, as `progress(iterable, total=, description=)`.
     """
     image, parts = is_image(model), []
@@ -124,7 +126,7 @@ def drawn(
         stop = min(start + 5000, n)
         count = stop - start if condition is None else 1
         some = take(condition, slice(start, stop))
-        x = model.generate(some, count, seed=seed + start, output=output, guidance=guidance)
+        x = model.generate(some, count, temperature, seed + start, output=output, guidance=guidance)
         parts.append(_as_uint8(model, x) if image else x)
     return np.concatenate(parts)
 

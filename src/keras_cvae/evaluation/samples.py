@@ -116,13 +116,15 @@ def draw(
     seed: int,
     most: int = MOST,
     progress: Progress | None = None,
+    temperature: float = 1.0,
+    guidance: float = 1.0,
 ) -> Draws:
     """As many draws as there are training examples, but at most `most`, for their conditions."""
     output: Literal["mean", "sample"] = "mean" if is_image(model) else "sample"
     count = min(len(train), most)
     rows = np.random.default_rng(seed).permutation(len(train))[:count]
     condition = take(train.y, rows) if conditional else None
-    x = drawn(model, condition, count, seed, output, progress=progress)
+    x = drawn(model, condition, count, seed, output, temperature, guidance, progress)
     return Draws(x, rows, conditional, output)
 
 
@@ -159,7 +161,35 @@ def labels(model: Any, data: Data, test: Split) -> Labels | None:
     return None
 
 
+def judge_of(
+    train: Split,
+    classes: Labels,
+    seed: int,
+    progress: Progress | None,
+    judges: Path | None = None,
+    quick: bool = False,
+) -> Judge | None:
+    """A classifier that learned from real data.
+
+    Args:
+        train: These.
+        classes: Of them.
+        seed: Of the judge.
+        progress: Wraps its epochs.
+        judges: A folder where judges are kept, as in `Judge.fit_once`.
+        quick: Whether to return None where learning takes long and no judge is kept yet.
+    """
+    known = np.flatnonzero(classes.train >= 0)
+    judge = Judge(train.x.shape[1:], len(classes.names), seed=seed)
+    learned, names = train.x[known], classes.train[known]
+    there = judges is not None and judge.kept(learned, names, judges).is_file()
+    if quick and not there and _takes_long(learned):
+        return None
+    return judge.fit_once(learned, names, judges, progress)
+
+
 def judged(
+    judge: Judge,
     draws: Draws,
     train: Split,
     test: Split,
@@ -167,31 +197,22 @@ def judged(
     seed: int,
     progress: Progress | None,
     lap: Callable[[str], None],
-    judges: Path | None = None,
     limited: bool = False,
-) -> Samples | None:
+) -> Samples:
     """Judge draws by a classifier of real data.
 
     Args:
+        judge: From `judge_of`.
         draws: From `draw`.
-        train: What they were drawn for, and what the judge learns from.
+        train: What they were drawn for.
         test: What they are compared with.
         classes: Of both.
-        seed: Of the judge.
-        progress: Wraps the judge's epochs.
+        seed: Of a classifier that learns from the draws.
+        progress: Wraps its epochs.
         lap: Called with the name of each part that is done.
-        judges: A folder where judges are kept, as in `Judge.fit_once`.
-        limited: Whether it has to be quick: without what a second training of a classifier says,
-            and None if even the first takes long and is not kept yet.
+        limited: Whether to leave out what a second training of a classifier says.
     """
-    known, tested = np.flatnonzero(classes.train >= 0), np.flatnonzero(classes.test >= 0)
-    x_shape, x = train.x.shape[1:], draws.x
-    judge = Judge(x_shape, len(classes.names), seed=seed)
-    learned, names = train.x[known], classes.train[known]
-    there = judges is not None and judge.kept(learned, names, judges).is_file()
-    if limited and not there and _takes_long(learned):
-        return None
-    judge.fit_once(learned, names, judges, progress)
+    tested, x = np.flatnonzero(classes.test >= 0), draws.x
     true, seen = classes.test[tested], judge.predict(test.x[tested])
     real = judge.features(test.x[COMPARED])
     own = judge.features(train.x[draws.rows[: len(real)]])
@@ -204,7 +225,7 @@ def judged(
         drawn = judge.predict(x[said])
         on_label, each = _share(drawn, asked[said]), _per_class(drawn, asked[said], classes.names)
         if not limited:
-            student = Judge(x_shape, len(classes.names), seed=seed)
+            student = Judge(judge.x_shape, len(classes.names), seed=seed)
             student.fit(x[asked >= 0], asked[asked >= 0], progress)
             tstr = student.accuracy(test.x[tested], classes.test[tested])
             lap("tstr")

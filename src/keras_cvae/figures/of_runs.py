@@ -29,8 +29,8 @@ def draw(
     out: str | Path | None = None,
     condition: Any = None,
     grid: str = "linear",
-    temperature: float = 1.0,
-    guidance: float = 1.0,
+    temperature: float | None = None,
+    guidance: float | None = None,
     seed: int = 0,
     suffix: str = ".png",
     model: ConditionalVAE | None = None,
@@ -46,8 +46,8 @@ def draw(
         out: A folder; by default `pictures` in the run.
         condition: For the manifold, the only condition to show.
         grid: Of the manifold, in deviations of the prior: "linear" from -1.5 to 1.5, or "quantile".
-        temperature: Of the samples.
-        guidance: Of the samples, as in `ConditionalVAE.generate`.
+        temperature: Of the samples; None: what the run recommends (`RunConfig.drawing`).
+        guidance: Of the samples, as in `ConditionalVAE.generate`; None likewise.
         seed: Of the samples.
         suffix: ".png", ".pdf" or ".svg".
         model: The run's model, if it is already loaded.
@@ -91,7 +91,8 @@ def draw(
             notice(f"Left out: {listed(needing)}. {gone}")
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    drawn = {"temperature": temperature, "guidance": guidance}
+    asked = {"temperature": temperature, "guidance": guidance}
+    drawn = run.config.drawing | {name: one for name, one in asked.items() if one is not None}
     for one in progress(kinds, total=len(kinds), description="Drawing"):
         for name, figure in _figures(one, model, data, run, only, grid, seed, drawn):
             if isinstance(figure, Figure):

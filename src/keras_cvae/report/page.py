@@ -74,14 +74,15 @@ def write_page(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Path
 def _content(evaluation: Evaluation, pictures: Mapping[str, Figure]) -> dict[str, Any]:
     settings, seconds = evaluation.settings, sum(evaluation.seconds.values())
     binarised = ", binarised by one fixed draw" if settings.binarize == "dynamic" else ""
+    few = f" of {settings.scored:,} of them" if settings.scored else ""
     order = [name for name in FIRST if name in pictures]
     order += [name for name in pictures if name not in order]
     shown = [row for row in ROWS if row.written(evaluation)]
     return {
         "title": f"A conditional VAE on {settings.data}",
         "lead": f"{settings.examples:,} {settings.split} examples{binarised}; likelihoods from "
-        f"{settings.samples:,} importance samples each, seed {settings.seed}. A figure after ± is "
-        "one standard error.",
+        f"{settings.samples:,} importance samples each{few}, seed {settings.seed}. A figure after "
+        "± is one standard error.",
         "cards": [*_cards(evaluation)],
         "notes": [*_notes(evaluation)],
         "pictures": [embedded(name, pictures[name]) for name in order],

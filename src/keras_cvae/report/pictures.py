@@ -21,6 +21,7 @@ def compare_pictures(
     conditions: Mapping[str, Any] | None = None,
     n: int = 10,
     seed: int = 0,
+    drawing: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Figure:
     """A row of draws for each model: the same conditions, and where they fit the same latents.
 
@@ -30,6 +31,7 @@ def compare_pictures(
             classes that are not given are shown in turn.
         n: Pictures of each.
         seed: Of the draws.
+        drawing: Their temperature and guidance by the name of the run; where none, 1 and 1.
     """
     rows, heads = [], []
     for name, model in models.items():
@@ -41,7 +43,7 @@ def compare_pictures(
         elif y is not None:
             canonical = model.condition.spec.prepare(y)
             heads.append([model.condition.spec.words(take(canonical, i)) for i in range(n)])
-        rows.append(prepare.drawn(model, y, n, seed))
+        rows.append(prepare.drawn(model, y, n, seed, **(drawing or {}).get(name, {})))
     alike = bool(heads) and all(one == heads[0] and any(one) for one in heads)
     return sheets.image_grid(
         np.stack(rows), row_labels=list(models), column_labels=heads[0] if alike else None
@@ -91,11 +93,13 @@ def pictures(
     test = prepare.tested(data)[0].spread(evaluation.settings.examples).take(slice(0, 2000))
     x, condition = prepare.examples(model, test, binarize)
     shown: dict[str, Figure] = {}
+    settings = evaluation.settings
+    drawing: dict[str, Any] = {"temperature": settings.temperature, "guidance": settings.guidance}
     if prepare.is_image(model):
         if model.condition.knows_part:
             shown["Completions"] = of_models.completions(model, test, binarize, seed=seed)
         else:
-            shown["Samples"] = of_models.samples(model, data, seed=seed)
+            shown["Samples"] = of_models.samples(model, data, seed=seed, **drawing)
             if model.latent_dim:
                 shown["Reconstructions"] = of_models.reconstructions(
                     model,
@@ -106,9 +110,11 @@ def pictures(
                     caption="Test examples above their reconstructions, without noise.",
                 )
             shown["Outliers"] = _outliers(model, x, condition, names, seed)
-            shown["Nearest training examples"] = _nearest(model, data.train, condition, seed)
+            shown["Nearest training examples"] = _nearest(
+                model, data.train, condition, seed, drawing
+            )
     elif not model.condition.knows_part and len(model.x_shape) == 2:
-        shown["Samples"] = of_values.signals(model, data, seed=seed)
+        shown["Samples"] = of_values.signals(model, data, seed=seed, **drawing)
     elif not model.condition.knows_part:
         shown["Values"] = of_values.marginals(model, data, seed)
         shown["Pairs of values"] = of_values.correlations(model, data, seed)
@@ -139,8 +145,11 @@ def _outliers(
     )
 
 
-def _nearest(model: ConditionalVAE, train: Split, condition: Any, seed: int) -> Figure:
-    fake = Split(prepare.drawn(model, take(condition, slice(12)), 12, seed + 1)).floats()
+def _nearest(
+    model: ConditionalVAE, train: Split, condition: Any, seed: int, drawing: Mapping[str, Any]
+) -> Figure:
+    some = take(condition, slice(12))
+    fake = Split(prepare.drawn(model, some, 12, seed + 1, **drawing)).floats()
     _, index = likeness.nearest(fake, train, 3)
     near = np.stack([train.floats(index[:, j]) for j in range(3)])
     return sheets.image_grid(

@@ -92,13 +92,14 @@ def compare(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
     Returns:
         For each metric that any run has: `group`, `label`, `values` (written, one a run), `best`
         (index of the best run; None if better has no meaning, if the error bars of the best two
-        meet, or if they are `apart`).
+        meet, if they are `apart`, or if it is about draws and these were `drawn_apart`).
     """
-    table, different = [], apart(evaluations)
+    table, different, drawn = [], apart(evaluations), drawn_apart(evaluations)
     for row in ROWS:
         cells = [row.written(one) for one in evaluations.values()]
         if any(cells):
-            best = None if different else _best(row, [*evaluations.values()])
+            unlike = different or (drawn and row.section in ("samples", "components", "memorising"))
+            best = None if unlike else _best(row, [*evaluations.values()])
             table.append({"group": row.group, "label": row.label, "values": cells, "best": best})
     return table
 
@@ -126,10 +127,24 @@ def apart(evaluations: Mapping[str, Evaluation]) -> str:
     )
 
 
+def drawn_apart(evaluations: Mapping[str, Evaluation]) -> str:
+    """Says that the draws of runs were made with other settings; "" if all are alike."""
+    ours = {name: one.settings for name, one in evaluations.items()}
+    how = {(one.temperature, one.guidance) for one in ours.values()}
+    if len(how) < 2:
+        return ""
+    each = ", ".join(f"{n}: {one.guidance:g} and {one.temperature:g}" for n, one in ours.items())
+    return (
+        f"Draws of each run were made as it makes them, with guidance and temperature ({each}), so "
+        "none is called the best. For figures of p(x | y) alone: cvae evaluate RUN --guidance 1."
+    )
+
+
 _SETTINGS = {
     "data": "data",
     "split": "splits",
     "examples": "numbers of examples",
+    "scored": "numbers of examples for log p(x | y)",
     "samples": "importance samples",
     "binarize": "binarisation",
     "coding": "codings of x",

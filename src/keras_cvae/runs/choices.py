@@ -12,6 +12,7 @@ FEW = 3000  # examples, below which a network learns them by heart
 ENOUGH = 5000  # colour pictures for the network of `color`
 LARGEST = 64  # pixels a side
 PATIENCE = 30  # epochs
+GUIDANCE = {True: 2.0, False: 3.0}  # of draws of many colour pictures, of few: results/color.md
 WARMUP = 0.05  # of the steps: the first of a convolutional network are too large at the full rate
 
 
@@ -81,6 +82,8 @@ def choose(facts: Facts, asked: Mapping[str, Any], accelerated: bool = False) ->
     return Choice(config, settings, tuple(reasons))
 
 
+_OF_DRAWS = ("label_dropout", "guidance", "temperature")  # of the preset: `_guided` sets them
+
 # What is not chosen where one of these was asked for.
 _WITH = {
     "likelihood": ("variance", "bounds"),
@@ -93,6 +96,8 @@ _WITH = {
     "schedule": ("rate_warmup",),
     "validation": (),
     "task": ("condition", "conditional"),
+    "guidance": ("temperature",),
+    "temperature": ("guidance",),
 }
 
 Found = tuple[dict[str, Any], str]
@@ -151,7 +156,7 @@ def _of_pictures(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> I
             "they have shades, which mixtures of logistics describe level by level",
         )
     if shades and facts.color and facts.examples >= ENOUGH:
-        settings = {k: v for k, v in presets()["color"].config.items() if k != "label_dropout"}
+        settings = {k: v for k, v in presets()["color"].config.items() if k not in _OF_DRAWS}
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         if side > 40:  # one halving more
             settings["filters"] += settings["filters"][-1:]
@@ -171,11 +176,14 @@ def _of_pictures(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> I
 def _guided(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
     """Draws of colour pictures show their class faintly, unless they are guided to it."""
     plain = asked.get("task") == "complete" or asked.get("conditional") is False
-    if facts.color and facts.classes and not (plain or asked.get("semisupervised")):
+    plain = plain or bool(asked.get("semisupervised")) or asked.get("label_dropout") == 0
+    if facts.color and facts.classes and not plain:
+        guidance = GUIDANCE[facts.examples >= ENOUGH]
         yield (
-            {"label_dropout": 0.1},
-            "a tenth of the classes are forgotten in training, so that draws with --guidance 2 "
-            "show theirs more clearly",
+            {"label_dropout": 0.1, "guidance": guidance},
+            "a tenth of the classes are forgotten in training, so that draws can be guided to "
+            "their class, which else shows faintly: cvae generate draws with --guidance "
+            f"{guidance:g} unless told otherwise",
         )
 
 

@@ -205,6 +205,23 @@ class RunConfig(BaseModel):
     )
     color: Literal["auto", "grey", "rgb"] = _setting("auto", "Data", "Colour of the pictures.")
 
+    guidance: float = _setting(
+        1.0,
+        "Draws",
+        "What cvae generate draws with unless told otherwise: how strongly the condition shows; "
+        "for runs with --label-dropout.",
+        ge=0,
+    )
+    temperature: float = _setting(
+        1.0, "Draws", "What cvae generate draws with likewise: spread of the draws.", ge=0
+    )
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """Temperature and guidance of draws for which nobody says them; 1 and 1 are p(x | y)."""
+        guidance = self.guidance if self.label_dropout else 1.0
+        return {"temperature": self.temperature, "guidance": guidance}
+
     @model_validator(mode="before")
     @classmethod
     def _importance_weights_have_no_beta(cls, settings: dict[str, Any]) -> dict[str, Any]:
@@ -399,6 +416,11 @@ _BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def _idle(config: RunConfig, name: str) -> str | None:
     """Why a setting that was asked for does nothing."""
+    if name == "guidance" and config.guidance != 1 and not config.label_dropout:
+        return (
+            f"guidance: received {config.guidance:g}, which compares with draws without the "
+            "condition; expected label_dropout=0.1, which learns them, or no guidance."
+        )
     if name not in _BESIDE:
         return None
     other, values = _BESIDE[name]
