@@ -258,6 +258,22 @@ def _evaluated(
     return evaluation
 
 
+def _drawn(evaluation: Any) -> str:
+    """Says how draws were made that were judged; "" if they are from p(x | y) itself."""
+    how = {name: getattr(evaluation.settings, name) for name in ("guidance", "temperature")}
+    own = [f"{name} {value:g}" for name, value in how.items() if value != 1]
+    if not own:
+        return ""
+    said = f"Draws were judged as this run makes them, with {' and '.join(own)}; "
+    plain, judged = evaluation.from_model, evaluation.samples
+    if plain is None or plain.on_label_accuracy is None:
+        return said + "likelihoods are of p(x | y)."
+    return said + (
+        f"from p(x | y) itself, of which likelihoods are, {100 * plain.on_label_accuracy:.1f} % "
+        f"are what was asked for, not {100 * judged.on_label_accuracy:.1f} %."
+    )
+
+
 def _show(evaluations: dict[str, Any]) -> None:
     from keras_cvae.evaluation.verdict import verdict
     from keras_cvae.report.rows import compare
@@ -283,13 +299,8 @@ def _show(evaluations: dict[str, Any]) -> None:
         )
     for name, one in evaluations.items():
         prefix = f"{name}: " if len(evaluations) > 1 else ""
-        how = {name: getattr(one.settings, name) for name in ("guidance", "temperature")}
-        if own := [f"{name} {value:g}" for name, value in how.items() if value != 1]:
-            out.print(
-                f"{prefix}Draws were judged as this run makes them, with {' and '.join(own)}; "
-                "likelihoods are of p(x | y).",
-                soft_wrap=True,
-            )
+        if how := _drawn(one):
+            out.print(f"{prefix}{how}", soft_wrap=True)
         out.print(f"\n{prefix}{verdict(one)}", soft_wrap=True)
         if one.conditional and one.conditional.warning:
             out.print(f"{prefix}{one.conditional.warning}")

@@ -177,7 +177,21 @@ class Evaluation(Metrics):
     generalization: Annotated[Generalization | None, Section("Likelihood")] = None
     latent: Annotated[Latent | None, Section("Latent")] = None
     samples: Annotated[Samples | None, Section("Samples")] = None
-    from_model: Annotated[Samples | None, Section("Samples", ", drawn from p(x | y) itself")] = None
+    from_model: Annotated[
+        Samples | None,
+        Section(
+            "Samples",
+            labels={
+                "on_label_accuracy": (
+                    "on-label accuracy of p(x | y)",
+                    "Of draws without guidance, at temperature 1.",
+                ),
+                "frechet_distance": ("Fréchet distance of p(x | y)", "Likewise."),
+                "precision": ("precision of p(x | y)", "Likewise."),
+                "recall": ("recall of p(x | y)", "Likewise."),
+            },
+        ),
+    ] = None
     components: Annotated[Components | None, Section("Samples", ", in components of x")] = None
     memorising: Annotated[Memorising | None, Section("Samples")] = None
     classification: Annotated[Classification | None, Section("Classification")] = None

@@ -170,7 +170,7 @@ def _networks(config: RunConfig) -> dict[str, Any]:
 def _prior(config: RunConfig) -> Prior:
     if config.prior == "standard":
         return StandardNormal()
-    return ConditionalNormal(config.prior_units)
+    return ConditionalNormal(config.prior_units, config.prior_activation)
 
 
 def _objective(config: RunConfig, steps: int) -> Objective:

@@ -77,6 +77,11 @@ class RunConfig(BaseModel):
     prior_units: tuple[int, ...] = _setting(
         (128,), "Model", "Widths of the dense layers of p(z|y) where it is learned: 128."
     )
+    prior_activation: Literal["relu", "tanh"] = _setting(
+        "relu",
+        "Model",
+        "Activation of these layers; with tanh no group is drawn far beyond what training had.",
+    )
     likelihood: Literal[
         "bernoulli",
         "causal_bernoulli",
@@ -409,6 +414,7 @@ _BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
     "levels": ("backbone", ("topdown-conv",)),
     "prior": ("backbone", ("mlp", "residual", "conv")),
     "prior_units": ("prior", ("conditional",)),
+    "prior_activation": ("prior", ("conditional",)),
     "blocks": ("backbone", ("residual",)),
     "alpha": ("objective", ("hybrid",)),
 }
