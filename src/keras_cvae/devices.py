@@ -26,6 +26,7 @@ class Rows:
         axis: The name of its axis that rows are divided along.
 
     Attributes:
+        axis: The name.
         among: How many devices.
         divided: JAX's sharding of an array whose rows are divided.
         whole: That of one that every device has.
@@ -35,7 +36,7 @@ class Rows:
         import jax
 
         named, spec = jax.sharding.NamedSharding, jax.sharding.PartitionSpec
-        self.among = mesh.shape[axis]
+        self.axis, self.among = axis, mesh.shape[axis]
         self.divided, self.whole = named(mesh, spec(axis)), named(mesh, spec())
 
     def of(self, rows: int) -> Any:

@@ -36,11 +36,11 @@ def words(said):
 
 def test_the_command_is_started_as_often_as_it_is_asked_for(cvae, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(many, "spawn", lambda command, count: started.append((command, count)) or 3)
+    monkeypatch.setattr(many, "spawn", lambda *given: started.append(given) or 3)
     asked = ("train", "digits", "--processes", 2, "--out", "a run")
     assert cvae(*asked).code == 3
     module = [sys.executable, "-m", "keras_cvae_command"]
-    assert started == [([*module, *map(str, asked)], 2)]
+    assert started == [([*module, *map(str, asked)], 2, "first")]
     assert not list(tmp_path.iterdir())
     script = tmp_path / "cvae"
     script.touch()
@@ -52,7 +52,7 @@ def test_the_command_is_started_as_often_as_it_is_asked_for(cvae, tmp_path, monk
 
 @pytest.mark.parametrize("saved", [True, False])
 def test_one_that_ends_is_named_with_how_to_go_on(cvae, tmp_path, monkeypatch, saved):
-    def spawn(command, count):
+    def spawn(command, count, signals):
         raise many.EndedError(1, count, -9, "out of paper")
 
     run = SimpleNamespace(checkpoint=tmp_path / "c", resume_command="cvae train digits --resume")

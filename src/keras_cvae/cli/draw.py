@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_cvae import masks
+from keras_cvae import devices, masks
 from keras_cvae.cli import drawing
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read
 from keras_cvae.cli.flags import AsJson, Guidance, Overwrite, RunFolder, Seed, Temperature, starting
+from keras_cvae.cli.processes import Processes, first_alone, together
 from keras_cvae.cli.shared import (
     check_image,
     check_output,
@@ -73,6 +74,7 @@ def generate(
     ] = None,
     guidance: Guidance = None,
     overwrite: Overwrite = False,
+    processes: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
     """Draw new examples of what you ask for.
@@ -84,9 +86,12 @@ def generate(
 
         if shard_rows is not None:
             raise UsageError("--shard-rows is for pictures, vectors and signals, not for tables.")
+        if processes > 1:
+            raise UsageError("--processes is for pictures, vectors and signals, not for tables.")
         generate_table(run, condition, n, output, seed, overwrite, as_json)
         return
     drawing.check_asked(output, shard_rows, overwrite, as_json)
+    together(processes, signals="all", on="\nThe same command goes on." if shard_rows else "")
     model = open_model(run)
     if output is not None and drawing.of_pictures(output, shard_rows):
         images_only(model, "Use -o FILE.npz, FILE.csv or FILE.parquet to save it.")
@@ -100,13 +105,18 @@ def generate(
         output="sample" if sample else "mean",
         **how_to_draw(run, temperature, guidance),
     )
-    if output is None:
-        drawing.show_draws(asked)
-        return
-    if shard_rows is not None:
+    written: list[Path] = []
+    if output is not None and shard_rows is not None:
         written = drawing.write_folder(asked, output, shard_rows, overwrite)
     else:
-        written = drawing.write_file(asked, output)
+        with devices.dividing():
+            if output is None:
+                drawing.show_draws(asked)
+            else:
+                written = drawing.write_file(asked, output)
+    first_alone()
+    if output is None:
+        return
     if as_json:
         few = asked.total <= LISTED
         labels = {"labels": asked.labels.rows(0, asked.total).tolist()} if few else {}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_cvae import devices
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.shared import (
     PRINTED,
@@ -78,11 +79,14 @@ class Asked:
                 yield from draws.parts(rows, start)
             start = max(0, start - len(draws))
 
-    def shown(self, received: list[int], start: int = 0) -> Iterator[Any]:
-        """Yield the same; show how far that is, and end after a signal whose exception was lost."""
-        parts = self.parts(start)
+    def shown(self, received: list[int], start: int = 0, stop: int | None = None) -> Iterator[Any]:
+        """Yield the draws from a row on, as long as those before `stop` are taken; show how far
+        that is, and end after a signal whose exception was lost."""
+        rows = (self.total if stop is None else stop) - start
+        whole = math.ceil(rows / max(1, PART // math.prod(self.model.x_shape)))
+        parts = self.parts(start, math.ceil(rows / whole))
         first = next(parts)
-        whole = math.ceil((self.total - start) / len(first))
+        whole = math.ceil(rows / len(first))
         for part in progress_bar(itertools.chain([first], parts), whole, "Drawing"):
             yield part
             if received:
@@ -148,9 +152,12 @@ def write_file(asked: Asked, output: Path) -> list[Path]:
         )
     with _stopped(lambda: "Nothing was written." if output.suffix else "") as received:
         parts = asked.shown(received)
-        if not output.suffix:
+        if devices.index():
+            for _ in parts:
+                pass
+        elif not output.suffix:
             return _write_pictures(asked, parts, output)
-        if output.suffix.lower() in KINDS:
+        elif output.suffix.lower() in KINDS:
             write(output, Feed(parts), asked.labels, 0, asked.total)
         else:
             _write_sheet(asked, parts, output)
@@ -189,6 +196,8 @@ def _write_pictures(asked: Asked, parts: Iterator[Any], output: Path) -> list[Pa
 def write_folder(asked: Asked, output: Path, rows: int, overwrite: bool) -> list[Path]:
     """Write draws to a folder of files of so many rows each, or go on with that.
 
+    Processes that have joined each write their share of the files.
+
     Returns:
         The files.
     """
@@ -201,21 +210,39 @@ def write_folder(asked: Asked, output: Path, rows: int, overwrite: bool) -> list
         **asked.options,
     }
     folder = Folder(output, output.suffix.lower() or ".npz", rows, asked.total, about)
-    there = folder.begin(overwrite)
-    if there == len(folder):
+    if devices.index() == 0:
+        folder.begin(overwrite)
+    devices.exchanged([0])  # it is there for all
+    missing, files = folder.missing(), counted(len(folder), "file")
+    devices.exchanged([0])  # and nobody has begun
+    if not missing:
         err.print(f"'{output}' holds all {asked.total} draws already.", soft_wrap=True)
         return folder.files()
-    if there:
-        err.print(f"{there} of {counted(len(folder), 'file')} are there already.")
+    if len(missing) < len(folder):
+        err.print(f"{len(folder) - len(missing)} of {files} are there already.")
 
     def said() -> str:
-        return f"{there} of {counted(len(folder), 'file')} are whole. The same command goes on."
+        there = len(folder) - len(folder.missing())
+        return f"{there} of {files} are whole. The same command goes on."
 
     with _stopped(said) as received:
-        parts = asked.shown(received, there * rows)
-        for whole in folder.write(parts, asked.labels, there):
-            there = whole
+        for first, stop in _runs(_own(missing)):
+            start, end = first * rows, min(stop * rows, asked.total)
+            folder.write(asked.shown(received, start, end), asked.labels, first, stop)
     return folder.files()
+
+
+def _own(files: list[int]) -> list[int]:
+    """Those of some files that this process writes, one after the other."""
+    index, among = devices.index(), devices.count()
+    return files[len(files) * index // among : len(files) * (index + 1) // among]
+
+
+def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
+    """The numbers in ranges: where each starts, and where it stops."""
+    for _, some in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in some]
+        yield run[0], run[-1] + 1
 
 
 @contextlib.contextmanager

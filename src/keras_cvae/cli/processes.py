@@ -26,12 +26,20 @@ Processes = Annotated[
 ]
 
 
-def together(processes: int, folder: Path | None = None) -> None:
+def together(
+    processes: int,
+    folder: Path | None = None,
+    *,
+    signals: many.Hears = "first",
+    on: str = "",
+) -> None:
     """Make this process one of so many: join those that there are, or run the command in as many.
 
     Args:
         processes: How many.
         folder: The run folder, of a training that can go on.
+        signals: As `spawn` takes it.
+        on: How to go on where one ends before its time, if it is no training.
     """
     if processes == 1:
         return
@@ -39,9 +47,9 @@ def together(processes: int, folder: Path | None = None) -> None:
         _join(processes)
         return
     try:
-        raise typer.Exit(many.spawn(_command(), processes))
+        raise typer.Exit(many.spawn(_command(), processes, signals))
     except many.EndedError as ended:
-        raise UsageError(f"{ended}{_to_go_on(folder, processes)}") from ended
+        raise UsageError(f"{ended}{on or _to_go_on(folder, processes)}") from ended
 
 
 def _join(processes: int) -> None:

@@ -167,8 +167,8 @@ class Folder:
     def __len__(self) -> int:
         return math.ceil(self.total / self.rows)
 
-    def begin(self, overwrite: bool = False) -> int:
-        """Make the folder, or find how many files it has already, whole, of the very same draws.
+    def begin(self, overwrite: bool = False) -> None:
+        """Make the folder, or find files of the very same draws in it.
 
         Raises:
             DataError: There is something else in it.
@@ -193,13 +193,12 @@ class Folder:
                 f"'{self.path}' holds other draws; '{ABOUT}' in it says which. Choose another "
                 "folder, or --overwrite."
             )
-        there = 0
-        while there < len(self) and self.file(there).is_file():
-            there += 1
-        if there < len(self):
-            for one in leftovers(self.file(there)):  # of a process that was killed
-                one.unlink()
-        return there
+        for one in leftovers(self.path / f"part-*{self.kind}"):  # of a process that was killed
+            one.unlink()
+
+    def missing(self) -> list[int]:
+        """The numbers of the files that are not there; those that are there are whole."""
+        return [i for i in range(len(self)) if not self.file(i).is_file()]
 
     def file(self, i: int) -> Path:
         """The path of a file."""
@@ -209,19 +208,19 @@ class Folder:
         """The paths of all files."""
         return [self.file(i) for i in range(len(self))]
 
-    def write(self, parts: Iterable[np.ndarray], labels: Labels, first: int) -> Iterator[int]:
-        """Write the files from one on; yield how many are there after each.
+    def write(self, parts: Iterable[np.ndarray], labels: Labels, first: int, stop: int) -> None:
+        """Write the files from one on.
 
         Args:
             parts: The draws from the first row of that file on.
             labels: Of all rows.
             first: The number of that file.
+            stop: That of the one before which to stop.
         """
         feed = Feed(parts)
-        for i in range(first, len(self)):
+        for i in range(first, stop):
             start = i * self.rows
             write(self.file(i), feed, labels, start, min(start + self.rows, self.total))
-            yield i + 1
 
     def summary(self) -> str:
         """Say what is in it."""

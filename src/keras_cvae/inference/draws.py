@@ -1,12 +1,13 @@
 """Draws that are made part by part: any number of them, in the memory of a part."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from keras_cvae import errors, trees
+from keras_cvae import devices, errors, trees
 from keras_cvae.checks import as_float32
 from keras_cvae.inference import drawing, steps
 from keras_cvae.inference.steps import Snapshot
@@ -141,6 +142,9 @@ class Draws:
         """Yield the draws from row `start` on, `(rows, *x_shape)` at a time; the last part is
         smaller where they do not divide.
 
+        Processes that have joined, within `devices.dividing()`, each compute a part of them and
+        send it to all; then all have to go through them alike.
+
         Raises:
             ValueError: A number of rows below 1, or a start that is no row.
         """
@@ -151,7 +155,7 @@ class Draws:
 
     def _parts(self, rows: int, start: int) -> Iterator[np.ndarray]:
         first = start - start % self.size  # what is computed together is the same wherever it is
-        made = self.weights.each(self.step, self._batches(first))
+        made = self._made(first)
         left, filled, part = self.total - start, 0, None
         for batch in made:
             batch, first = batch[max(0, start - first) :], start
@@ -164,6 +168,22 @@ class Draws:
                 if filled == len(part):
                     yield part
                     left, part = left - filled, None
+
+    def _made(self, first: int) -> Iterator[np.ndarray]:
+        """The draws from a row on, batch by batch, whichever process computes them."""
+        index, among = devices.share()
+        own = itertools.islice(self._batches(first), index, None, among)
+        made = self.weights.each(self.step, own)
+        if among == 1:
+            yield from made
+            return
+        part = np.zeros((self.size, *self.weights.model.x_shape), "float32")
+        while first < self.total:
+            for some in itertools.islice(made, 1):
+                part[: len(some)] = some
+            for batch in devices.gathered(part)[: math.ceil((self.total - first) / self.size)]:
+                yield batch[: self.total - first]
+                first += self.size
 
     def _batches(self, first: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """How many rows of each batch count, and its inputs, filled up."""

@@ -34,7 +34,7 @@ from keras_cvae.models.verbs import Verbs
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.probability.distributions import Distribution
 from keras_cvae.probability.objectives import OBJECTIVES, Terms, doubly_reparameterize
-from keras_cvae.tensors import Tensor
+from keras_cvae.tensors import Tensor, over_devices
 
 
 @keras.saving.register_keras_serializable(package="keras_cvae")
@@ -237,7 +237,10 @@ class ConditionalVAE(Training, Verbs):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Minus the objective, averaged over the batch with `sample_weight`; in nats."""
+        """Minus the objective, averaged over the batch with `sample_weight`; in nats.
+
+        Where devices share the batch, the mean of what they compute is that.
+        """
         objective = self.objective(y_pred, self.step if training else None)  # (batch,)
         if training:
             self.step.assign_add(1)
@@ -251,7 +254,8 @@ class ConditionalVAE(Training, Verbs):
             loss = -ops.mean(objective)
         else:
             weight = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
-            loss = -ops.sum(weight * objective) / ops.maximum(ops.sum(weight), 1e-12)
+            total = over_devices(ops.sum(weight))
+            loss = -ops.sum(weight * objective) / ops.maximum(total, 1e-12)
         return loss + extra
 
     def get_metrics_result(self) -> Any:

@@ -1,12 +1,13 @@
 """The random numbers of training and of evaluation."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_cvae.tensors import Tensor
+from keras_cvae.tensors import Tensor, drawn_rows
 
 EVALUATION_SEED = 0
 
@@ -18,6 +19,8 @@ class Noise(keras.layers.Layer):
     uninterrupted one would have drawn; evaluation rewinds its own before every run.
     """
 
+    streams = 2
+
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.training_stream = keras.random.SeedGenerator(seed)
@@ -26,13 +29,14 @@ class Noise(keras.layers.Layer):
         self.built = True
 
     def draw(self, shape: Sequence[Any], training: bool = False) -> Tensor:
-        """N(0, 1) of this shape, from the stream of training or of evaluation."""
+        """N(0, 1) of this shape, `(samples, batch, n)`, of the stream of training or evaluation."""
         stream = self.training_stream if training else self.evaluation_stream
-        return keras.random.normal(shape, dtype="float32", seed=stream)
+        return drawn_rows(partial(keras.random.normal, dtype="float32", seed=stream), shape, axis=1)
 
     def uniform(self, shape: Sequence[Any]) -> Tensor:
-        """U(0, 1) of this shape, from the stream of training."""
-        return keras.random.uniform(shape, dtype="float32", seed=self.training_stream)
+        """U(0, 1) of this shape, `(batch, ...)`, from the stream of training."""
+        draw = partial(keras.random.uniform, dtype="float32", seed=self.training_stream)
+        return drawn_rows(draw, shape)
 
     def rewind(self) -> None:
         """Start the evaluation stream again."""

@@ -287,6 +287,9 @@ class SemiSupervisedCVAE(ConditionalVAE):
         """log q(y | x), `(batch, classes)`."""
         return ops.log_softmax(self.classifier.logits(x, training), axis=-1)
 
+    def _rows_apart(self) -> bool:
+        return False  # the first rows of a batch are those with labels
+
     def compute_loss(
         self,
         x: Any = None,

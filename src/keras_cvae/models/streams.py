@@ -18,6 +18,7 @@ from keras import ops
 
 from keras_cvae.backend import remembered
 from keras_cvae.columns import detached
+from keras_cvae.fused.divided import Kind
 from keras_cvae.models.state import not_finite
 
 LOOKED_AT = 2  # batches, before training
@@ -152,6 +153,13 @@ class Watch(keras.metrics.Metric):
         self.low.assign(ops.minimum(self.low, found.low))
         self.high.assign(ops.maximum(self.high, found.high))
         self.nan.assign(ops.maximum(self.nan, found.nan))
+
+    def kinds(self) -> list[tuple[Any, Kind]]:
+        """Its variables, and what they are where devices share the rows of a batch."""
+        return [
+            (getattr(self, name), Kind.LOWEST if name.endswith("low") else Kind.HIGHEST)
+            for name in Extremes._fields
+        ]
 
     def result(self) -> dict[str, Any]:
         return {}

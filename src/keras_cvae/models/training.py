@@ -13,13 +13,14 @@ from keras_cvae.data.batches import NextEpoch
 from keras_cvae.data.stored import Checked, Stored
 from keras_cvae.devices import Rows
 from keras_cvae.fused.applies import StepByStep, decide
+from keras_cvae.fused.divided import Kind, loss_and_state, rows_apart
 from keras_cvae.fused.program import Fused
 from keras_cvae.models.checks import Checks
 from keras_cvae.models.examples import Examples, unpacked
 from keras_cvae.models.inputs import is_array
 from keras_cvae.models.serialization import deserialize
 from keras_cvae.models.state import Model
-from keras_cvae.models.streams import Alarm, extremes
+from keras_cvae.models.streams import Alarm, Watch, extremes
 from keras_cvae.models.weights import ClassWeights, checked_weights
 
 OF_FIT = (
@@ -93,6 +94,7 @@ class Training(Checks, Model):
     """How a `ConditionalVAE` is trained and evaluated."""
 
     noise: Any
+    memory: Any
     train_function: Any
     test_function: Any
     _fused: Fused
@@ -412,6 +414,54 @@ class Training(Checks, Model):
         super().make_test_function(force)
         if not made:
             self.test_function = self._fused.around("test", self.test_function)
+
+    def compute_loss_and_updates(
+        self,
+        trainable_variables: Any,
+        non_trainable_variables: Any,
+        metrics_variables: Any,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        training: bool = False,
+        optimizer_variables: Any = None,
+    ) -> Any:
+        """Keras' hook on JAX: the loss of a batch, whose rows several devices may share."""
+        loss: Any = super().compute_loss_and_updates
+        mode = {"training": training, "optimizer_variables": optimizer_variables}
+        state = [*non_trainable_variables, *metrics_variables]
+        rows, few = self.shared() or self.divided, len(non_trainable_variables)
+        if rows is None or rows.of(len(x["x"])) is rows.whole or not self._rows_apart():
+            variables = trainable_variables, non_trainable_variables, metrics_variables
+            return loss(*variables, x, y, sample_weight, **mode)
+
+        def of_part(trainable: Any, state: Any, batch: Any) -> Any:
+            inputs, weight = batch
+            if "extremes" in x:
+                found = extremes(inputs["x"], inputs.get("condition"), weight)
+                inputs = inputs | {"extremes": found}
+            variables = trainable, state[:few], state[few:]
+            found, (plain, _, rest, metrics) = loss(*variables, inputs, None, weight, **mode)
+            return found, (plain, [*rest, *metrics])
+
+        batch = {name: value for name, value in x.items() if name != "extremes"}, sample_weight
+        found, (plain, state) = loss_and_state(
+            rows, of_part, self._kinds(), trainable_variables, state, batch
+        )
+        return found, (plain, (), state[:few], state[few:])
+
+    def _rows_apart(self) -> bool:
+        """Whether each row of a batch is computed by itself, but for what is said to all."""
+        metrics = (type(metric) for metric in self.metrics)
+        return {*metrics} <= {keras.metrics.Mean, Watch} and rows_apart(self, self.noise.streams)
+
+    def _kinds(self) -> list[Kind]:
+        """What devices make of the variables that a step updates by their rows; see `Kind`."""
+        known = {id(variable): Kind.HIGHEST for variable in self.memory.met}
+        known |= {id(variable): Kind.SUM for variable in self.metrics_variables}
+        known |= {id(variable): kind for variable, kind in self.watch.kinds()}
+        variables = [*self.non_trainable_variables, *self.metrics_variables]
+        return [known.get(id(variable), Kind.ALIKE) for variable in variables]
 
     def train_step(self, *args: Any) -> Any:
         return self._in_words(super().train_step, *args)

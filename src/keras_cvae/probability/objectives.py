@@ -16,7 +16,7 @@ from keras_cvae import errors
 from keras_cvae.probability.normal import DiagonalNormal, split_normal
 from keras_cvae.probability.schedules import Schedule
 from keras_cvae.registry import Registry
-from keras_cvae.tensors import Tensor
+from keras_cvae.tensors import Tensor, over_devices
 
 OBJECTIVES = Registry("objective")
 
@@ -112,7 +112,7 @@ class ELBO(Objective):
         # max(free_bits, batch mean) in value and gradient, still one number per example.
         if not self.free_bits:
             return kl
-        above = ops.mean(kl, axis=0, keepdims=True) > self.free_bits
+        above = over_devices(ops.mean(kl, axis=0, keepdims=True)) > self.free_bits
         return ops.where(above, kl, self.free_bits)
 
     def get_config(self) -> dict[str, Any]:

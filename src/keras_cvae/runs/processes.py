@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from keras_cvae import devices
 from keras_cvae.runs.signals import AtStepEnds, stopping
@@ -25,6 +25,7 @@ GRACE = 10.0  # seconds for the others to end by themselves
 _JOB, _COUNT, _INDEX = (
     f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
 )
+Hears: TypeAlias = Literal["first", "all"]
 _WATCHED = "KERAS_CVAE_WATCHED"  # of a process that `spawn` started: its standard input tells
 
 
@@ -154,10 +155,16 @@ class EndedError(Exception):
         )
 
 
-def spawn(command: Sequence[str], processes: int) -> int:
+def spawn(command: Sequence[str], processes: int, signals: Hears = "first") -> int:
     """Run a command in so many processes on this machine, which join each other.
 
-    The first one has this process' terminal and its signals.
+    The first one has this process' terminal.
+
+    Args:
+        command: The command.
+        processes: How many.
+        signals: Which of them are handed the signals that come to this process: the "first", which
+            tells the others at a step that all make, or "all".
 
     Returns:
         The exit code of the first.
@@ -167,13 +174,13 @@ def spawn(command: Sequence[str], processes: int) -> int:
             all have ended.
     """
     for _ in range(3):
-        code = _spawned(command, processes)
+        code = _spawned(command, processes, signals)
         if code != AGAIN:  # another program took the port
             break
     return code
 
 
-def _spawned(command: Sequence[str], processes: int) -> int:
+def _spawned(command: Sequence[str], processes: int, signals: Hears) -> int:
     with _port() as port, contextlib.ExitStack() as stack:
         address = f"127.0.0.1:{port}"
         job = {_JOB: address, _COUNT: str(processes), _WATCHED: "1"}
@@ -182,7 +189,7 @@ def _spawned(command: Sequence[str], processes: int) -> int:
         said = [None, *(stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, processes))]
         running: list[subprocess.Popen] = []
         try:
-            with _handed_on(running):
+            with _handed_on(running, signals):
                 for index, output in enumerate(said):
                     environment = os.environ | job | {_INDEX: str(index)}
                     running.append(_started(command, environment, output))
@@ -238,12 +245,13 @@ def _killed(code: int) -> bool:
 
 
 @contextlib.contextmanager
-def _handed_on(running: list[subprocess.Popen]) -> Iterator[None]:
-    """Hand signals that stop a program on to the first process, which tells the others."""
+def _handed_on(running: list[subprocess.Popen], to: Hears) -> Iterator[None]:
+    """Hand signals that stop a program on to the processes."""
 
     def hand_on(number: int, frame: Any) -> None:
-        if running and running[0].poll() is None:
-            running[0].send_signal(number)
+        for process in running[: 1 if to == "first" else None]:
+            if process.poll() is None:
+                process.send_signal(number)
 
     before = {number: how for number, how in stopping().items() if how != signal.SIG_IGN}
     for number in before:

@@ -12,7 +12,7 @@ from keras_cvae.probability.bijections import Bijection, bounds, check_bounds, l
 from keras_cvae.probability.distributions import Distribution, Independent, sum_over_values
 from keras_cvae.probability.likelihoods.base import LIKELIHOODS, Likelihood
 from keras_cvae.probability.normal import log_normal, standard_quantile
-from keras_cvae.tensors import Tensor
+from keras_cvae.tensors import Tensor, over_devices
 
 
 @LIKELIHOODS.register("gaussian")
@@ -194,10 +194,11 @@ class BestNormal(IndependentNormal):
     def _at(self, x: Tensor, scored: Tensor | None = None) -> IndependentNormal:
         squared = ops.square(x - self.location)
         if scored is None:
-            best = ops.mean(squared)
+            best = over_devices(ops.mean(squared))
         else:
             weights = ops.broadcast_to(ops.cast(scored, "float32"), ops.shape(squared))
-            best = ops.sum(squared * weights) / ops.maximum(ops.sum(weights), 1.0)
+            count = ops.maximum(over_devices(ops.sum(weights)), 1.0)
+            best = over_devices(ops.sum(squared * weights)) / count
         log_var = ops.log(ops.maximum(best, self.least))
         self.record(ops.stop_gradient(log_var))
         return IndependentNormal(self.location, log_var)
