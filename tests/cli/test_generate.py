@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_cvae import MLP, Categorical, ConditionalVAE, load
+from keras_cvae import MLP, Categorical, ConditionalVAE, devices, load
+from keras_cvae.cli import draw
 from keras_cvae.cli.shared import in_words
 from keras_cvae.data import drawn
 
@@ -112,6 +113,36 @@ def test_a_folder_of_files_can_be_gone_on_with(cvae, vectors, tmp_path, monkeypa
     assert (said.code, "'other' holds other files" in said.err) == (1, True)
     assert names_in("other") == ["mine.tar"]
     assert arrays(names[2])[1] == y[2]
+
+
+def test_processes_each_write_their_share_of_a_folder(cvae, vectors, tmp_path, monkeypatch):
+    asked = ("generate", vectors, "-n", 25, "--sample")
+    assert cvae(*asked, "--shard-rows", 8, "-o", "one").code == 0
+    assert cvae(*asked, "--shard-rows", 8, "-o", "many").code == 0
+    missing = [1, 2, 5]  # the others are there already; all look before one begins
+    for i in missing:
+        (tmp_path / "many" / f"part-{i:05d}.npz").unlink()
+    monkeypatch.setattr(drawn.Folder, "missing", lambda folder: missing)
+    monkeypatch.setattr(draw, "together", lambda processes, **_: None)
+    monkeypatch.setattr(devices, "exchanged", lambda numbers: None)
+    written = []
+    for index in (0, 1):
+        monkeypatch.setattr(devices, "_place", (index, 2))
+        said = cvae(*asked, "--processes", 2, "--shard-rows", 8, "-o", "many")
+        assert (said.code, "drawn, written to" in said.out) == (0, index == 0)
+        monkeypatch.setattr(devices, "_place", (0, 1))
+        written.append(names_in("many")[1:])
+    assert [len(one) for one in written] == [5, 7]
+    for name in names_in("one"):
+        assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_of_one_file_the_first_process_writes_all(cvae, vectors, tmp_path, monkeypatch):
+    monkeypatch.setattr(draw, "together", lambda processes, **_: None)
+    monkeypatch.setattr(devices, "gathered", lambda part: np.stack([part, part]))
+    monkeypatch.setattr(devices, "_place", (1, 2))
+    assert cvae("generate", vectors, "-n", 5, "--processes", 2, "-o", "x.npz").code == 0
+    assert names_in(tmp_path) == []
 
 
 def test_a_folder_of_parquet_is_read_as_one_table(cvae, vectors):

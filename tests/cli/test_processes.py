@@ -179,6 +179,7 @@ def test_the_others_are_found_as_whoever_started_them_says(monkeypatch, environm
     [
         ("train digits --dry-run --processes 2", "--dry-run measures one process"),
         ("evaluate adult --processes 2", "which tables need none of"),
+        ("generate adult --processes 2", "for pictures, vectors and signals, not for tables"),
         ("train digits --processes 0", "greater than or equal to 1"),
     ],
 )

@@ -13,7 +13,7 @@ import sys
 import keras_cvae
 import keras
 import numpy as np
-from keras_cvae import MLP, ConditionalVAE
+from keras_cvae import ELBO, IWAE, MLP, ConditionalVAE, Gaussian, Optional, SemiSupervisedCVAE
 from keras_cvae.data.batches import Batches
 from keras_cvae.data.containers import Split
 from keras_cvae.fused.applies import StepByStep, decide
@@ -39,7 +39,39 @@ def results():
     found |= {"predict": model.predict({"x": x[:5], "condition": y[:5]}, verbose=0)}
     found |= {"generate": model.generate(1, n=3, seed=0), "encode": model.encode(x[:5], y[:5])}
     found |= {"log_prob": model.log_prob(x[:5], y[:5], num_samples=4, seed=0).log_prob}
-    return found | {"batch": model.train_on_batch(x[:5], y[:5])}
+    return found | others() | {"batch": model.train_on_batch(x[:5], y[:5])}
+
+def others():
+    # Where rows meet: the batch's mean KL, its best variance, missing conditions, batch norm.
+    missing = np.where(np.arange(21) < 20, y, -1)
+    features, image = keras.Input((3,)), keras.Input((4, 4, 1))
+    h = keras.layers.Concatenate()([keras.layers.Flatten()(image), features])
+    h = keras.layers.BatchNormalization()(keras.layers.Dense(8, "relu")(h))
+    own = keras.Model([image, features], [keras.layers.Dense(2)(h), keras.layers.Dense(2)(h)])
+    models = {
+        "free bits": lambda: ConditionalVAE(
+            (4, 4, 1), 3, [1, 1], objective=ELBO(free_bits=0.05), backbone=MLP((8,)), seed=0
+        ),
+        "variance": lambda: ConditionalVAE(
+            (4, 4, 1), 3, likelihood=Gaussian("optimal"), backbone=MLP((8,)), seed=0
+        ),
+        "missing": lambda: ConditionalVAE(
+            (4, 4, 1), Optional(3, 0.3), objective=IWAE(3), backbone=MLP((8,)), seed=0
+        ),
+        "batch norm": lambda: ConditionalVAE(
+            (4, 4, 1), 3, encoder=keras.models.clone_model(own), backbone=MLP((8,)), seed=0
+        ),
+        "some labels": lambda: SemiSupervisedCVAE((4, 4, 1), 3, backbone=MLP((8,)), seed=0),
+    }
+    found = {}
+    for name, make in models.items():
+        keras.utils.set_random_seed(0)
+        model, given = make(), missing if name in ("missing", "some labels") else y
+        model.compile(keras.optimizers.SGD(0.01, global_clipnorm=1.0))
+        history = model.fit(x, given, sample_weight=weight, batch_size=8, epochs=2, verbose=0)
+        found |= {name: [model.get_weights(), history.history]}
+        found |= {name + ", evaluate": model.evaluate(x[:8], y[:8], verbose=0)}
+    return found
 
 class Plain(keras.utils.PyDataset):
     def __len__(self):

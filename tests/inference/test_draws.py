@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_cvae
-from keras_cvae import MLP, Categorical, ConditionalVAE, Joint
+from keras_cvae import MLP, Categorical, ConditionalVAE, Joint, devices
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +75,31 @@ def test_what_cannot_be_is_said_at_once(model):
         model.draws(0, 5).parts(2, 6)
     with pytest.raises(ValueError, match="no condition"):
         model.draws([])
+
+
+@pytest.mark.parametrize("start", [0, 70])
+def test_processes_share_draws_and_get_the_same(model, start, monkeypatch):
+    """Three of them, in turn; what the others would have sent is what one draws."""
+    given = {"n": 101, "seed": 3, "output": "sample"}
+    drawn = model.draws([2, 0, 1], **given)
+    expected = model.generate([2, 0, 1], **given)
+    rounds, size = [], drawn.size
+    first = start - start % size
+
+    def gathered(part):
+        index, batch = devices.index(), 3 * len(rounds)
+        rows = [expected[first + size * (batch + k) :][:size] for k in range(3)]
+        np.testing.assert_array_equal(part[: len(rows[index])], rows[index])
+        rounds.append(index)
+        every = np.zeros((3, *part.shape), part.dtype)
+        for one, row in zip(every, rows, strict=True):
+            one[: len(row)] = row
+        return every
+
+    monkeypatch.setattr(devices, "gathered", gathered)
+    for index in range(3):
+        rounds.clear()
+        monkeypatch.setattr(devices, "_place", (index, 3))
+        with devices.dividing():
+            np.testing.assert_array_equal(whole(drawn, 50, start), expected[start:])
+        assert len(rounds) == -(-(303 - first) // (3 * size))  # as often in each process
