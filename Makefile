@@ -34,8 +34,8 @@ test-backends: $(VENV)/backends  ## The equations and one case a class on PyTorc
 	KERAS_BACKEND=tensorflow $(PYTEST) $(CORE_TESTS) tests/exports/test_saved_model.py
 	KERAS_BACKEND=jax $(PYTEST) -n 0 tests/test_across_backends.py
 
-CORE_TESTS := tests/probability tests/networks tests/models/test_model.py tests/inference/test_importance.py \
-	tests/inference/test_drawing.py
+CORE_TESTS := tests/probability tests/networks tests/models/test_lives.py tests/models/test_model.py \
+	tests/inference/test_importance.py tests/inference/test_drawing.py
 
 test-all: lint coverage $(VENV)/backends  ## Every case on every backend, as users' programs are compiled.
 	$(OPTIMIZED) $(PYTEST) -m 'not slow' --hypothesis-profile=thorough

@@ -2,7 +2,9 @@
 
 A test module subclasses `Harness` and names a part. `CASES` says with which arguments of
 ConditionalVAE each registered class is tried; a class that is registered but has no case fails, and
-so does a constructor argument that no case sets to something other than its default.
+so does a constructor argument that no case sets to something other than its default. Each case
+lives a life of its own in `make test-all`. `make test` has fewer models, each with several of the
+classes: `LIVES`.
 """
 
 import inspect
@@ -25,6 +27,7 @@ from keras_cvae.conditions.labels import Categorical, Tags
 from keras_cvae.conditions.numbers import Continuous, Exposure, Periodic
 from keras_cvae.models.baseline import Baseline
 from keras_cvae.models.parts import PARTS
+from keras_cvae.models.serialization import precision
 from keras_cvae.networks.backbone import BACKBONES
 from keras_cvae.networks.conv import Conv
 from keras_cvae.networks.mlp import MLP
@@ -47,7 +50,7 @@ BATCH = 4
 HALF = [1, 1, 1, 0, 0, 0]  # what is known of x
 
 
-def _own_networks():
+def own_networks():
     """An encoder and a decoder as a user of Keras writes them."""
     x, z, features = (keras.Input((n,)) for n in (6, 2, 3))
     h = keras.layers.Dense(5, "tanh")(keras.layers.Concatenate()([x, features]))
@@ -56,13 +59,13 @@ def _own_networks():
     return {"encoder": encoder, "decoder": keras.Model([z, features], keras.layers.Dense(6)(h))}
 
 
-def _own_condition():
+def own_condition():
     """A network that reads a condition, as a user of Keras writes it."""
     signal = keras.Input((5, 2))
     return keras.Model(signal, keras.layers.Dense(3)(keras.layers.Flatten()(signal)))
 
 
-def _columns(parents=None, **options):
+def small_columns(parents=None, **options):
     """Three columns of two levels."""
     shares = [[[0.5, 0.5]] * (1 if not parents or p is None else 2) for p in parents or [None] * 3]
     options = {"context": 4} | options
@@ -83,11 +86,11 @@ CASES = {
         ],
         "columns": [
             lambda: {
-                "likelihood": _columns([None, 0, None], ordered=[True, False, False]),
+                "likelihood": small_columns([None, 0, None], ordered=[True, False, False]),
                 "x_shape": (3,),
             },
             lambda: {
-                "likelihood": _columns(groups=[0, 0, 1], frequencies=2, dropout=0.2, blocks=2),
+                "likelihood": small_columns(groups=[0, 0, 1], frequencies=2, dropout=0.2, blocks=2),
                 "x_shape": (3,),
                 "condition": KnownPart((3,)),
             },
@@ -147,7 +150,7 @@ CASES = {
             lambda: {
                 "x_shape": (3,),
                 "condition": KnownColumns([2, 2, 2], [0, 0, 1]),
-                "likelihood": _columns(blocks=2),
+                "likelihood": small_columns(blocks=2),
             }
         ],
         "known_part": [
@@ -171,7 +174,7 @@ CASES = {
             lambda: {"condition": Tags(["a", "b", "c"], "embedding", embedding_dim=2)},
             lambda: {"condition": Tags(3)},
         ],
-        "encoded": [lambda: {"condition": Encoded(_own_condition())}],
+        "encoded": [lambda: {"condition": Encoded(own_condition())}],
         "optional": [lambda: {"condition": Optional(["a", "b", "c"], dropout=0.5)}],
         "joint": [
             lambda: {
@@ -233,7 +236,7 @@ CASES = {
         ],
     },
     "part": {
-        "recognition": [_own_networks],
+        "recognition": [own_networks],
         "prior_network": [lambda: {"prior": "conditional", "latent_dim": [1, 1]}],
         "generation": [lambda: {"likelihood": Gaussian("predicted"), "latent_dim": 3}],
         "baseline": [
@@ -245,7 +248,7 @@ CASES = {
             lambda: {"latent_dim": 0, "likelihood": Gaussian("predicted")},
             lambda: {
                 "latent_dim": 0,
-                "likelihood": _columns(context=0),
+                "likelihood": small_columns(context=0),
                 "x_shape": (3,),
                 "condition": None,
             },
@@ -322,16 +325,14 @@ def argument(part, arguments):
     return arguments["objective"].beta if part == "beta schedule" else arguments[part]
 
 
-def component(part, model):
-    """The object under test inside a model."""
-    return {
-        "likelihood": lambda: model.likelihood,
-        "prior": lambda: model.prior.prior,
-        "condition": lambda: model.condition,
-        "backbone": lambda: model.backbone,
-        "objective": lambda: model.objective,
-        "beta schedule": lambda: model.objective.beta,
-    }[part]()
+COMPONENTS = {
+    "likelihood": lambda model: model.likelihood,
+    "prior": lambda model: getattr(model.prior, "prior", None),  # a top-down backbone has its own
+    "condition": lambda model: model.condition,
+    "backbone": lambda model: model.backbone,
+    "objective": lambda model: model.objective,
+    "beta schedule": lambda model: getattr(model.objective, "beta", None),
+}
 
 
 def symbolic(inputs):
@@ -342,9 +343,41 @@ def shapes(values):
     return [tuple(value.shape) for value in keras.tree.flatten(values)]
 
 
-COMPUTES = ("backbone", "likelihood", "prior")  # where precision matters most
-# Parts that the first cases of backbones and priors have: `a_life` saves them on their own there.
-ELSEWHERE = ("prior_network", "generation", "topdown_recognition", "topdown_generation")
+def networks(model):
+    return {"encoder": model.encoder, "prior": model.prior, "decoder": model.decoder}
+
+
+def answers(function, inputs):
+    """What a function of a dict of arrays returns, in NumPy: one program on JAX.
+
+    There, each single operation would be a program of its own for every shape.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def program(inputs):
+            with keras.StatelessScope():
+                return function(inputs)
+
+        return keras.tree.map_structure(ops.convert_to_numpy, jax.jit(program)(inputs))
+    return keras.tree.map_structure(ops.convert_to_numpy, function(inputs))
+
+
+def terms(model, inputs):
+    """What `model(inputs)` returns, from the start of the noise of evaluation."""
+    model.noise.rewind()
+    return answers(model, inputs)
+
+
+def needed(name, inputs):
+    """Those of the inputs that the encoder, the prior or the decoder takes."""
+    own = {"encoder": "x", "prior": "noise", "decoder": "z"}[name]
+    return {key: value for key, value in inputs.items() if key in (own, "condition")}
+
+
+def outputs(parts, inputs):
+    """What the encoder, the prior and the decoder return, by name."""
+    return answers(lambda inputs: {k: part(needed(k, inputs)) for k, part in parts.items()}, inputs)
 
 
 class Harness:
@@ -357,14 +390,8 @@ class Harness:
         if "name" in metafunc.fixturenames:
             metafunc.parametrize("name", REGISTRIES[part].classes)
         if "case" in metafunc.fixturenames:
-            seldom = "precision" in metafunc.function.__name__ and part not in COMPUTES
-            elsewhere = ELSEWHERE if part == "part" else ()
             cases = [
-                pytest.param(
-                    case,
-                    id=f"{name}-{i}",
-                    marks=[pytest.mark.nightly] * bool(seldom or i or name in elsewhere),
-                )
+                pytest.param(case, id=f"{name}-{i}", marks=pytest.mark.nightly)
                 for name, found in CASES[part].items()
                 for i, case in enumerate(found)
             ]
@@ -383,91 +410,84 @@ class Harness:
                 assert any(config[key] != parameter.default for config in tried), key
 
     def test_a_life(self, case, tmp_path):
-        """One model is trained, called, described, saved and loaded."""
-        model = build(case())
-        x, y = example(model)
-        inputs = inputs_of(model, x, y)
-        self.fit_changes_the_weights(model, x, y)
-        self.symbolic_and_eager_calls_agree_on_shapes(model, inputs)
-        self.config_gives_the_model_again(model)
-        self.saved_and_loaded_gives_equal_outputs(model, x, y, tmp_path)
-        self.parts_are_saved_on_their_own(model, inputs, tmp_path)
+        live(case, tmp_path)
 
     def test_mixed_precision(self, case):
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("mixed_bfloat16")
-        try:
-            model = build(case())
-        finally:
-            keras.config.set_dtype_policy(policy)
-        x, y = example(model)
-        for term in keras.tree.flatten(model(inputs_of(model, x, y))):
-            assert keras.backend.standardize_dtype(term.dtype) == "float32"
-            assert np.isfinite(ops.convert_to_numpy(term)).all()
-        assert np.isfinite(model.reconstruct(x, y)).all()
+        compute_in_bfloat16(case)
 
-    def fit_changes_the_weights(self, model, x, y):
-        before = weights(model)
-        history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
-        assert np.isfinite([history[name] for name in ("loss", "reconstruction", "kl")]).all()
-        after = weights(model)
-        changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
-        still = [v for v, c in zip(model.trainable_variables, changed, strict=True) if not c]
-        if isinstance(model.objective, objectives.GSNN):  # has no use for q
-            still = [v for v in still if not any(v is w for w in model.encoder.weights)]
-        assert not [v.path for v in still]
-        assert all(np.isfinite(w).all() for w in after)
-        assert int(model.step) == 2
 
-    def symbolic_and_eager_calls_agree_on_shapes(self, model, inputs):
-        n = len(inputs["x"])
-        terms = model(inputs)
-        samples, groups = model.objective.num_samples, len(model.latent_groups)
-        prior_samples = model.objective.prior_samples
-        expected = [(samples, n), (n, groups), (samples, n)]
-        assert shapes(terms) == expected + [(prior_samples, n)] * bool(prior_samples)
-        assert shapes(model(symbolic(inputs))) == shapes(terms)
-        for network, name, size in (
-            (model.encoder, "x", model.x_shape),
-            (model.prior, "noise", (model.latent_dim,)),
-            (model.decoder, "z", (model.latent_dim,)),
-        ):
-            one = inputs | {name: np.zeros((n, *size), "float32")}
-            assert shapes(network(symbolic(one))) == shapes(network(one))
+def live(case, folder):
+    """One model is trained, called, described, saved and loaded."""
+    model = build(case())
+    x, y = example(model)
+    inputs = inputs_of(model, x, y)
+    fit_changes_the_weights(model, x, y)
+    config_gives_the_model_again(model)
+    saved_and_loaded_gives_equal_outputs(model, x, y, inputs, folder)
+    parts_are_saved_on_their_own(model, inputs, folder)
 
-    def config_gives_the_model_again(self, model):
-        config = keras.saving.serialize_keras_object(model)
-        again = keras.saving.deserialize_keras_object(config)
-        assert again.get_config() == model.get_config()
-        assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
-        if self.part != "part":
-            one, two = (component(self.part, m) for m in (model, again))
-            assert type(one) is type(two)
-            assert one.get_config() == two.get_config()
 
-    def saved_and_loaded_gives_equal_outputs(self, model, x, y, folder):
-        model.save(folder / "model.keras")
-        again = keras_cvae.load(folder / "model.keras")
-        for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
-            np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(model.reconstruct(x, y), again.reconstruct(x, y))
-        inputs = inputs_of(model, x, y)
-        for one in (model, again):
-            one.noise.rewind()
-        for a, b in zip(model(inputs), again(inputs), strict=True):
-            np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
+def compute_in_bfloat16(case):
+    """What is computed in bfloat16 comes out in float32, and finite."""
+    with precision("mixed_bfloat16"):
+        model = build(case())
+    x, y = example(model)
+    for term in keras.tree.flatten(terms(model, inputs_of(model, x, y))):
+        assert term.dtype == np.float32
+        assert np.isfinite(term).all()
+    assert np.isfinite(model.reconstruct(x, y)).all()
 
-    def parts_are_saved_on_their_own(self, model, inputs, folder):
-        n = len(inputs["x"])
-        z = np.random.default_rng(0).normal(size=(n, model.latent_dim)).astype("float32")
-        inputs = inputs | {"z": z, "noise": z}
-        for name, needed in {"encoder": "x", "prior": "noise", "decoder": "z"}.items():
-            network = getattr(model, name)
-            network.save(folder / f"{name}.keras")
-            again = keras.saving.load_model(folder / f"{name}.keras")
-            # As JSON: Keras gives the shapes inside a user's own network back as lists.
-            assert json.dumps(again.get_config()) == json.dumps(network.get_config())
-            own = {k: v for k, v in inputs.items() if k in (needed, "condition")}
-            before, after = (keras.tree.flatten(n(own)) for n in (network, again))
-            for a, b in zip(before, after, strict=True):
-                np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
+
+def fit_changes_the_weights(model, x, y):
+    before = weights(model)
+    history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
+    assert np.isfinite([history[name] for name in ("loss", "reconstruction", "kl")]).all()
+    after = weights(model)
+    changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+    still = [v for v, c in zip(model.trainable_variables, changed, strict=True) if not c]
+    if isinstance(model.objective, objectives.GSNN):  # has no use for q
+        still = [v for v in still if not any(v is w for w in model.encoder.weights)]
+    assert not [v.path for v in still]
+    assert all(np.isfinite(w).all() for w in after)
+    assert int(model.step) == 2
+
+
+def config_gives_the_model_again(model):
+    config = keras.saving.serialize_keras_object(model)
+    again = keras.saving.deserialize_keras_object(config)
+    assert again.get_config() == model.get_config()
+    assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+    for component in COMPONENTS.values():
+        assert type(component(model)) is type(component(again))
+
+
+def saved_and_loaded_gives_equal_outputs(model, x, y, inputs, folder):
+    model.save(folder / "model.keras")
+    again = keras_cvae.load(folder / "model.keras")
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(model.reconstruct(x, y), again.reconstruct(x, y))
+    found = terms(model, inputs)
+    samples, groups, n = model.objective.num_samples, len(model.latent_groups), len(x)
+    prior_samples = model.objective.prior_samples
+    expected = [(samples, n), (n, groups), (samples, n)]
+    assert shapes(found) == expected + [(prior_samples, n)] * bool(prior_samples)
+    assert shapes(model(symbolic(inputs))) == shapes(found)
+    for a, b in zip(found, terms(again, inputs), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def parts_are_saved_on_their_own(model, inputs, folder):
+    z = np.random.default_rng(0).normal(size=(len(inputs["x"]), model.latent_dim))
+    inputs = inputs | {"z": z.astype("float32"), "noise": z.astype("float32")}
+    again = {}
+    for name, network in networks(model).items():
+        network.save(folder / f"{name}.keras")
+        again[name] = keras.saving.load_model(folder / f"{name}.keras")
+        # As JSON: Keras gives the shapes inside a user's own network back as lists.
+        assert json.dumps(again[name].get_config()) == json.dumps(network.get_config())
+    before, after = (outputs(parts, inputs) for parts in (networks(model), again))
+    for a, b in zip(keras.tree.flatten(before), keras.tree.flatten(after), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name, network in networks(model).items():
+        assert shapes(network(symbolic(needed(name, inputs)))) == shapes(before[name])

@@ -48,8 +48,7 @@ def run(folder):
 
 def test_a_model_gives_the_same_on_every_backend(tmp_path):
     run(tmp_path)
-    models = ("classes", "kinds", "table")
-    for model, saved, loaded in itertools.product(models, BACKENDS, BACKENDS):
+    for model, saved, loaded in itertools.product(("kinds", "table"), BACKENDS, BACKENDS):
         case = f"{model}, saved on {saved}, loaded on {loaded}"
         with (
             np.load(tmp_path / f"{model}-{saved}-on-{saved}.npz") as own,

@@ -108,22 +108,25 @@ def test_every_verb_tells_of_a_class_that_was_never_in_training(small, data, tmp
     model.generate(2)  # untrained: nobody expects anything
     model.fit(x[some], y[some], verbose=0)
     model.save(tmp_path / "model.keras")
-    for one in (model, load(tmp_path / "model.keras")):
+    again = load(tmp_path / "model.keras")
+    for one in (model, again):
         one.generate([0, 1])
-        for asked in (2, [0, 2], {1: 0.5, 2: 0.5}, np.array([0.5, 0, 0.5])):
-            with pytest.warns(UserWarning, match=NEVER):
-                one.generate(asked)
         with pytest.warns(UserWarning, match=NEVER):
-            one.log_prob(x[:2], 2, 3)
-        with pytest.warns(UserWarning, match=NEVER) as told:
-            one.interpolate(condition=0, to_condition=2, steps=3)
-        assert asked_here(told)
-        with pytest.warns(UserWarning, match=NEVER) as told:
-            one.restyle(x[:2], 1, 2)
-        assert asked_here(told)
-    one.fit(x[~some], y[~some], verbose=0)
-    one.generate([0, 1, 2])
-    one.interpolate(condition=0, to_condition=2, steps=3)
+            one.generate(2)
+    for asked in ([0, 2], {1: 0.5, 2: 0.5}, np.array([0.5, 0, 0.5])):
+        with pytest.warns(UserWarning, match=NEVER):
+            again.generate(asked)
+    with pytest.warns(UserWarning, match=NEVER):
+        again.log_prob(x[:2], 2, 3)
+    with pytest.warns(UserWarning, match=NEVER) as told:
+        again.interpolate(condition=0, to_condition=2, steps=3)
+    assert asked_here(told)
+    with pytest.warns(UserWarning, match=NEVER) as told:
+        again.restyle(x[:2], 1, 2)
+    assert asked_here(told)
+    again.fit(x[~some], y[~some], verbose=0)
+    again.generate([0, 1, 2])
+    again.interpolate(condition=0, to_condition=2, steps=3)
 
 
 def test_classes_are_seen_in_what_was_trained_on(small, data):

@@ -113,7 +113,11 @@ def test_what_is_refused(make, message):
 
 
 @pytest.mark.parametrize(
-    "condition", [Optional(3), Joint({"a": Optional(3), "b": Optional("continuous")})]
+    "condition",
+    [
+        pytest.param(Optional(3), marks=pytest.mark.nightly),
+        Joint({"a": Optional(3), "b": Optional("continuous")}),
+    ],
 )
 def test_fit_without_conditions_where_all_may_be_missing(small, data, condition):
     x, _ = data

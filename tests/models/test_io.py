@@ -92,6 +92,9 @@ def test_a_file_that_names_more_than_a_model_is_refused(saved, tmp_path, edit, m
     with pytest.raises(ValueError, match=re.escape(message)):
         load(path)
     assert keras.config.floatx() == "float32"
+
+
+def test_the_file_of_which_all_were_made_loads(saved):
     assert np.isfinite(load(saved).generate(1)).all()
 
 
@@ -176,7 +179,7 @@ def test_networks_of_keras_layers_need_no_trust(tmp_path):
     assert load(tmp_path / "own.keras").generate(1).shape == (1, 6)
 
 
-@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize("part", [pytest.param("encoder", marks=pytest.mark.nightly), "decoder"])
 def test_what_is_frozen_comes_back_frozen(tmp_path, part):
     model, x, y = small(), np.ones((4, 6)), [0, 1, 2, 0]
     getattr(model, part).trainable = False
@@ -194,7 +197,9 @@ def test_what_is_frozen_comes_back_frozen(tmp_path, part):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("backbone", [MLP((8,)), TopDown(8)])
+@pytest.mark.parametrize(
+    "backbone", [MLP((8,)), pytest.param(TopDown(8), marks=pytest.mark.nightly)]
+)
 def test_a_seed_decides_the_initial_weights_and_nothing_else_does(backbone):
     def weights(seed):
         arguments = {"backbone": backbone, "latent_dim": [1, 1], "seed": seed}

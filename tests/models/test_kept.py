@@ -3,13 +3,15 @@
 import signal
 import sys
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
-from keras_cvae import MLP, ConditionalVAE, Continuous, Optional, load
+from keras_cvae import MLP, ConditionalVAE, Continuous, Optional
 
 pytestmark = [
     # An interrupt may fall into a callback of the garbage collector, which prints it.
@@ -112,11 +114,23 @@ def assert_whole(model, tmp_path):
     """All that one does with a model still works."""
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     model.save(tmp_path / "whole.keras")
-    assert_unchanged(model.get_weights(), load(tmp_path / "whole.keras"))
+    weights = saved_weights(tmp_path / "whole.keras")
+    for variable in model.trainable_variables:
+        assert any(np.array_equal(variable, weight) for weight in weights), variable.path
     assert model.generate(1, 4, seed=0).shape == (4, 6)
     step = int(model.step)
     model.fit(X, Y, batch_size=16, verbose=0)
     assert int(model.step) == step + 3
+
+
+def saved_weights(path):
+    """All arrays of a file, without the model that `load` would build of it."""
+    found = []
+    with zipfile.ZipFile(path) as file, file.open("model.weights.h5") as weights:
+        h5py.File(weights).visititems(
+            lambda name, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None
+        )
+    return found
 
 
 def assert_unchanged(before, model):

@@ -10,8 +10,10 @@ from keras import ops
 from scipy import stats
 
 import keras_cvae
+from harness import answers
 from keras_cvae import ELBO, IWAE, MLP, ConditionalVAE, Gaussian
 from keras_cvae.models.serialization import precision
+from keras_cvae.probability.objectives import Terms
 from paths import ROOT
 
 FIT = {"epochs": 2, "batch_size": 16, "shuffle": False, "verbose": 0}  # 40 rows: 16, 16, 8
@@ -67,16 +69,13 @@ def test_a_data_set_trains_as_arrays_do(stream, data, small):
     )
 
 
-@pytest.mark.parametrize("validation", ["data", "split"])
-def test_validation_leaves_the_training_untouched(validation, data, small):
-    (x, y), a, b = data, fresh(small), fresh(small)
-    if validation == "data":
-        history = a.fit(x, y, validation_data=(x[:10], y[:10]), **FIT).history
-        b.fit(x, y, **FIT)
-    else:
-        history = a.fit(x, y, validation_split=0.25, **FIT).history
-        b.fit(x[:30], y[:30], **FIT)
-    same_weights(a, b)
+def test_validation_leaves_the_training_untouched(data, small):
+    (x, y), by_hand, split, plain = data, fresh(small), fresh(small), fresh(small)
+    by_hand.fit(x[:30], y[:30], validation_data=(x[30:], y[30:]), **FIT)
+    history = split.fit(x, y, validation_split=0.25, **FIT).history
+    plain.fit(x[:30], y[:30], **FIT)
+    same_weights(by_hand, plain)
+    same_weights(split, plain)
     assert set(history) == {
         f"{v}{n}" for v in ("", "val_") for n in ("loss", "reconstruction", "kl")
     }
@@ -99,9 +98,13 @@ def test_metrics_are_exact_means_with_a_partial_batch(data, small, rng):
     x, y = data
     model, weight = small(), rng.random(40).astype("float32")
     model.noise.rewind()
-    parts = [model({"x": x[i : i + 16], "condition": y[i : i + 16]}) for i in (0, 16, 32)]
-    rec = np.concatenate([ops.convert_to_numpy(p.reconstruction) for p in parts])
-    kl = np.concatenate([ops.convert_to_numpy(p.total_kl) for p in parts])
+
+    def each_batch(inputs):
+        batches = [{k: v[i : i + 16] for k, v in inputs.items()} for i in (0, 16, 32)]
+        return [(p.reconstruction, p.total_kl) for p in map(model, batches)]
+
+    each = answers(each_batch, {"x": x, "condition": y})
+    rec, kl = (np.concatenate(parts) for parts in zip(*each, strict=True))
     for w, kwargs in ((np.ones(40), {}), (weight, {"sample_weight": weight})):
         logs = model.evaluate(x, y, batch_size=16, verbose=0, return_dict=True, **kwargs)
         for name, each in (("reconstruction", rec), ("kl", kl), ("loss", rec + kl)):
@@ -122,16 +125,9 @@ def test_rows_of_weight_zero_have_no_influence(data, small):
     same_weights(a, b)
 
 
-def test_two_evaluations_agree_and_do_not_disturb_training(data, small):
-    a, b = fresh(small), fresh(small)
-    assert a.evaluate(*data, verbose=0) == a.evaluate(*data, verbose=0)
-    a.fit(*data, **FIT)
-    b.fit(*data, **FIT)
-    same_weights(a, b)
-
-
-def test_the_seed_repeats_training_and_another_does_not(data, small):
+def test_the_seed_repeats_training_which_evaluations_do_not_disturb(data, small):
     a, b, c = fresh(small), fresh(small), fresh(small, seed=2)
+    assert a.evaluate(*data, verbose=0) == a.evaluate(*data, verbose=0)
     for model in (a, b, c):
         model.fit(*data, **FIT)
     same_weights(a, b)
@@ -143,7 +139,9 @@ def test_training_improves_the_bound(data, small):
     assert losses[-1] < losses[0] - 0.3
 
 
-@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "name", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.nightly)]
+)
 def test_mixed_precision_trains_as_well_and_is_saved(name, data, small, tmp_path):
     def trained(policy):
         keras.utils.set_random_seed(0)
@@ -175,8 +173,16 @@ def test_summary_counts_the_weights(small):
 # The verbs.
 
 
-def test_encode_decode_reconstruct_and_predict_agree(data, small):
-    (x, y), model = data, small()
+@pytest.fixture(scope="module")
+def model():
+    """A model that no test changes."""
+    model = ConditionalVAE((6,), 3, 2, backbone=MLP((8,), "tanh"), seed=1)
+    model.compile("adam")
+    return model
+
+
+def test_encode_decode_reconstruct_and_predict_agree(data, model):
+    x, y = data
     z = model.encode(x, y)
     assert z.shape == (40, 2)
     again = model.reconstruct(x, y)
@@ -206,8 +212,7 @@ def test_parts_predict_on_their_own(small):
     ids=["number", "array", "name", "names", "mixture"],
 )
 @pytest.mark.parametrize("output", ["mean", "sample"])
-def test_generate(condition, count, output, small):
-    model = small()
+def test_generate(condition, count, output, model):
     x = model.generate(condition, 3, seed=5, output=output)
     assert x.shape == (3 * count, 6)
     np.testing.assert_array_equal(x, model.generate(condition, 3, seed=5, output=output))
@@ -217,15 +222,14 @@ def test_generate(condition, count, output, small):
         np.testing.assert_allclose(cold, model.decode(np.zeros((2, 2)), condition), rtol=1e-6)
 
 
-def test_generate_keeps_the_order_of_conditions(small):
-    model = small()
+def test_generate_keeps_the_order_of_conditions(model):
     x = model.generate([2, 0], 2, temperature=0.0)
     for i, y in enumerate((2, 2, 0, 0)):
         np.testing.assert_allclose(x[i], model.decode([0, 0], y)[0], rtol=1e-6)
 
 
-def test_restyle_decodes_with_another_condition(data, small):
-    (x, y), model = data, small()
+def test_restyle_decodes_with_another_condition(data, model):
+    x, y = data
     expected = model.decode(model.encode(x, y), 2)
     for to in (2, [2], np.full(40, 2)):
         np.testing.assert_allclose(model.restyle(x, y, to), expected, rtol=1e-5, atol=1e-6)
@@ -246,8 +250,8 @@ def test_restyle_moves_z_from_one_learned_prior_to_the_other(data, small, rng):
     np.testing.assert_allclose(ends, model.decode(z[:2], y[:2]), **close)
 
 
-def test_interpolate(small):
-    model, a, b = small(), [1.0, -1.0], [0.0, 2.0]
+def test_interpolate(model):
+    a, b = [1.0, -1.0], [0.0, 2.0]
     close = {"rtol": 1e-5, "atol": 1e-6}
     way = model.interpolate(a, b, condition=0, to_condition=2, steps=5)
     assert way.shape == (5, 6)
@@ -304,14 +308,17 @@ def linear_gaussian():
 def test_with_the_true_posterior_the_bounds_are_tight():
     model, x, y, truth = linear_gaussian()
     inputs = {"x": x, "condition": y}
-    model.objective = IWAE(3)  # every weight p(x, z | y) / q(z | x, y) is p(x | y), for any z
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(model.objective(model(inputs))), truth, atol=1e-4
-    )
     model.objective = ELBO(num_samples=4000)
-    terms = model(inputs)
-    elbo = ops.convert_to_numpy(model.objective(terms))
-    error = ops.convert_to_numpy(terms.log_likelihood).std(axis=0) / np.sqrt(4000)
+
+    def bounds(inputs):
+        terms = model(inputs)
+        few = Terms(terms.log_likelihood[:3], terms.kl, terms.log_ratio[:3])
+        return IWAE(3)(few), model.objective(terms), terms.log_likelihood
+
+    iwae, elbo, log_likelihood = answers(bounds, inputs)
+    # Every weight p(x, z | y) / q(z | x, y) is p(x | y), for any z.
+    np.testing.assert_allclose(iwae, truth, atol=1e-4)
+    error = log_likelihood.std(axis=0) / np.sqrt(4000)
     assert np.all(np.abs(elbo - truth) < 5 * error)
 
 
@@ -320,7 +327,7 @@ def test_with_another_posterior_the_elbo_is_below():
     variance = model.encoder.body.layers[-1]
     variance.set_weights([variance.get_weights()[0], variance.get_weights()[1] + 1.0])
     model.objective = ELBO(num_samples=1000)
-    elbo = ops.convert_to_numpy(model.objective(model({"x": x, "condition": y})))
+    elbo = answers(lambda inputs: model.objective(model(inputs)), {"x": x, "condition": y})
     # KL( N(m, e v) || N(m, v) ) = (e - 2) / 2 for each of two dimensions.
     np.testing.assert_allclose((truth - elbo).mean(), np.e - 2, atol=0.05)
 
@@ -338,7 +345,7 @@ def network(inputs, outputs, activation=None, reshape=None):
     return keras.Model(tensors, outs if len(outs) > 1 else outs[0])
 
 
-@pytest.mark.parametrize("alone", [False, True], ids=["with features", "x and z alone"])
+@pytest.mark.parametrize("alone", [True], ids=["x and z alone"])  # with features: `LIVES`
 def test_own_networks_train_and_are_saved(alone, data, small, tmp_path):
     features = [] if alone else [(3,)]
     model = small(
@@ -393,8 +400,7 @@ def test_own_networks_that_do_not_fit_are_refused(kwargs, message, small):
 # Saving.
 
 
-def test_loads_in_a_new_process(data, small, tmp_path):
-    model = small()
+def test_loads_in_a_new_process(data, model, tmp_path):
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "data.npz", x=data[0], y=data[1])
     script = """
@@ -552,9 +558,9 @@ def test_fit_refuses(x, y, kwargs, message, small):
         (lambda m: m.fit(Batched(X[:, :5], Y), verbose=0), r"shape \(4, 5\). Expected \(n, 6\)"),
     ],
 )
-def test_verbs_refuse(call, message, small):
+def test_verbs_refuse(call, message, model):
     with pytest.raises(ValueError, match=message):
-        call(small())
+        call(model)
 
 
 def test_fit_needs_compile(small):

@@ -28,7 +28,13 @@ def fitted(x, y, likelihood="gaussian", epochs=3, **kwargs):
     return model, np.array(losses)
 
 
-@pytest.mark.parametrize("variance", ["optimal", "learned", "predicted", "fixed"])
+nightly = pytest.mark.nightly
+
+
+@pytest.mark.parametrize(
+    "variance",
+    ["optimal", "predicted", *(pytest.param(one, marks=nightly) for one in ("learned", "fixed"))],
+)
 def test_another_unit_changes_log_p_by_its_logarithm_and_draws_by_itself(variance, rng):
     x, y = numbers(rng)
     model, losses = fitted(x, y, kc.Gaussian(variance))
@@ -48,15 +54,19 @@ def test_another_unit_changes_log_p_by_its_logarithm_and_draws_by_itself(varianc
 @pytest.mark.parametrize(
     "make",
     [
-        lambda x: x * 3000,
-        lambda x: np.clip(128 + 40 * x, 0, 255).astype("uint8"),
-        lambda x: x + 1e7,
-        lambda x: x * 1e37,
-        lambda x: np.stack([0 * x[:, 0] + 7, 5e5 + 2e5 * x[:, 0], 1e-3 * x[:, 1], 0 * x[:, 0]], 1),
-        lambda x: np.exp(4 * x),
-        lambda x: np.zeros_like(x),
+        pytest.param(lambda x: x * 3000, id="thousands"),
+        pytest.param(lambda x: np.clip(128 + 40 * x, 0, 255).astype("uint8"), id="bytes"),
+        pytest.param(lambda x: x + 1e7, id="far from 0", marks=nightly),
+        pytest.param(lambda x: x * 1e37, id="huge"),
+        pytest.param(
+            lambda x: np.stack(
+                [0 * x[:, 0] + 7, 5e5 + 2e5 * x[:, 0], 1e-3 * x[:, 1], 0 * x[:, 0]], 1
+            ),
+            id="columns",
+        ),
+        pytest.param(lambda x: np.exp(4 * x), id="skewed", marks=nightly),
+        pytest.param(lambda x: np.zeros_like(x), id="zeros", marks=nightly),
     ],
-    ids=["thousands", "bytes", "far from 0", "huge", "columns", "skewed", "zeros"],
 )
 def test_any_numbers_train_and_come_back(make, rng, tmp_path):
     x, y = numbers(rng)
@@ -107,7 +117,7 @@ def test_channels_have_a_scale_each(rng):
     np.testing.assert_allclose(drawn.std(axis=(0, 1, 2)), x.std(axis=(0, 1, 2)), rtol=0.3)
 
 
-@pytest.mark.parametrize("mask", [None, [1, 1, 0, 0]])
+@pytest.mark.parametrize("mask", [None, pytest.param([1, 1, 0, 0], marks=nightly)])
 def test_what_is_known_is_seen_to_scale_and_kept_exactly(mask, rng, tmp_path):
     x = (1e6 + 1e4 * numbers(rng)[0]).astype("float32")
     hidden = rng.random(x.shape) < 0.5 if mask is None else np.array(mask) == 0

@@ -12,11 +12,9 @@ from numerics import compiled, tensor
 
 # Backbone, lengths (channels) of the groups.
 DENSE = (TopDown(12, 8), [3, 2])
-MAPS = (TopDown(12, filters=(4, 5), levels=(0, 0, 1, 2)), [3, 2, 2, 1])
+MAPS = (TopDown(12, filters=(4, 5), levels=(0, 1, 2)), [3, 2, 1])
 FACTORED = (MLP((12,)), [3, 2])
-KINDS = pytest.mark.parametrize(
-    ("backbone", "groups"), [DENSE, MAPS, FACTORED], ids=["dense", "maps", "factored"]
-)
+DENSE_TOO = pytest.param(*DENSE, id="dense", marks=pytest.mark.nightly)  # maps have such groups
 
 
 def build(backbone, groups, condition=3, shape=(5, 6, 1)):
@@ -32,7 +30,10 @@ def x(rng):
     return (rng.random((4, 5, 6, 1)) < 0.5).astype("float32")
 
 
-@KINDS
+@pytest.mark.parametrize(
+    ("backbone", "groups"),
+    [DENSE_TOO, pytest.param(*MAPS, id="maps"), pytest.param(*FACTORED, id="factored")],
+)
 def test_all_walks_meet_the_same_distributions(backbone, groups, x, rng):
     """Inference, ancestral sampling and decoding agree on p(z | y) and p(x | z, y) at one z."""
     model = build(backbone, groups)
@@ -85,7 +86,7 @@ def test_the_ratio_averages_to_minus_the_kl(backbone, groups, x, rng):
         assert np.all(np.abs((ratio - kl).mean(axis=0)) < 5.0 * error + 1e-4)
 
 
-@pytest.mark.parametrize(("backbone", "groups"), [DENSE, MAPS], ids=["dense", "maps"])
+@pytest.mark.parametrize(("backbone", "groups"), [DENSE_TOO, pytest.param(*MAPS, id="maps")])
 def test_each_group_sees_the_groups_above_x_and_the_condition(backbone, groups, x, rng):
     model = build(backbone, groups)
     hierarchy = model.hierarchy
@@ -115,15 +116,15 @@ def test_each_group_sees_the_groups_above_x_and_the_condition(backbone, groups, 
 
 def test_the_groups_of_maps_have_the_length_of_the_map():
     model = build(*MAPS)  # 5 x 6 pictures: maps of 3 x 3 and 2 x 2
-    assert model.latent_groups == (3, 2, 2 * 4, 1 * 9)
-    assert model.get_config()["latent_dim"] == (3, 2, 2, 1)
-    spread = ConditionalVAE((8, 8, 1), None, [1] * 6, backbone=TopDown(4, filters=(2, 2)))
-    assert spread.latent_groups == (1, 1, 4, 4, 16, 16)
+    assert model.latent_groups == (3, 2 * 4, 1 * 9)
+    assert model.get_config()["latent_dim"] == (3, 2, 1)
+    spread = ConditionalVAE((8, 8, 1), None, [1] * 4, backbone=TopDown(4, filters=(2,)))
+    assert spread.latent_groups == (1, 1, 16, 16)
 
 
 @pytest.mark.parametrize(
     ("shape", "new"),
-    list(itertools.pairwise([(7,), (3, 4, 2), (5, 7, 3), (3, 4, 2), (7,), (5, 7, 3)])),
+    list(itertools.pairwise([(7,), (3, 4, 2), (5, 7, 3), (7,)])),
 )
 def test_resize_keeps_leading_axes(shape, new, rng):
     h = tensor(rng.normal(size=(2, 4, *shape)))

@@ -24,14 +24,25 @@ Y = np.arange(N) % 3
 NAMES = np.array(["cat", "dog", "eel"])
 
 
-def trained(condition, y, x=X, cls=ConditionalVAE, **options):
-    """The weights after an epoch of one step, and the loss."""
+def trainer(condition, cls=ConditionalVAE):
+    """A function that trains one model from its start, by `fit` for an epoch of one step.
+
+    It gives the weights then, and the loss.
+    """
     keras.utils.set_random_seed(0)
     model = cls((6,), copy.deepcopy(condition), 2, backbone=MLP((8,), "tanh"), seed=0)
     model.compile(keras.optimizers.SGD(0.01))
-    given = {"x": x} if y is None else {"x": x, "y": y}
-    history = model.fit(**given, batch_size=N, shuffle=False, verbose=0, **options).history
-    return [keras.ops.convert_to_numpy(w) for w in model.trainable_variables], history["loss"]
+    start = [(v, keras.ops.convert_to_numpy(v)) for v in model.variables]
+
+    def trained(y, x=X, **options):
+        for variable, value in start:
+            variable.assign(value)
+        given = {"x": x} if y is None else {"x": x, "y": y}
+        options = {"batch_size": N, "shuffle": False, "verbose": 0} | options
+        loss = model.fit(**given, **options).history["loss"]
+        return [keras.ops.convert_to_numpy(w) for w in model.trainable_variables], loss
+
+    return trained
 
 
 def assert_same(one, other):
@@ -67,15 +78,16 @@ AGE = np.arange(N) / N
     ],
 )
 def test_weights_of_classes_are_those_of_their_examples(condition, y, class_weight, expected):
-    weighed = trained(condition, y, class_weight=class_weight)
-    assert_same(weighed, trained(condition, y, sample_weight=expected))
-    assert not np.allclose(weighed[1], trained(condition, y)[1])
+    trained = trainer(condition)
+    weighed = trained(y, class_weight=class_weight)
+    assert_same(weighed, trained(y, sample_weight=expected))
+    assert not np.allclose(weighed[1], trained(y)[1])
 
 
 def test_both_kinds_of_weights_are_multiplied():
-    some = np.linspace(0.1, 1, N)
-    both = trained(3, Y, class_weight={0: 5, 2: 0.5}, sample_weight=some[:, None])
-    assert_same(both, trained(3, Y, sample_weight=some * by_label[Y]))
+    some, trained = np.linspace(0.1, 1, N), trainer(3)
+    both = trained(Y, class_weight={0: 5, 2: 0.5}, sample_weight=some[:, None])
+    assert_same(both, trained(Y, sample_weight=some * by_label[Y]))
 
 
 def test_what_is_held_out_is_not_weighed():
@@ -89,12 +101,11 @@ def test_what_is_held_out_is_not_weighed():
 
 @pytest.mark.parametrize("labelled", [0.5, None])
 def test_classes_are_weighed_where_some_are_unknown(labelled):
-    options = {"cls": SemiSupervisedCVAE, "labelled": labelled}
+    trained = trainer(3, SemiSupervisedCVAE)
     given = np.where(PART < 0, 2, by_label[Y])
-    weights = {0: 5, 2: 0.5, -1: 2}
     assert_same(
-        trained(3, PART, class_weight=weights, **options),
-        trained(3, PART, sample_weight=given, **options),
+        trained(PART, class_weight={0: 5, 2: 0.5, -1: 2}, labelled=labelled),
+        trained(PART, sample_weight=given, labelled=labelled),
     )
 
 
@@ -106,36 +117,34 @@ class Chunks(keras.utils.PyDataset):
         return X, Y
 
 
-@pytest.mark.parametrize("kind", ["generator", "PyDataset", "dict", "weighed", "tf.data"])
-def test_data_sets_are_weighed(kind):
-    twice = np.full(N, 2.0)
-    expected = trained(3, Y, sample_weight=by_label[Y])
-    if kind == "tf.data":
-        data = pytest.importorskip("tensorflow").data.Dataset
-        made = data.from_tensor_slices((X, Y)).batch(N)
-    else:
-        made = {
-            "generator": ((X, Y) for _ in range(1)),
-            "PyDataset": Chunks(),
-            "dict": ({"x": X, "condition": Y} for _ in range(1)),
-            "weighed": ((X, Y, twice) for _ in range(1)),
-        }[kind]
-        if kind == "dict":
-            made = ((batch,) for batch in made)
-    keras.utils.set_random_seed(0)
-    model = ConditionalVAE((6,), 3, 2, backbone=MLP((8,), "tanh"), seed=0)
-    model.compile(keras.optimizers.SGD(0.01))
-    options = {"steps_per_epoch": 1, "shuffle": False, "verbose": 0}
-    loss = model.fit(made, class_weight={0: 5, 2: 0.5}, **options).history["loss"]
-    found = [keras.ops.convert_to_numpy(w) for w in model.trainable_variables]
-    assert_same((found, loss), expected)
+def as_tf():
+    tensorflow = pytest.importorskip("tensorflow")
+    return tensorflow.data.Dataset.from_tensor_slices((X, Y)).batch(N)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ((X, Y) for _ in range(1)),
+        Chunks,
+        lambda: (({"x": X, "condition": Y},) for _ in range(1)),
+        lambda: ((X, Y, np.full(N, 2.0)) for _ in range(1)),  # the mean is by weight
+        as_tf,
+    ],
+    ids=["generator", "PyDataset", "dict", "weighed", "tf.data"],
+)
+def test_data_sets_are_weighed(make):
+    trained = trainer(3)
+    options = {"steps_per_epoch": 1, "batch_size": None, "class_weight": {0: 5, 2: 0.5}}
+    found = trained(None, make(), **options)
+    assert_same(found, trained(Y, sample_weight=by_label[Y]))
 
 
 def test_named_conditions_take_weights_of_examples():
     weight = np.where(np.arange(N) < 15, 1.0, 0.0)
-    y = {"kind": NAMES[Y], "age": AGE}
-    same = trained(NAMED, y, np.where(weight[:, None], X, 1 - X), sample_weight=weight)
-    assert_same(trained(NAMED, y, sample_weight=weight), same)
+    y, trained = {"kind": NAMES[Y], "age": AGE}, trainer(NAMED)
+    same = trained(y, np.where(weight[:, None], X, 1 - X), sample_weight=weight)
+    assert_same(trained(y, sample_weight=weight), same)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +175,7 @@ def test_named_conditions_take_weights_of_examples():
 )
 def test_weights_of_classes_that_do_not_fit_are_refused(condition, y, class_weight, message):
     with pytest.raises(ValueError, match=message):
-        trained(condition, y, class_weight=class_weight)
+        trainer(condition)(y, class_weight=class_weight)
 
 
 @pytest.mark.parametrize(
@@ -183,12 +192,13 @@ def test_weights_of_classes_that_do_not_fit_are_refused(condition, y, class_weig
     ],
 )
 def test_weights_of_examples_that_do_not_fit_are_refused(weight, message):
+    trained = trainer(3)
     for given in (
         {"sample_weight": weight},
         {"validation_data": (X, Y, weight)},
     ):
         with pytest.raises(ValueError, match=message):
-            trained(3, Y, **given)
+            trained(Y, **given)
 
 
 def test_what_has_no_condition_weighs_what_a_missing_one_does():
