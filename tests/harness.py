@@ -347,6 +347,19 @@ def networks(model):
     return {"encoder": model.encoder, "prior": model.prior, "decoder": model.decoder}
 
 
+def restarting(model):
+    """A function that sets all that training changes back to what it is now."""
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    start = [ops.convert_to_numpy(variable) for variable in variables]
+
+    def restart():
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+
+    return restart
+
+
 def answers(function, inputs):
     """What a function of a dict of arrays returns, in NumPy: one program on JAX.
 

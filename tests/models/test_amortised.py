@@ -38,7 +38,7 @@ def trained(theta, signal, epochs, likelihood, seed=0):
     return model
 
 
-def errors(model, signals=200, draws=2000):
+def errors(model, signals=100, draws=5000):
     """Of the posterior's mean, in units of the prior's deviation, root mean square over signals and
     parameters; of its covariance, in mean over signals, in relative Frobenius norm."""
     _, signal = simulate(signals, seed=1)
@@ -51,7 +51,7 @@ def errors(model, signals=200, draws=2000):
 
 @pytest.fixture(scope="module")
 def linear():
-    return trained(*simulate(2**16, seed=0), 3, Gaussian("predicted"))
+    return trained(*simulate(2**17, seed=0), 3, Gaussian("predicted"))
 
 
 def test_the_posterior_is_the_closed_form_within_two_percent(linear):
@@ -76,7 +76,7 @@ def test_ranks_are_uniform_and_intervals_cover(linear):
 
 def test_bounded_parameters_of_any_scale():
     """exp(theta) in units of 1e-3 and of 1e3, positive; the posterior of the logarithm is known."""
-    theta, signal = simulate(2**14, seed=0)
+    theta, signal = simulate(2**15, seed=0)
     units = np.array([1e-3, 1e3])
     model = trained(units * np.exp(theta), signal, 5, Bounded([0, 0]))
     _, signal = simulate(100, seed=1)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from harness import restarting
 from keras_cvae import MLP, Bounded, ConditionalVAE, Continuous, SemiSupervisedCVAE
 
 N = 40
@@ -51,15 +52,18 @@ def test_what_counts_for_nothing_moves_no_scale_and_was_never_seen():
 
 
 def test_held_out_by_share_is_held_out_as_by_hand():
-    losses = []
-    for share in (True, False):
+    model, weight = build(), np.linspace(0, 1, N)
+    restart, losses = restarting(model), []
+    for given in (
+        {"x": X, "sample_weight": weight, "validation_split": 0.3},
+        {
+            "x": X[:28],
+            "sample_weight": weight[:28],
+            "validation_data": (X[28:], None, weight[28:]),
+        },
+    ):
+        restart()
         keras.utils.set_random_seed(0)
-        model, weight = build(), np.linspace(0, 1, N)
-        if share:
-            given = {"x": X, "sample_weight": weight, "validation_split": 0.3}
-        else:
-            held = (X[28:], None, weight[28:])
-            given = {"x": X[:28], "sample_weight": weight[:28], "validation_data": held}
         losses.append(model.fit(**given, epochs=2, verbose=0).history)
     assert losses[0] == losses[1]
 
@@ -78,9 +82,15 @@ LABELS = np.array([3, 5, 7])[np.arange(N) % 3]
 SOME = np.where(np.arange(N) % 2, LABELS, -1)
 
 
-@pytest.mark.parametrize("labels", [LABELS, SOME], ids=["all", "some"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param(LABELS, id="all", marks=pytest.mark.nightly),
+        pytest.param(SOME, id="some"),
+    ],
+)
 def test_semi_supervised_models_take_scalings_too(labels):
-    model = build([3, 5, 7], SemiSupervisedCVAE, classifier="mlp")
+    model = build([3, 5, 7], SemiSupervisedCVAE, classifier=MLP((4,)))
     weight = np.linspace(0.5, 1, N)
     history = model.fit(
         X, labels, 16, labelled=0.2, sample_weight=weight, validation_split=0.25, verbose=0
@@ -91,11 +101,12 @@ def test_semi_supervised_models_take_scalings_too(labels):
 
 def test_weights_count_in_batches_of_which_a_part_is_labelled():
     """Examples of weight 0 change nothing."""
-    weights = []
+    model = build(3, SemiSupervisedCVAE, classifier=MLP((4,)), alpha=0.0)
+    model.likelihood.adapt(X)
+    restart, weights = restarting(model), []
     for other in (0.0, 9.0):
+        restart()
         keras.utils.set_random_seed(0)
-        model = build(3, SemiSupervisedCVAE, classifier="mlp", alpha=0.0)
-        model.likelihood.adapt(X)
         x, y = np.where(np.arange(N)[:, None] < 20, X, other), np.where(SOME > 0, 0, -1)
         model.fit(x, y, N, sample_weight=(np.arange(N) < 20) * 1.0, verbose=0)
         weights.append(model.get_weights())

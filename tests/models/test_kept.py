@@ -62,6 +62,9 @@ VERBS = {
     "encoder.predict": lambda m: m.encoder.predict({"x": X, "condition": Y}, verbose=0)["mean"],
     "decoder.predict": lambda m: m.decoder.predict({"z": X[:, :2], "condition": Y}, verbose=0),
 }
+# What goes the ways of others, and is interrupted by `make test-all`.
+ALIKE = ("encode, a draw", "sample_prior", "generate, a draw", "style", "restyle", "log_marginal")
+ALIKE += ("predict_on_batch", "decoder.predict")
 CHANGES = {
     "evaluate": lambda m: m.evaluate(X, Y, verbose=0),
     "fit": lambda m: m.fit(
@@ -138,7 +141,13 @@ def assert_unchanged(before, model):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+def nightly(names, seldom):
+    return [
+        pytest.param(name, marks=pytest.mark.nightly) if name in seldom else name for name in names
+    ]
+
+
+@pytest.mark.parametrize("verb", nightly(VERBS, ALIKE))
 def test_an_interrupt_at_any_moment_of_a_verb_changes_nothing(verb, model, tmp_path):
     def call():
         return VERBS[verb](model)
@@ -152,7 +161,7 @@ def test_an_interrupt_at_any_moment_of_a_verb_changes_nothing(verb, model, tmp_p
 
 
 @needs_jax
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", nightly(CHANGES, ["test_on_batch"]))
 def test_an_interrupt_at_any_moment_of_training_leaves_a_completed_step(change, model, tmp_path):
     def call():
         CHANGES[change](model)
@@ -197,7 +206,9 @@ def test_what_is_left_is_a_step_that_was_completed(model):
         assert sum(same) == 1
 
 
-@pytest.mark.parametrize("verb", ["generate", "log_prob", "predict", "fit"])
+@pytest.mark.parametrize(
+    "verb", nightly(["generate", "log_prob", "predict", "fit"], ["log_prob", "predict"])
+)
 def test_ctrl_c_at_fifty_times(verb, model, tmp_path):
     """As a user presses it: at a time, not at a line."""
 

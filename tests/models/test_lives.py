@@ -95,14 +95,12 @@ LIVES = {
     "many conditions": lambda: {
         "condition": Joint({"days": Exposure(), "class": ["a", "b", "c"]}),
         "likelihood": ZeroInflated(NegativeBinomial()),
-        "backbone": TopDown(8, 6, activation="tanh"),
-        "latent_dim": [2, 1],
     },
     "pictures of pictures": lambda: {
         "condition": Image((4, 3, 1), MLP((5,)), low=-1, high=2.0),
         "likelihood": CausalBernoulli(4, reach=2, near=2),
         "x_shape": (3, 4, 1),
-        "backbone": TopDown(8, filters=(3, 4), levels=(0, 1)),
+        "backbone": TopDown(8, 6, filters=(4,), levels=(0, 1), activation="tanh"),
         "latent_dim": [2, 1],
     },
     "bounded by a signal": lambda: {

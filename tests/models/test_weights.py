@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from harness import restarting
 from keras_cvae import (
     MLP,
     Categorical,
@@ -32,17 +33,22 @@ def trainer(condition, cls=ConditionalVAE):
     keras.utils.set_random_seed(0)
     model = cls((6,), copy.deepcopy(condition), 2, backbone=MLP((8,), "tanh"), seed=0)
     model.compile(keras.optimizers.SGD(0.01))
-    start = [(v, keras.ops.convert_to_numpy(v)) for v in model.variables]
+    restart = restarting(model)
 
     def trained(y, x=X, **options):
-        for variable, value in start:
-            variable.assign(value)
+        restart()
         given = {"x": x} if y is None else {"x": x, "y": y}
         options = {"batch_size": N, "shuffle": False, "verbose": 0} | options
         loss = model.fit(**given, **options).history["loss"]
         return [keras.ops.convert_to_numpy(w) for w in model.trainable_variables], loss
 
     return trained
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Trains one model of three classes, from its start whenever it is called."""
+    return trainer(3)
 
 
 def assert_same(one, other):
@@ -84,8 +90,8 @@ def test_weights_of_classes_are_those_of_their_examples(condition, y, class_weig
     assert not np.allclose(weighed[1], trained(y)[1])
 
 
-def test_both_kinds_of_weights_are_multiplied():
-    some, trained = np.linspace(0.1, 1, N), trainer(3)
+def test_both_kinds_of_weights_are_multiplied(trained):
+    some = np.linspace(0.1, 1, N)
     both = trained(Y, class_weight={0: 5, 2: 0.5}, sample_weight=some[:, None])
     assert_same(both, trained(Y, sample_weight=some * by_label[Y]))
 
@@ -133,8 +139,7 @@ def as_tf():
     ],
     ids=["generator", "PyDataset", "dict", "weighed", "tf.data"],
 )
-def test_data_sets_are_weighed(make):
-    trained = trainer(3)
+def test_data_sets_are_weighed(make, trained):
     options = {"steps_per_epoch": 1, "batch_size": None, "class_weight": {0: 5, 2: 0.5}}
     found = trained(None, make(), **options)
     assert_same(found, trained(Y, sample_weight=by_label[Y]))
@@ -191,8 +196,7 @@ def test_weights_of_classes_that_do_not_fit_are_refused(condition, y, class_weig
         (["much"] * N, "holds <U4 values"),
     ],
 )
-def test_weights_of_examples_that_do_not_fit_are_refused(weight, message):
-    trained = trainer(3)
+def test_weights_of_examples_that_do_not_fit_are_refused(weight, message, trained):
     for given in (
         {"sample_weight": weight},
         {"validation_data": (X, Y, weight)},
