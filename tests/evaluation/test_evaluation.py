@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy import linalg
 from scipy.spatial.distance import cdist
 
@@ -30,6 +31,7 @@ from keras_cvae import (
 )
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.containers import Data, Split
+from keras_cvae.data.images import ImageFiles
 from keras_cvae.errors import DataError
 from keras_cvae.evaluation import (
     bound,
@@ -460,6 +462,37 @@ def test_draws_are_judged_as_they_are_made(few_digits):
     assert rows.apart(both) == rows.drawn_apart({"a": found, "b": found}) == ""
     table = rows.compare(both)
     assert {row["best"] for row in table if row["group"] == "Samples"} == {None}
+
+
+def test_pictures_in_files_are_measured_part_by_part_to_the_same_figures(
+    trained, digits, few_digits, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(judge, "epochs_for", lambda n: 1)
+
+    def in_files(split, name):
+        paths = [tmp_path / f"{name}{i}.png" for i in range(len(split))]
+        for path, image in zip(paths, split.x, strict=True):
+            Image.fromarray(image[..., 0]).save(path)
+        return Split(ImageFiles(paths, (8, 8), 1), split.y)
+
+    few = dataclasses.replace(few_digits, train=digits.train.spread(120))
+    streamed = dataclasses.replace(
+        few, train=in_files(few.train, "train"), test=in_files(few.test, "test")
+    )
+    monkeypatch.setattr(prepare, "PART", 16)
+    monkeypatch.setattr(prepare, "LARGE", 4000)  # 15 examples, 62 pictures
+    x, _ = prepare.examples(trained, streamed.test)
+    assert isinstance(x, prepare.Streamed)
+    rows = np.array([3, 3, 40, 7, 39])
+    np.testing.assert_array_equal(x[rows], few.test.floats(rows))
+    whole, parts = (
+        evaluate(trained, data, samples=10, binarize="dynamic") for data in (few, streamed)
+    )
+    for name in ("settings", "elbo", "generalization", "conditional", "marginal", "classification"):
+        assert getattr(parts, name) == getattr(whole, name)
+    assert "learned from 62 of 120 training pictures, evenly spread" in parts.left_out[0]
+    assert parts.samples.count == 62
+    assert not [said for said in whole.left_out if "The judge learned" in said]
 
 
 def test_a_judge_is_trained_once_for_the_same_data(few_digits, tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def _each(normal: DiagonalNormal) -> DiagonalNormal:
 
 def bound(
     model: Any,
-    x: np.ndarray,
+    x: Any,
     condition: Any = None,
     *,
     num_samples: int = 8,
@@ -94,14 +94,14 @@ def bound(
 
     Args:
         model: A `ConditionalVAE`.
-        x: `(n, *x_shape)`.
+        x: `(n, *x_shape)`, an array or what is read when rows of it are asked for.
         condition: One for each x, or None: the model has none, or all are missing.
         num_samples: Draws of z per example; the KL of a single group needs none.
         seed: Of the draws.
         batch_size: Examples at once.
         progress: Wraps the loop over batches as `progress(iterable, total=, description=)`.
     """
-    x, spec = np.asarray(x), model.condition.spec
+    spec = model.condition.spec
     missing = condition is None and spec.forgettable
     y = spec.unknown(len(x)) if missing else spec.prepare(condition)
     weights, size = Snapshot(model), min(batch_size, len(x))

@@ -31,10 +31,12 @@ from keras_cvae.evaluation.likeness import FEWEST, NEIGHBOURS, Memorising, memor
 from keras_cvae.evaluation.metrics import Metrics, Section
 from keras_cvae.evaluation.prepare import (
     Binarize,
+    at_most,
     check_fits,
     coding,
     digest,
     examples,
+    in_parts,
     is_binary,
     is_image,
     tested,
@@ -331,7 +333,7 @@ class _Measured:
     model: Any
     data: Data
     test: Split
-    x: np.ndarray
+    x: Any
     condition: Any
     num_samples: int
     binarize: Binarize
@@ -362,7 +364,7 @@ class _Measured:
             found["classification"] = self._classification(given.joint(frequencies), frequencies)
         else:
             conditional = model.log_prob(x, y, self.num_samples, self.seed, progress=self.progress)
-        if is_binary(model) and not np.isin(x, (0.0, 1.0)).all():
+        if is_binary(model) and not all(np.isin(some, (0.0, 1.0)).all() for some in in_parts(x)):
             found["grey_level_cross_entropy"] = GreyLevels(
                 loss=-elbo.elbo,
                 standard_error=elbo.standard_error,
@@ -385,9 +387,12 @@ class _Measured:
         model, kind, y = self.model, kind_of(self.model), self.condition
         if kind is None or (y is not None and not _known_to_baselines(model, y)):
             return None
-        x, given = examples(model, self.data.train.spread(LEARNED), self.binarize)
-        values, made = kind
-        return Independent.of((made(x), given), (made(self.x), y), values)
+        train, score, (values, made) = self.data.train, self.x, kind
+        x, given = examples(model, train.spread(at_most(train.x, LEARNED, 16)), self.binarize)
+        if (few := at_most(score, len(score), 16)) < len(score):
+            rows = np.arange(few) * len(score) // few
+            score, y = score[rows], None if y is None else take(y, rows)
+        return Independent.of((made(x), given), (made(score), y), values)
 
     def _per_class(self, conditional: LogProb) -> dict[str, LogLikelihood] | None:
         """Of each class that the examples have, unless these are too many for a table."""
@@ -449,7 +454,7 @@ class _Measured:
     def draws(self) -> dict[str, Any]:
         model, test, train, clock = self.model, self.test, self.data.train, self.clock
         found: dict[str, Any] = {}
-        most = MOST if self.limit is None else max(self.limit, FEWEST)
+        most = at_most(train.x, MOST if self.limit is None else max(self.limit, FEWEST), 1)
         asked = (model, train, self.condition is not None, self.seed)
         draws = draw(*asked, most, self.progress, **self.drawing)
         clock.lap("sampling")
@@ -491,6 +496,12 @@ class _Measured:
             said.append(
                 f"Draws are judged by a classifier of at most {CLASSES} classes; there are "
                 f"{classes.num_classes}."
+            )
+        n = len(self.data.train)
+        if samples and (learned := at_most(self.data.train.x, n, 1)) < n:
+            said.append(
+                f"The judge learned from {learned:,} of {n:,} training pictures, evenly spread: "
+                "all of them are not held in memory."
             )
         if "samples" in found and samples is None:
             said.append(

@@ -135,11 +135,11 @@ class Judge:
             return False
         return True
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Classes `(n,)`."""
+    def predict(self, x: Any) -> np.ndarray:
+        """Classes `(n,)` of an array, or of pictures in files, which are read part by part."""
         return np.argmax(self._run(self.network, x), axis=1)
 
-    def accuracy(self, x: np.ndarray, y: np.ndarray) -> float:
+    def accuracy(self, x: Any, y: np.ndarray) -> float:
         """Share of x that is judged to be y."""
         return float(np.mean(self.predict(x) == y))
 
@@ -148,7 +148,7 @@ class Judge:
         return self._run(self.body, x)
 
     @staticmethod
-    def _run(network: keras.Model, x: np.ndarray) -> np.ndarray:
+    def _run(network: keras.Model, x: Any) -> np.ndarray:
         return network.predict(Batches(Split(x), 500), verbose=0)
 
 

@@ -1,7 +1,8 @@
 """Data and draws as the metrics take them."""
 
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from keras_cvae import masks
 from keras_cvae.data.batches import Batches, CompletionBatches
 from keras_cvae.data.containers import Data, Split, shortened
+from keras_cvae.data.images import ImageFiles
 from keras_cvae.errors import DataError
 from keras_cvae.probability.likelihoods.bernoulli import Bernoulli
 from keras_cvae.probability.likelihoods.counts import Counts
@@ -16,6 +18,8 @@ from keras_cvae.probability.likelihoods.discrete import CategoricalValues
 from keras_cvae.trees import take
 
 Binarize = Literal["none", "dynamic"]
+LARGE = 2**28  # bytes that are held of examples in files
+PART = 1024  # examples that are read together
 
 
 def tested(data: Data) -> tuple[Split, str]:
@@ -57,9 +61,66 @@ def check_fits(model: Any, data: Data) -> None:
         )
 
 
-def digest(x: np.ndarray) -> str:
+class Streamed:
+    """x as the likelihood expects it, of pictures in files: looks like an array `(n, *x_shape)`.
+
+    Rows are read when they are asked for; a part that was read is at hand for the next ones.
+
+    Args:
+        batches: Of `PART` examples.
+        changed: What is made of them.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, batches: Batches, changed: Callable[[np.ndarray], np.ndarray]):
+        self.batches, self.changed = batches, changed
+        self.shape = (len(batches.split), *batches.split.x.shape[1:])
+        self._part: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """`(m, *x_shape)` float32 of a slice, a mask, or numbers of rows."""
+        rows = np.arange(len(self))[rows]
+        parts, found = rows // PART, np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for part in np.unique(parts):
+            if self._part is None or self._part[0] != part:
+                self._part = part, self.changed(self.batches[int(part)][0])
+            here = parts == part
+            found[here] = self._part[1][rows[here] - part * PART]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def in_parts(x: Any) -> Iterator[np.ndarray]:
+    """Arrays as they are; what is in files part by part."""
+    starts = range(0, len(x), PART)
+    return (x[start : start + PART] for start in starts) if isinstance(x, Streamed) else iter([x])
+
+
+def at_most(x: Any, count: int, held: int = 4) -> int:
+    """Bound how many examples are held at once: of pictures in files no more than `LARGE`.
+
+    Args:
+        x: Examples.
+        count: How many are wanted.
+        held: Bytes that are held for each of their values.
+    """
+    if not isinstance(x, ImageFiles | Streamed):
+        return count
+    return max(1, min(count, LARGE // (held * math.prod(x.shape[1:]))))
+
+
+def digest(x: Any) -> str:
     """A short name of examples, the same for the same."""
-    return hashlib.sha256(np.ascontiguousarray(x, "float32").tobytes()).hexdigest()[:16]
+    about = hashlib.sha256()
+    for part in in_parts(x):
+        about.update(np.ascontiguousarray(part, "float32").tobytes())
+    return about.hexdigest()[:16]
 
 
 def coding(model: Any) -> str:
@@ -71,11 +132,12 @@ def coding(model: Any) -> str:
     return "levels" if model.likelihood.discrete else "density"
 
 
-def examples(model: Any, split: Split, binarize: Binarize = "none") -> tuple[np.ndarray, Any]:
+def examples(model: Any, split: Split, binarize: Binarize = "none") -> tuple[Any, Any]:
     """x as the likelihood expects it, `(n, *x_shape)` float32, and its condition.
 
     The condition is the known part of x for a model that completes (random parts are one fixed
-    draw), None for a model without a condition, and the split's for all others.
+    draw), None for a model without a condition, and the split's for all others. Of more pictures in
+    files than `LARGE` x is `Streamed`, but for a model that completes.
 
     Args:
         model: A `ConditionalVAE`.
@@ -88,12 +150,18 @@ def examples(model: Any, split: Split, binarize: Binarize = "none") -> tuple[np.
         completing = CompletionBatches(split, 1000, mask, binarize=binarize)
         x, y = zip(*(completing[i] for i in range(len(completing))), strict=True)
         return np.concatenate(x), np.concatenate(y)
-    batches = Batches(split, 1000, binarize=binarize)
-    x = np.concatenate([batches[i][0] for i in range(len(batches))])
-    if isinstance(model.likelihood, CategoricalValues) and is_image(model):
-        low, high = model.likelihood.low, model.likelihood.high
-        x = low + x * (high - low)
-    return x, split.y if model.condition.width else None
+    batches = Batches(split, PART, binarize=binarize)
+
+    def changed(x: np.ndarray) -> np.ndarray:
+        if isinstance(model.likelihood, CategoricalValues) and is_image(model):
+            low, high = model.likelihood.low, model.likelihood.high
+            return low + x * (high - low)
+        return x
+
+    y = split.y if model.condition.width else None
+    if len(split) > at_most(split.x, len(split)):
+        return Streamed(batches, changed), y
+    return changed(np.concatenate([batches[i][0] for i in range(len(batches))])), y
 
 
 def drawn(

@@ -12,7 +12,7 @@ from keras_cvae.data.containers import Data, Split
 from keras_cvae.evaluation.judge import Judge, epochs_for
 from keras_cvae.evaluation.likeness import Likeness, likeness
 from keras_cvae.evaluation.metrics import Metric, Metrics
-from keras_cvae.evaluation.prepare import drawn, is_image
+from keras_cvae.evaluation.prepare import at_most, drawn, is_image
 from keras_cvae.inference.importance import Progress
 from keras_cvae.trees import take
 
@@ -172,7 +172,7 @@ def judge_of(
     """A classifier that learned from real data.
 
     Args:
-        train: These.
+        train: These; of pictures in files as many as fit into memory, evenly spread.
         classes: Of them.
         seed: Of the judge.
         progress: Wraps its epochs.
@@ -180,6 +180,8 @@ def judge_of(
         quick: Whether to return None where learning takes long and no judge is kept yet.
     """
     known = np.flatnonzero(classes.train >= 0)
+    most = at_most(train.x, len(known), 1)
+    known = known[np.arange(most) * len(known) // most]
     judge = Judge(train.x.shape[1:], len(classes.names), seed=seed)
     learned, names = train.x[known], classes.train[known]
     there = judges is not None and judge.kept(learned, names, judges).is_file()
@@ -213,7 +215,8 @@ def judged(
         limited: Whether to leave out what a second training of a classifier says.
     """
     tested, x = np.flatnonzero(classes.test >= 0), draws.x
-    true, seen = classes.test[tested], judge.predict(test.x[tested])
+    shown = test.take(tested).x
+    true, seen = classes.test[tested], judge.predict(shown)
     real = judge.features(test.x[COMPARED])
     own = judge.features(train.x[draws.rows[: len(real)]])
     like = likeness(real, judge.features(x[COMPARED]), own, progress)
@@ -227,7 +230,7 @@ def judged(
         if not limited:
             student = Judge(judge.x_shape, len(classes.names), seed=seed)
             student.fit(x[asked >= 0], asked[asked >= 0], progress)
-            tstr = student.accuracy(test.x[tested], classes.test[tested])
+            tstr = student.accuracy(shown, true)
             lap("tstr")
     return Samples(
         on_label_accuracy=on_label,
