@@ -42,7 +42,7 @@ def watched(clock, epochs, seconds, steps=2, terminal=False, from_epoch=0):
 
 def test_who_does_not_watch_gets_a_line_now_and_then(clock):
     first, *lines = watched(clock, 6, 1.0).splitlines()
-    assert first.startswith("6 epochs of 2 steps; stop at any moment with Ctrl-C")
+    assert first.startswith("6 epochs of 2 steps. Stop at any moment with Ctrl-C")
     assert lines == ["epoch 1/6  loss 9.00  val_loss 0.50", "epoch 6/6  loss 4.00  val_loss 0.50"]
 
 
@@ -51,8 +51,25 @@ def test_a_training_that_cannot_go_on_is_not_told_to():
     bar = EpochBar(console, resumes=False)
     bar.set_params({"epochs": 6, "steps": 2})
     bar.on_epoch_begin(0)
-    said = "6 epochs of 2 steps; stop at any moment with Ctrl-C: nothing is kept then.\n"
+    said = "6 epochs of 2 steps. Stop at any moment with Ctrl-C: nothing is kept then.\n"
     assert console.file.getvalue() == said
+
+
+@pytest.mark.parametrize(
+    ("early", "words"), [(False, ""), (True, ", or less if validation no longer improves")]
+)
+def test_how_long_it_takes_is_said_before_it_begins(clock, early, words):
+    console = Console(file=io.StringIO(), width=100)
+    bar = EpochBar(console, early=early)
+    bar.before_training(lambda: 130.0)
+    bar.set_params({"epochs": 9, "steps": 1})
+    for epoch in range(3, 9):
+        bar.on_epoch_begin(epoch)
+        clock.now += 60.0
+        bar.on_train_batch_end(0)
+    first, *rest = console.file.getvalue().splitlines()
+    assert first.startswith(f"6 more epochs of 1 step, about 2 minutes{words}. Stop at any moment")
+    assert not rest
 
 
 def test_how_long_it_takes_is_said_once_some_epochs_are_done(clock):
@@ -82,7 +99,7 @@ def test_what_is_compiled_on_the_way_is_no_part_of_the_estimate(clock):
 
 def test_a_terminal_gets_a_bar_over_all_epochs(clock):
     said = watched(clock, 3, 0.1, terminal=True, from_epoch=1)
-    assert said.startswith("2 epochs of 2 steps")
+    assert said.startswith("2 more epochs of 2 steps")
     assert "epoch 2/3" in said
     assert said.rfind("epoch 3/3") > said.rfind("epoch 2/3")
     assert "loss 7.00  val_loss 0.50" in said[said.rfind("epoch 3/3") :]
@@ -91,7 +108,7 @@ def test_a_terminal_gets_a_bar_over_all_epochs(clock):
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.2, "1 seconds"),
+        (0.2, "1 second"),
         (89, "89 seconds"),
         (90, "2 minutes"),
         (5399, "90 minutes"),

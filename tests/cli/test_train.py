@@ -35,7 +35,7 @@ def test_a_sweep_says_each_loss_their_mean_and_their_spread(cvae, monkeypatch):
 
 
 def test_a_dry_run_as_json_with_what_there_is_to_note(cvae, monkeypatch, rng):
-    monkeypatch.setattr("keras_cvae.runs.measure.seconds_per_step", lambda data, config: 0.5)
+    monkeypatch.setattr("keras_cvae.runs.measure.seconds", lambda data, config: 5.9)
     np.savez("x.npz", x=rng.integers(0, 2, (60, 4, 4)), y=np.arange(60) % 3 * 1.0)
     words = ("--epochs", 4, "--batch-size", 20, "--dry-run", "--json")
     said = cvae("train", "x.npz", *words)

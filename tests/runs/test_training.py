@@ -244,6 +244,15 @@ class Signals(keras.callbacks.Callback):
         self.send("end", epoch)
 
 
+class Asks(keras.callbacks.Callback):
+    """Asks how long the training takes, which must not change it."""
+
+    async_safe = True
+
+    def before_training(self, measure):
+        assert measure() > 0
+
+
 def columns(x, rng):
     """Vectors with two conditions, of which one is sometimes missing."""
     size = np.where(rng.random(len(x)) < 0.2, np.nan, rng.random(len(x)))
@@ -280,8 +289,9 @@ def test_a_signal_saves_at_its_step_and_nothing_is_lost(source, changes, rng, fo
     out, signals = tmp_path / "stopped", Signals(("step", 0, 2), ("validation", 1), ("end", 1))
     where = ("in epoch 1 of 3, after . steps", "in epoch 2 of 3, after . steps", "after epoch 2 of")
     for again, words in enumerate(where):
+        how = {"callbacks": [signals, Asks()], "checkpoint_seconds": 1e9}
         with pytest.raises(Stopped, match=f"saved as it was {words}"):
-            train(data, config, out, resume=again > 0, callbacks=[signals], checkpoint_seconds=1e9)
+            train(data, config, out, resume=again > 0, **how)
     assert_same(train(data, config, out, resume=True), whole)
     assert files(out) == files(whole.folder)
 

@@ -2,11 +2,14 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from keras_cvae.errors import counted
 
 SECONDS_BETWEEN_LINES = 10.0
 WINDOW = 3.0  # seconds in which steps are counted, at least
@@ -19,25 +22,31 @@ class EpochBar(keras.callbacks.Callback):
 
     async_safe = True  # it does not look at the model, so many steps may run between its calls
 
-    def __init__(self, console: Console, *, resumes: bool = True):
+    def __init__(self, console: Console, *, resumes: bool = True, early: bool = False):
         super().__init__()
-        self.console, self.resumes = console, resumes
+        self.console, self.resumes, self.early = console, resumes, early
         self.bar: Progress | None = None
         self.first: int | None = None
         self.printed = -math.inf
         self.compiling = True
+        self.expected: float | None = None  # seconds
         self.estimated = False
         self.marks: list[tuple[float, int]] = []  # moments, and how many steps were done then
         self.epoch = 0
+
+    def before_training(self, measure: Callable[[], float]) -> None:
+        """Called before the training with what says how long it takes, where that can be told."""
+        with self.console.status("Compiling, and timing some steps"):
+            self.expected = measure()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch
         if self.first is not None:
             return
         self.first, self.steps = epoch, self.params.get("steps") or 1
-        left = self.params["epochs"] - epoch
+        left = counted(self.params["epochs"] - epoch, "more epoch" if epoch else "epoch")
         self.console.print(
-            f"{left} epoch{'s' * (left != 1)} of {self.steps} steps; stop at any moment with Ctrl-C"
+            f"{ahead(left, self.steps, self.expected, self.early)}. Stop at any moment with Ctrl-C"
             f"{', and go on with --resume.' if self.resumes else ': nothing is kept then.'}",
             soft_wrap=True,
         )
@@ -68,7 +77,7 @@ class EpochBar(keras.callbacks.Callback):
             self.compiling = False
             if self.bar:
                 self.bar.update(self.task, losses="")
-        if not self.estimated:
+        if not self.estimated and self.expected is None:
             self._mark(self.epoch * self.steps + batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -112,10 +121,24 @@ class EpochBar(keras.callbacks.Callback):
             self.bar.stop()
 
 
+def ahead(epochs: str, steps: int, seconds: float | None, early: bool) -> str:
+    """What there is to train, and how long that takes, as far as it is known.
+
+    Args:
+        epochs: How many, in words.
+        steps: Of each.
+        seconds: Of all.
+        early: Whether it may end before.
+    """
+    takes = "" if seconds is None else f", about {in_time(seconds)}"
+    less = ", or less if validation no longer improves" if early else ""
+    return f"{epochs} of {counted(steps, 'step')}{takes}{less}"
+
+
 def in_time(seconds: float) -> str:
     """A time for a person: no more digits than such an estimate has."""
     if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
+        return counted(max(1, round(seconds)), "second")
     if seconds < 90 * 60:
         return f"{round(seconds / 60)} minutes"
     return f"{seconds / 3600:.1f} hours"

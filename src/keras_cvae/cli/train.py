@@ -195,9 +195,9 @@ def _chosen(data: str, asked: dict[str, Any]) -> RunConfig:
 def _say_what_would_be(data: str, config: RunConfig, as_json: bool) -> None:
     """Say the settings that would be trained with, how many epochs, and how long they take."""
     from keras_cvae.backend import flush_denormals
-    from keras_cvae.cli.progress import in_time
+    from keras_cvae.cli.progress import ahead
     from keras_cvae.runs.build import epochs, load_data
-    from keras_cvae.runs.measure import seconds_per_step
+    from keras_cvae.runs.measure import seconds
 
     flush_denormals()
     loaded = load_data(data, config, progress_bar)
@@ -206,19 +206,15 @@ def _say_what_would_be(data: str, config: RunConfig, as_json: bool) -> None:
     count, examples = epochs(config, len(loaded.train)), len(loaded.train)
     steps = math.ceil(examples / config.batch_size)
     err.print("Measuring some steps ...")
-    seconds = count * steps * seconds_per_step(loaded, config)
+    expected = seconds(loaded, config)
     settings = config.model_dump(exclude_defaults=True) | {"epochs": count}
     if as_json:
         about = {"settings": settings, "examples": examples, "steps": count * steps}
-        print(json.dumps(about | {"seconds": round(seconds)}))
+        print(json.dumps(about | {"seconds": round(expected)}))
         return
     out.print(" ".join(flags_of(settings)), soft_wrap=True)
-    at_most = "Up to " if config.patience else ""
-    out.print(
-        f"{at_most}{counted(count, 'epoch')} of {counted(steps, 'step')} on {examples:,} examples, "
-        f"about {in_time(seconds)} on this machine. Nothing was trained.",
-        soft_wrap=True,
-    )
+    training = ahead(counted(count, "epoch"), steps, expected, config.patience > 0)
+    out.print(f"{training}; {examples:,} examples. Nothing was trained.", soft_wrap=True)
 
 
 def _after_completing(run: Run, model: Any) -> list[tuple[Any, ...]]:
@@ -344,10 +340,9 @@ def _train(
     overwrite: bool,
     log: list[str] | None = None,
 ) -> Run:
-    if resume:
-        Run.open(folder)
-    else:
+    if not resume:
         _check([folder], overwrite)
+    patience = (Run.open(folder).config if resume else config).patience
     import_light_keras()  # as late as this: what is refused above need not wait for it
 
     from keras_cvae.backend import flush_denormals
@@ -356,7 +351,7 @@ def _train(
     from keras_cvae.runs.train import train
 
     flush_denormals()
-    bar = EpochBar(err)
+    bar = EpochBar(err, early=patience > 0)
     loggers = _loggers(folder, log, resume) if devices.index() == 0 else []
     with stopped_by_signals() as received:
         try:

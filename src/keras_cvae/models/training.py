@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from keras_cvae.devices import Rows
 from keras_cvae.fused.applies import StepByStep, decide
 from keras_cvae.fused.divided import Kind, loss_and_state, rows_apart
 from keras_cvae.fused.program import Fused
+from keras_cvae.models import timing
 from keras_cvae.models.checks import Checks
 from keras_cvae.models.examples import Examples, unpacked
 from keras_cvae.models.inputs import is_array
@@ -169,7 +171,9 @@ class Training(Checks, Model):
             **kwargs: As in Keras: `callbacks`, `verbose`, `shuffle`, `initial_epoch`,
                 `steps_per_epoch`, `validation_steps`, `validation_batch_size`, `validation_freq`.
                 `initial_step` resumes within the initial epoch: so many of its steps were made
-                before, and are what the model's metrics hold at present.
+                before, and are what the model's metrics hold at present. A callback with a method
+                `before_training` is given a function that says how long training will take, in
+                seconds, if that can be told: see `models.timing`.
 
         Returns:
             Keras' `History`: loss, reconstruction and KL of each epoch, in nats.
@@ -291,6 +295,22 @@ class Training(Checks, Model):
             )
         callbacks = [Alarm(), *as_list(callbacks)]
         self._fused.made = self._fused.to_pass = 0
+        how = {
+            "batch_size": batch_size,
+            "sample_weight": train.sample_weight,
+            "validation_data": held and held.for_keras(),
+            "shuffle": shuffle,
+            "steps_per_epoch": steps_per_epoch,
+            "validation_steps": validation_steps,
+            "validation_batch_size": validation_batch_size,
+        }
+        if (asking := timing.asking(callbacks)) and timing.can_be(train.x, decided["train"]):
+            x = timing.alone(train.x)
+            fit = partial(self._feeding, decided, super().fit, x, train.y, verbose=0, **how)
+            left = epochs - kwargs.get("initial_epoch", 0)
+            last = held and timing.steps(held.x, validation_batch_size or batch_size)
+            for one in asking:
+                one.before_training(lambda: left * timing.seconds_per_epoch(self, fit, last or 0))
         if initial_step:
             callbacks = [_Rejoin(self, initial_step), *callbacks]
         if hasattr(train.x, "next_epoch"):
@@ -299,15 +319,9 @@ class Training(Checks, Model):
             decided,
             super().fit,
             *train[:2],
-            batch_size=batch_size,
             epochs=epochs,
-            sample_weight=train.sample_weight,
             callbacks=callbacks,
-            validation_data=held and held.for_keras(),
-            shuffle=shuffle,
-            steps_per_epoch=steps_per_epoch,
-            validation_steps=validation_steps,
-            validation_batch_size=validation_batch_size,
+            **how,
             **kwargs,
         )
 

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cvae.data.batches import check_shift
-from keras_cvae.data.containers import Data
+from keras_cvae.data.batches import Batches, CompletionBatches, check_shift
+from keras_cvae.data.containers import Data, Split
 from keras_cvae.data.sources import load
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.rates import Later
@@ -30,7 +30,7 @@ from keras_cvae.probability.objectives import ELBO, OBJECTIVES, Hybrid, Objectiv
 from keras_cvae.probability.priors import ConditionalNormal, Prior, StandardNormal
 from keras_cvae.probability.schedules import Cyclical, Warmup
 from keras_cvae.runs import declaration
-from keras_cvae.runs.conditions import build_condition
+from keras_cvae.runs.conditions import build_condition, mask_of
 from keras_cvae.runs.config import COUNTS, RunConfig, between
 
 STEPS = 19_000  # of a run whose epochs are not given
@@ -99,6 +99,22 @@ def build_model(config: RunConfig, data: Data) -> ConditionalVAE:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
     model.compile(optimizer)
     return model
+
+
+def batches(model: ConditionalVAE, config: RunConfig, split: Split, **order: Any) -> Batches:
+    """The batches of a split as the configuration wants them.
+
+    Args:
+        model: What learns from them, or is measured on them.
+        config: The configuration.
+        split: The examples.
+        **order: As `Batches` takes it.
+    """
+    order |= {"binarize": config.binarize}
+    if config.task == "complete":
+        return CompletionBatches(split, config.batch_size, mask_of(config), **order)
+    y = model.fitted_spec.prepare(split.y) if model.condition.width else None
+    return Batches(Split(split.x, y), config.batch_size, **order)
 
 
 def plan_rate(model: ConditionalVAE, config: RunConfig, examples: int, begun: int) -> None:

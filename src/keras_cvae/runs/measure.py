@@ -1,48 +1,48 @@
 """How long a training takes, from some of its steps."""
 
-import time
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from keras_cvae.data.batches import Batches, CompletionBatches
-from keras_cvae.data.containers import Data, Split
-from keras_cvae.runs.build import build_model
-from keras_cvae.runs.conditions import mask_of
+from keras_cvae.data.containers import Data
+from keras_cvae.runs.build import batches, build_model, epochs
 from keras_cvae.runs.config import RunConfig
 
-STEPS = 20
-EPOCHS = 3  # of which the last counts: the first ones wait for compilers
 
+class _Measured(keras.callbacks.Callback):
+    """Asks how long a training will take, and ends it before it begins."""
 
-class _Clock(keras.callbacks.Callback):
     async_safe = True
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.began = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.seconds = time.perf_counter() - self.began
+    def before_training(self, measure: Callable[[], float]) -> None:
+        self.seconds = measure()
+        raise _OverError
 
 
-def seconds_per_step(data: Data, config: RunConfig) -> float:
-    """Train a model that is thrown away for some steps; return what one of the last took.
+class _OverError(Exception):
+    """What was asked is known."""
+
+
+def seconds(data: Data, config: RunConfig) -> float:
+    """Say how long the whole training of a configuration takes on data; nothing is trained.
 
     Args:
         data: What would be trained on.
         config: What would be trained.
     """
-    model, clock = build_model(config, data), _Clock()
-    train = data.train.take(slice(0, STEPS * config.batch_size))
-    batches: Batches
-    if config.task == "complete":
-        batches = CompletionBatches(
-            train, config.batch_size, mask_of(config), shuffle=True, binarize=config.binarize
+    model, measured = build_model(config, data), _Measured()
+    how: dict[str, Any] = {"validation_data": None}
+    if len(data.validation):
+        how["validation_data"] = batches(model, config, data.validation)
+    with contextlib.suppress(_OverError):
+        model.fit(
+            batches(model, config, data.train, shuffle=True, seed=config.seed),
+            epochs=epochs(config, len(data.train)),
+            callbacks=[measured],
+            shuffle=False,
+            verbose=0,
+            **how,
         )
-    else:
-        y = model.fitted_spec.prepare(train.y) if model.condition.width else None
-        batches = Batches(
-            Split(train.x, y), config.batch_size, shuffle=True, binarize=config.binarize
-        )
-    model.fit(batches, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=[clock])
-    return clock.seconds / len(batches)
+    return measured.seconds

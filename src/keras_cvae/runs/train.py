@@ -30,16 +30,14 @@ import numpy as np
 
 from keras_cvae import devices
 from keras_cvae.backend import remembered
-from keras_cvae.data.batches import Batches, CompletionBatches
-from keras_cvae.data.containers import Data, Split
+from keras_cvae.data.containers import Data
 from keras_cvae.files import WriteError, check_writable, write_json
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.state import not_finite
 from keras_cvae.runs import checkpoint, typical
 from keras_cvae.runs.best import Best
-from keras_cvae.runs.build import build_model, epochs, load_data
+from keras_cvae.runs.build import batches, build_model, epochs, load_data
 from keras_cvae.runs.checkpoint import sums
-from keras_cvae.runs.conditions import mask_of
 from keras_cvae.runs.config import RunConfig, load_config
 from keras_cvae.runs.health import exploded, not_drawn
 from keras_cvae.runs.position import Position
@@ -258,16 +256,9 @@ class _Recorder(keras.callbacks.Callback):
 def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list) -> Run:
     run, reached, config = recorder.run, recorder.reached, recorder.run.config
     epoch, step, total = reached.epoch, reached.step, epochs(config, len(data.train))
-    labelled = bool(model.condition.width)
-
-    def batches(split: Split, **order: Any) -> Batches:
-        order |= {"binarize": config.binarize}
-        if config.task == "complete":
-            return CompletionBatches(split, config.batch_size, mask_of(config), **order)
-        split = Split(split.x, model.fitted_spec.prepare(split.y) if labelled else None)
-        return Batches(split, config.batch_size, **order)
-
-    order = {"shuffle": True, "seed": config.seed, "epoch": epoch, "made": step}
+    order: dict[str, Any] = {"shuffle": True, "seed": config.seed, "epoch": epoch, "made": step}
+    order |= {"shift": config.shift, "shift_epochs": total}
+    held = batches(model, config, data.validation) if len(data.validation) else None
     reached.history = reached.until(epoch)  # of a best state, that of the epochs after it goes
     if config.ema:  # validate what the run will end with
         callbacks = [keras.callbacks.SwapEMAWeights(), *callbacks]
@@ -278,8 +269,8 @@ def _fit(model: ConditionalVAE, data: Data, recorder: _Recorder, callbacks: list
         callbacks = [best, *callbacks]
     if best is None or not best.waited(epoch):
         model.fit(
-            batches(data.train, **order, shift=config.shift, shift_epochs=total),
-            validation_data=batches(data.validation) if len(data.validation) else None,
+            batches(model, config, data.train, **order),
+            validation_data=held,
             epochs=total,
             initial_epoch=epoch,
             initial_step=step,

@@ -1,0 +1,123 @@
+"""How long a training will take, from a few of its steps, of which nothing is kept.
+
+The steps are those of the training itself, on its data, in its compiled programs: what is compiled
+for them is not compiled again. Afterwards the model, its optimizer and the random streams are as
+they were, so that the training gives the same bits whether it was timed or not.
+
+A callback asks for it with a method `before_training(measure)`, called before Keras' `fit`;
+`measure()` answers in seconds.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_cvae import devices
+from keras_cvae.backend import remembered
+from keras_cvae.data.stored import Stored
+
+SECONDS = 0.25  # that are measured, once the first step is made
+EPOCHS = 1000  # at most
+HELD = 1 / 3  # what a step of validation takes of one of training
+
+
+class _EnoughError(Exception):
+    """So much is measured."""
+
+
+class _Clock(keras.callbacks.Callback):
+    """Notes when steps are done and epochs begin, and ends the training after some time."""
+
+    async_safe = True  # many steps may run as one: the model says how many are done
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = self.done = 0
+        self.marks: list[tuple[float, int]] = []  # moments, and how many steps were done then
+        self.epochs: list[float] = []  # when they began, but for the first, which compiles
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.first = int(self.model.step)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.begun and self.begun >= self.done:
+            self._mark()
+        self.begun += 1
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch:
+            self.epochs.append(self._mark())
+
+    def _mark(self) -> float:
+        self.model.jax_state_sync()
+        done = int(self.model.step) - self.first  # waits for them
+        now = time.perf_counter()
+        if done > self.done:
+            self.done = done
+            self.marks.append((now, done))
+        if len(self.marks) > 1 and now - self.marks[0][0] >= SECONDS:
+            raise _EnoughError
+        return now
+
+    def seconds(self, held: int) -> float:
+        """What an epoch takes, with so many steps of validation.
+
+        By whole epochs where some were seen, else by the steps: the median, as some are compiled.
+        """
+        if len(self.epochs) > 1:
+            return float(np.median(np.diff(self.epochs)))
+        moments, counts = np.array(self.marks).T
+        parts = np.diff(counts).astype(int)
+        step = float(np.median((np.diff(moments) / parts).repeat(parts)))
+        return (self.params["steps"] + HELD * held) * step
+
+
+def asking(callbacks: Sequence[keras.callbacks.Callback]) -> list[Any]:
+    """The callbacks that ask how long a training will take."""
+    return [one for one in callbacks if hasattr(one, "before_training")]
+
+
+def can_be(x: Any, decided: Any) -> bool:
+    """Whether steps on this data can be made without a trace; none that other processes share."""
+    return devices.count() == 1 and (isinstance(decided, Stored) or hasattr(x, "next_epoch"))
+
+
+def alone(x: Any) -> Any:
+    """The data; of a data set with threads that prepare batches, one that does without them."""
+    if getattr(x, "workers", 1) > 1:
+        x = copy.copy(x)
+        x.workers = 1
+    return x
+
+
+def steps(x: Any, batch_size: int | None) -> int:
+    """How many steps a pass over an array or a data set has."""
+    return len(x) if hasattr(x, "next_epoch") else math.ceil(len(x) / (batch_size or 32))
+
+
+def seconds_per_epoch(model: Any, fit: Callable[..., Any], held: int) -> float:
+    """Measure how long an epoch takes.
+
+    Args:
+        model: What is to be trained.
+        fit: Keras' `fit` of it, but for `epochs` and `callbacks`.
+        held: Steps of a validation.
+    """
+    clock, put_back = _Clock(), remembered(model)
+    sums = [keras.ops.convert_to_numpy(variable) for variable in model.metrics_variables]
+    chance = np.random.get_state()  # noqa: NPY002  which orders arrays, as in Keras
+    try:
+        fit(epochs=EPOCHS, callbacks=[clock])
+    except _EnoughError:
+        pass
+    finally:
+        np.random.set_state(chance)  # noqa: NPY002
+        put_back()
+        for variable, value in zip(model.metrics_variables, sums, strict=True):
+            variable.assign(value)
+    return clock.seconds(held)
