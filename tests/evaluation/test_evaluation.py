@@ -168,6 +168,14 @@ def test_ranks_that_are_not_uniform_are_found(rng):
     even = calibration.Ranks(np.arange(200)[:, None], draws=199)
     for bins in (2, 7, 20):  # 7 bins of 200 ranks are uneven
         np.testing.assert_allclose(even.chi_square(bins), 1.0)
+    narrow = np.stack([ranks[:, 0], ranks[:, 0], ranks[:, 0] // 4 + 75, ranks[:, 0]], axis=1)
+    for shape, place in (
+        ((4,), "value 3"),
+        ((4, 1), "moment 3"),
+        ((2, 2), "moment 2 of channel 1"),
+    ):
+        told = calibration.Calibration.of(calibration.Ranks(narrow.reshape(-1, *shape), draws=199))
+        assert (told.place, told.worst) == (place, 2)
     told = calibration.Calibration.of(found)
     assert told.least_p_value == pytest.approx(3 * found.chi_square().min())
     assert told.coverage_50 == pytest.approx(found.coverage((0.5,)).mean())
@@ -576,6 +584,20 @@ def test_metrics_that_do_not_apply_are_absent():
     assert 0 <= found.calibration.least_p_value <= 1
     assert found.settings.split == "validation"
     assert found.memorising is not None
+
+
+def test_signals_are_calibrated_moment_by_moment(rng):
+    y = np.arange(240) % 2
+    x = (y[:, None, None] + rng.normal(size=(240, 6, 2))).astype("float32")
+    model = ConditionalVAE(
+        (6, 2), 2, 1, likelihood=Gaussian("fixed", sigma=0.1), backbone=MLP((4,))
+    )
+    model.likelihood.adapt(x)
+    data = from_arrays(x, y, validation=0.5, signals=True)
+    found = evaluate(model, data, samples=2, limit=100).calibration
+    assert found.coverage_90 < 0.5  # draws of a width of 0.1
+    assert found.place.startswith("moment ")
+    assert " of channel " in found.place
 
 
 def test_of_named_conditions_the_classes_are_judged(rng):

@@ -60,6 +60,7 @@ class Calibration(Metrics):
         coverage_90: Share of truths in the central interval of 90 %.
         worst: Which value of x has the least p-value, from 0.
         worst_coverage_90: `coverage_90` of that value alone.
+        place: That value in words: "value 3" of a vector, "moment 3 of channel 2" of a signal.
     """
 
     draws: int
@@ -89,6 +90,7 @@ class Calibration(Metrics):
     ]
     worst: int | None = None
     worst_coverage_90: float | None = None
+    place: str = ""
 
     @classmethod
     def of(cls, ranks: Ranks) -> "Calibration":
@@ -104,7 +106,15 @@ class Calibration(Metrics):
             least_p_value=min(1.0, float(p.min() * p.size)),
             worst=worst,
             worst_coverage_90=float(each[1, worst]),
+            place=_in_words(worst, ranks.ranks.shape[1:]),
         )
+
+
+def _in_words(value: int, x_shape: tuple[int, ...]) -> str:
+    if len(x_shape) < 2:
+        return f"value {value + 1}"
+    moment, channel = divmod(value, x_shape[1])
+    return f"moment {moment + 1}" + f" of channel {channel + 1}" * (x_shape[1] > 1)
 
 
 def calibration(

@@ -61,6 +61,7 @@ COMPARED = 1000  # training examples whose bound is compared
 PAIRS = 10**7  # of examples and classes that log p(x) and p(y | x) are computed from
 CLASSES = 1000  # that a classifier of real data learns, and that a table has rows for
 PLAIN = 10_000  # draws from p(x | y) itself, where others are judged
+RANKED = 2**20  # values of x whose true ones are ranked among draws
 LEARNED = 20_000  # training examples that a model of independent values learns from
 
 
@@ -121,7 +122,8 @@ class Evaluation(Metrics):
         components: What draws are worth where there are no classes.
         memorising: Whether draws are copies of training examples.
         classification: p(y | x) by Bayes' rule, of a model of classes.
-        calibration: Whether draws of vectors under a condition are spread as the truth is.
+        calibration: Whether draws of vectors and signals are spread as the truth is, value by
+            value.
         left_out: Sentences that say which metrics have no meaning here, and why.
         seconds: What each part took.
     """
@@ -474,8 +476,9 @@ class _Measured:
             clock.lap("components")
         found["memorising"] = self._memorising(draws)
         clock.lap("memorising")
-        if len(model.x_shape) == 1 and not is_binary(model):
-            some, y = slice(0, 1000), self.condition
+        if len(model.x_shape) < 3 and not is_binary(model):
+            most = RANKED // math.prod(model.x_shape)  # of long signals fewer
+            some, y = slice(0, min(1000, max(100, most))), self.condition
             y = None if y is None else take(y, some)
             ranks = calibration(model, self.x[some], y, seed=self.seed, progress=self.progress)
             found["calibration"] = Calibration.of(ranks)

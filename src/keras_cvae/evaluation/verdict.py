@@ -173,23 +173,28 @@ def _miscalibrated(evaluation: Evaluation) -> Iterator[Finding]:
     if 0.87 <= inside <= 0.93 and found.worst is not None and found.worst_coverage_90 is not None:
         own = found.worst_coverage_90
         how = _spread(own) or "of another shape than the truth"
-        text = f"Draws of value {found.worst + 1} are {how}: {_percent(own)} of the true ones lie"
+        which = found.place or f"value {found.worst + 1}"
+        text = f"Draws of {which} are {how}: {_percent(own)} of the true ones lie"
         text += f" in the central 90 % ({p})."
     elif how := _spread(inside):
         text = f"Draws are {how}: {_percent(inside)} of it lies in the central 90 % ({p})."
     else:
         text = f"Draws have another shape than the truth ({p})."
-    counts = evaluation.settings.coding == "counts"
-    yield Finding(
-        2 if 0.8 < inside < 0.97 else 3,
-        text,
-        "See it in `cvae plot RUN marginals`. " + (_OF_COUNTS if counts else _OF_NUMBERS),
-    )
+    if found.place.startswith("moment"):
+        advice = _OF_SIGNALS
+    else:
+        counts = evaluation.settings.coding == "counts"
+        advice = "See it in `cvae plot RUN marginals`. " + (_OF_COUNTS if counts else _OF_NUMBERS)
+    yield Finding(2 if 0.8 < inside < 0.97 else 3, text, advice)
 
 
 _OF_COUNTS = (
     "Counts that vary more than a Poisson's take --likelihood negative_binomial, and with more "
     "zeros than that zero_inflated_negative_binomial; else train longer, or more latent dimensions."
+)
+_OF_SIGNALS = (
+    "See it in `cvae plot RUN samples`. --variance predicted gives each moment a width of its own; "
+    "else train longer, or more latent dimensions."
 )
 _OF_NUMBERS = (
     "Values with a sharp end, such as 0, or that differ by factors take --likelihood bounded with "
