@@ -666,6 +666,19 @@ def test_a_full_disk_is_a_sentence_and_what_was_saved_stays(rng, tmp_path):
     assert len(train(data, config, out, resume=True).history()["loss"]) == 3
 
 
+def test_a_damaged_picture_that_is_met_on_the_way_stops_the_run_in_words(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "pictures")
+    config, out = settings(epochs=2, batch_size=9), tmp_path / "out"
+    data = load(tmp_path / "pictures", memory_limit=1)
+    damaged = data.train.x.places.path(data.train.x.rows[20])
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:40])
+    with pytest.raises(DataError, match=f"{damaged} could not be read: .*Replace(.|\n)*--resume"):
+        train(data, config, out)
+    damaged.write_bytes(content)
+    assert train(data, config, out, resume=True).complete
+
+
 def test_a_run_that_was_killed_as_it_began_can_be_started_again(rng, tmp_path, monkeypatch):
     out = tmp_path / "run"
     out.mkdir()

@@ -31,6 +31,8 @@ import numpy as np
 from keras_cvae import devices
 from keras_cvae.backend import remembered
 from keras_cvae.data.containers import Data
+from keras_cvae.data.images import UnreadableError
+from keras_cvae.errors import DataError
 from keras_cvae.files import WriteError, check_writable, write_json
 from keras_cvae.models.cvae import ConditionalVAE
 from keras_cvae.models.state import not_finite
@@ -97,6 +99,8 @@ def train(
         ValueError: Data or configuration that do not fit.
         DivergenceError: A loss, a weight or a draw is not finite. The last good state is kept.
         WriteError: The disk is full, or the folder has disappeared.
+        DataError: A picture is damaged, of so many that not all are looked at before; the message
+            says how to go on once it is replaced.
         Stopped: On Ctrl-C, after which `resume=True` goes on to the same result.
 
     Examples:
@@ -158,6 +162,8 @@ def train(
         raise Stopped(run, complete) from None
     except WriteError as error:
         raise WriteError(error.errno, f"{error} {going_on(run)}") from error
+    except UnreadableError as error:  # of so many pictures that not all were looked at before
+        raise DataError(f"{error} {going_on(run)}") from error
 
 
 class _Recorder(keras.callbacks.Callback):
