@@ -23,7 +23,7 @@ from keras_cvae.evaluation.prepare import brightness
 from keras_cvae.runs.build import load_data
 from keras_cvae.runs.run import Run
 
-DRAWN = ((1.0, 1.0), (0.8, 1.0), (1.0, 2.0), (0.8, 2.0), (0.8, 3.0))  # temperature, guidance
+DRAWN = ((1.0, 1.0), (1.0, 1.5), (1.0, 2.0), (1.0, 3.0), (0.8, 1.0), (0.8, 2.0))  # and guidance
 
 
 def as_bytes(x):
@@ -75,9 +75,13 @@ def main() -> None:
         found = {"judged right": judge.accuracy(pictures, classes)}
         if compared:
             like = likeness(features, judge.features(pictures), features)
-            found |= {"precision": like.precision, "recall": like.recall}
+            found |= {one: getattr(like, one) for one in ("precision", "recall", "coverage")}
+            found |= {"Fréchet distance": like.frechet_distance}
         rows[name] = found
-        words = "  ".join(f"{key} {100 * value:5.1f} %" for key, value in found.items())
+        words = "  ".join(
+            f"{key} {value:.1f}" if key.startswith("Fr") else f"{key} {100 * value:5.1f} %"
+            for key, value in found.items()
+        )
         print(f"{name:32} {words}", flush=True)
         options.out.write_text(json.dumps(rows, indent=2))
 

@@ -60,6 +60,19 @@ def test_later_groups_depend_on_earlier_ones_and_on_the_condition(lead, rng):
         assert np.all(numpy(factor.mean) != numpy(other.mean))
 
 
+@pytest.mark.parametrize(("activation", "bounded"), [("relu", False), ("tanh", True)])
+def test_with_bounded_features_no_group_runs_away(activation, bounded, rng):
+    # A group's width is the exponential of what the last layer says: with features that grow with
+    # the groups before, one draw far out makes the next one's width endless.
+    prior = built((1,) * 6, 2, units=(8,), activation=activation)
+    for weight in prior.trainable_variables:
+        weight.assign(2.0 * rng.standard_normal(weight.shape))
+    noise = tensor(rng.standard_normal((2000, 6)))
+    groups = prior.sample(tensor(np.ones((2000, 2))), noise)[-1].groups
+    drawn = np.abs(np.concatenate([numpy(z) for z in groups], axis=1))
+    assert bool((drawn < 1e5).all()) == bounded
+
+
 def test_ancestral_samples_have_the_moments_of_the_chain(rng):
     # Linear: z_1 ~ N(a y, 1), z_2 ~ N(b z_1, 1), so z_2 has mean a b y and variance 1 + b^2.
     a, b, y = 0.5, -2.0, 3.0

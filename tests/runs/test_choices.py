@@ -67,6 +67,7 @@ def test_the_choice_follows_what_the_arrays_are(rng, tmp_path):
         "flat": (None, None),
     }
     assert found["beats"]["signals"]
+    assert (found["beats"]["groups"], found["beats"]["prior_activation"]) == (8, "tanh")
     assert found["sensors"]["patience"] > 0
     assert "patience" not in found["many"]
     assert found["bits"] == {}

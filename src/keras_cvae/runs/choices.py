@@ -88,8 +88,17 @@ _OF_DRAWS = ("label_dropout", "guidance", "temperature")  # of the preset: `_gui
 _WITH = {
     "likelihood": ("variance", "bounds"),
     "binarize": ("likelihood", "variance", "bounds"),
-    "backbone": ("filters", "units", "prior_units", "activation", "ema", "rate_warmup", "clip"),
-    "prior": ("prior_units",),
+    "backbone": (
+        "filters",
+        "units",
+        "prior_units",
+        "activation",
+        "ema",
+        "rate_warmup",
+        "clip",
+        "prior_activation",
+    ),
+    "prior": ("prior_units", "prior_activation"),
     "latent_dim": ("group_sizes", "groups"),
     "groups": ("group_sizes",),
     "epochs": ("patience",),
@@ -204,6 +213,11 @@ def _of_signals(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> It
         },
         "neighbouring values go together, so convolutions along the signal, and a density of "
         "standardised values",
+    )
+    yield (
+        {"groups": 8, "prior_activation": "tanh"},
+        "where a signal begins, its pace and its form depend on each other, so z is drawn in "
+        "groups, each given those before it",
     )
 
 
