@@ -466,8 +466,13 @@ def test_evaluate_then_compare(cvae, tmp_path, rng, monkeypatch):
     said = cvae("plot", "a", "all", "-o", "drawn")
     assert (said.code, said.out) == (0, "drawn/history.png\n")
     assert "Left out: marginals, correlations, latent." in said.err
-    said = cvae("plot", "a", "latent", "moved.npz", "-o", "drawn")
-    assert (said.code, said.out) == (0, "drawn/latent.png\n")
+    for words in (("latent", "moved.npz"), ("moved.npz", "latent")):
+        said = cvae("plot", "a", *words, "-o", "drawn")
+        assert (said.code, said.out) == (0, "drawn/latent.png\n")
+    assert "'laten' is nothing that can be drawn, and no data. Did you mean 'latent'?" in " ".join(
+        cvae("plot", "a", "laten").err.split()
+    )
+    assert "and one data set" in cvae("plot", "a", "moved.npz", "latent", "history").err
     np.savez("other.npz", x=x[:, :5], y=y)
     assert "is 5; the model knows examples of 12" in cvae("evaluate", "a", "other.npz").err
     (tmp_path / "b" / "evaluation" / "metrics.json").write_text('{"elbo": 1}')

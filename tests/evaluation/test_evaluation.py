@@ -700,7 +700,7 @@ def test_a_report_escapes_and_warns(measured, tmp_path):
     assert '<u>"' in said
     assert "<i>this</i>" in said
     assert "Collapsed" in said
-    assert "Warm beta up" in said
+    assert "Let beta grow slowly (--warmup 0.3)" in said
     assert "90 % of the draws are copies" in said
 
 

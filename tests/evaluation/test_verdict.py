@@ -128,6 +128,29 @@ def test_no_model_whose_calibration_fails_is_healthy(good, found, severity, word
     assert words not in fine
 
 
+@pytest.mark.parametrize("by_heart", [False, True])
+@pytest.mark.parametrize("improving", [None, False, True])
+def test_no_advice_of_a_verdict_contradicts_another(good, by_heart, improving):
+    samples = dataclasses.replace(good.samples, on_label_accuracy=0.3, recall=0.1)
+    away = dataclasses.replace(good.generalization, standard_error=1.0, gap=3.1 * by_heart)
+    unused = dataclasses.replace(good.latent, **bound.verdict(1, 3, 5.0))
+    bad = Calibration(draws=9, examples=9, least_p_value=0.0, coverage_50=0.5, coverage_90=0.6)
+    parts = {"samples": samples, "generalization": away, "latent": unused, "calibration": bad}
+    measured = dataclasses.replace(good, **parts)
+    said, asked = verdict(measured, improving), set()
+    for finding in findings(measured, improving):
+        asked.update(finding.remedies)
+    assert ("smaller" in asked) == by_heart
+    assert ("larger" in asked) == (not by_heart)
+    assert (
+        ("longer" in asked) == ("Train longer" in said) == (not by_heart and improving is not False)
+    )
+    assert ("if validation still improved" in said) == (improving is None and not by_heart)
+    assert "more latent dimensions" not in said  # of which two are idle
+    wide = verdict(dataclasses.replace(measured, latent=good.latent), improving)
+    assert ("Give z more dimensions" in wide) == (good.latent.state == "healthy")
+
+
 def test_what_was_not_judged_is_not_called_healthy_without_a_word(good):
     unseen = dataclasses.replace(good, samples=None, classification=None, latent=None)
     assert verdict(unseen).startswith("Healthy, as far as it was measured: ")

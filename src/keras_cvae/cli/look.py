@@ -12,11 +12,13 @@ from keras_cvae import command, trained
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read
-from keras_cvae.cli.flags import AsJson, Guidance, Overwrite, RunFolder, Seed, Temperature
+from keras_cvae.cli.flags import AsJson, Guidance, Overwrite, RunFolder, Seed, Temperature, starting
 from keras_cvae.cli.shared import how_to_draw, open_run, progress_bar, show_facts
 from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.data.pictures import is_plain_table
-from keras_cvae.figures.kinds import Kind
+from keras_cvae.data.sources import NAMED
+from keras_cvae.errors import nearest
+from keras_cvae.figures.kinds import KINDS
 from keras_cvae.files import check_writable
 from keras_cvae.models.card import Card, located, read_card
 from keras_cvae.runs.config import presets
@@ -28,9 +30,15 @@ from keras_cvae.runs.unfinished import state
 @app.command()
 def plot(
     run: RunFolder,
-    kind: Annotated[Literal[Kind, "all"], typer.Argument(help="What to draw.")] = "all",
-    data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="Default: what the run was trained on.")
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KIND] [DATA]",
+            help=f"What to draw: {', '.join(KINDS)}, or all, the default; and of which data. "
+            "Default: what the run was trained on.",
+            autocompletion=starting((*KINDS, "all")),
+            show_default=False,
+        ),
     ] = None,
     condition: Annotated[
         str | None, typer.Option("--condition", "-c", help="Only this one, in the manifold.")
@@ -51,11 +59,15 @@ def plot(
     as_json: AsJson = False,
 ) -> None:
     """Draw pictures of a run: samples, the latent plane, morphs, reconstructions, history."""
+    kind, data = _kind_and_data(what or [])
     if is_table_run(run):
         from keras_cvae.cli.tables import plot_table
 
-        plot_table(run, output, form, seed, as_json)
+        if kind not in (None, "all"):
+            raise UsageError(f"A run on a table is drawn as a whole. Expected no '{kind}'.")
+        plot_table(run, data, output, form, seed, as_json)
         return
+    kind = kind or "all"
     opened = open_run(run)
     check_writable(output or opened.folder / "pictures")
 
@@ -88,6 +100,31 @@ def plot(
     else:
         for path in written:
             out.print(str(path), soft_wrap=True)
+
+
+def _kind_and_data(words: list[str]) -> tuple[str | None, str | None]:
+    """What to draw, and of which data, in either order; None for what is not said."""
+    kind = next((word for word in words if word in (*KINDS, "all")), None)
+    rest = [*words]
+    if kind is not None:
+        rest.remove(kind)
+    if len(rest) > 1:
+        raise UsageError(
+            f"Received {', '.join(words)}. Expected what to draw, one of {', '.join(KINDS)}, all; "
+            "and one data set."
+        )
+    if (
+        rest
+        and kind is None
+        and not (
+            rest[0] in NAMED or rest[0].startswith("hf://") or Path(rest[0]).expanduser().exists()
+        )
+    ):
+        raise UsageError(
+            f"'{rest[0]}' is nothing that can be drawn, and no data.{nearest(rest[0], KINDS)} "
+            f"Expected one of {', '.join(KINDS)}, all; or a data set."
+        )
+    return kind, rest[0] if rest else None
 
 
 @app.command()

@@ -19,9 +19,11 @@ from keras_cvae.cli.shared import (
     images_only,
     open_run,
     progress_bar,
+    say_next,
     warn,
 )
 from keras_cvae.files import check_writable
+from keras_cvae.runs.remedies import commands
 from keras_cvae.runs.run import Run, is_table_run
 
 SAMPLES = 500  # importance samples of an example, where nothing is said
@@ -96,7 +98,7 @@ def evaluate(
     if as_json:
         print(json.dumps(evaluation.to_dict()))
         return
-    _show({opened.folder.name: evaluation})
+    _show({opened.folder.name: evaluation}, opened)
     if report:
         page = opened.folder / "evaluation" / "report.html"
         out.print(f"The page is {page}", soft_wrap=True)
@@ -254,7 +256,8 @@ def _evaluated(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", evaluation.to_dict())
     if page:
-        report_html(evaluation, pictures(model, split, evaluation, seed), folder / "report.html")
+        drawn = pictures(model, split, evaluation, seed)
+        report_html(evaluation, drawn, folder / "report.html", _improving(run))
     return evaluation
 
 
@@ -274,8 +277,14 @@ def _drawn(evaluation: Any) -> str:
     )
 
 
-def _show(evaluations: dict[str, Any]) -> None:
-    from keras_cvae.evaluation.verdict import verdict
+def _improving(run: Run) -> bool | None:
+    """Whether validation still improved when a run ended; None if that is not known."""
+    return run.progress().improving if run.complete and not run.shared else None
+
+
+def _show(evaluations: dict[str, Any], run: Run | None = None) -> None:
+    """Print what was measured; of a single run, what helps it too."""
+    from keras_cvae.evaluation.verdict import findings, verdict
     from keras_cvae.report.rows import compare
 
     table = Table(box=None, padding=(0, 2))
@@ -301,8 +310,11 @@ def _show(evaluations: dict[str, Any]) -> None:
         prefix = f"{name}: " if len(evaluations) > 1 else ""
         if how := _drawn(one):
             out.print(f"{prefix}{how}", soft_wrap=True)
-        out.print(f"\n{prefix}{verdict(one)}", soft_wrap=True)
+        improving = None if run is None else _improving(run)
+        out.print(f"\n{prefix}{verdict(one, improving)}", soft_wrap=True)
         if one.conditional and one.conditional.warning:
             out.print(f"{prefix}{one.conditional.warning}")
         if one.left_out:
             out.print(f"{prefix}Left out: {' '.join(one.left_out)}")
+        if run and (typed := commands(run, findings(one, improving))):
+            say_next(*typed)

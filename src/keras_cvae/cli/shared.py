@@ -16,7 +16,6 @@ from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.conditions import read, written
 from keras_cvae.errors import counted
 from keras_cvae.files import atomic
-from keras_cvae.runs.progress import progress
 from keras_cvae.runs.run import Run, RunError, is_table_run
 
 LISTED = 100  # facts of one kind that are printed
@@ -195,9 +194,7 @@ def summarise(run: Any) -> None:
             "It is below 0 because x has a density, which may be above 1; lower is better still.",
             soft_wrap=True,
         )
-    planned = run.config.epochs or m["epochs"]
-    decays = run.config.schedule == "cosine" and run.begun < planned
-    ahead = progress(run.history(), planned, m.get("best_epoch"), decays)
+    ahead = run.progress()
     out.print(str(ahead), soft_wrap=True)
     if ahead.improving:
         longer = f"{run.resume_command} --epochs {max(2 * m['epochs'], 20)}"
@@ -205,10 +202,11 @@ def summarise(run: Any) -> None:
 
 
 def say_next(*commands: tuple[Any, ...]) -> None:
-    """Print what may be typed next."""
+    """Print what may be typed next: a purpose each, and a whole line or the words of one."""
     out.print("\nNext:")
     for what, *words in commands:
-        out.print(Text.assemble(f"  {what:<22} ", (command.line(*words), "cyan")), soft_wrap=True)
+        line = words[0] if len(words) == 1 else command.line(*words)
+        out.print(Text.assemble(f"  {what:<22} ", (line, "cyan")), soft_wrap=True)
 
 
 def unused(folder: Path) -> Path:

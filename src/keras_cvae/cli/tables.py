@@ -313,8 +313,10 @@ def evaluate_table_run(
         out.print(f"The page is {page}", soft_wrap=True)
 
 
-def plot_table(folder: Path, output: Path | None, form: str, seed: int, as_json: bool) -> None:
-    """`cvae plot RUN` of a run on a table."""
+def plot_table(
+    folder: Path, data: str | None, output: Path | None, form: str, seed: int, as_json: bool
+) -> None:
+    """`cvae plot RUN [DATA]` of a run on a table."""
     run = TableRun.open(folder)
     check_writable(output or run.folder / "pictures")
     import_light_keras()
@@ -322,7 +324,9 @@ def plot_table(folder: Path, output: Path | None, form: str, seed: int, as_json:
     from keras_cvae.figures import writing
     from keras_cvae.report.tables import pictures
 
-    learned, _ = run.rows()
+    learned, others = run.rows(data)
+    if data is not None and run.shared is None:
+        learned = others
     model = run.model()
     drawn = pictures(model.schema, learned, model.sample(len(learned), seed=seed))
     target = output or run.folder / "pictures"

@@ -7,6 +7,21 @@ from typing import Literal
 
 from keras_cvae.evaluation.evaluate import Evaluation
 
+Remedy = Literal[
+    "longer",
+    "larger",
+    "smaller",
+    "wider",
+    "patience",
+    "lower rate",
+    "warm-up",
+    "free bits",
+    "own width",
+    "overdispersed",
+    "marginals",
+    "samples",
+]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -15,26 +30,39 @@ class Finding:
     Args:
         severity: 3: draws are not what was asked for; 2: they fall short; 1: harmless, perhaps.
         text: What was found, in a sentence.
-        advice: What to do about it.
+        advice: What to do about it, with the options of `cvae train` that do it.
+        remedies: The same, for what knows how each is typed: see `runs.remedies`.
     """
 
     severity: Literal[1, 2, 3]
     text: str
     advice: str
+    remedies: tuple[Remedy, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.text} {self.advice}"
 
 
-def findings(evaluation: Evaluation) -> list[Finding]:
-    """All that is wrong, the worst first; nothing if all is well."""
-    found = [finding for rule in RULES for finding in rule(evaluation)]
+def findings(evaluation: Evaluation, improving: bool | None = None) -> list[Finding]:
+    """All that is wrong, the worst first; nothing if all is well.
+
+    Args:
+        evaluation: What was measured.
+        improving: Whether validation still improved when training ended; None: nobody knows.
+    """
+    help = _Help(evaluation, improving)
+    found = [finding for rule in RULES for finding in rule(evaluation, help)]
     return sorted(found, key=lambda finding: -finding.severity)
 
 
-def verdict(evaluation: Evaluation) -> str:
-    """What to think of a model, in a paragraph that a terminal can print."""
-    found = findings(evaluation)
+def verdict(evaluation: Evaluation, improving: bool | None = None) -> str:
+    """What to think of a model, in a paragraph that a terminal can print.
+
+    Args:
+        evaluation: What was measured.
+        improving: As in `findings`.
+    """
+    found = findings(evaluation, improving)
     if not found:
         unseen = not (evaluation.samples or evaluation.components)
         far = ", as far as it was measured" if unseen else ""
@@ -43,19 +71,50 @@ def verdict(evaluation: Evaluation) -> str:
     return f"{head}: " + "\n".join(map(str, found))
 
 
-def _more(evaluation: Evaluation) -> str:
-    """What helps a model that has not learned enough, or not what holds for others."""
-    known = evaluation.generalization
-    if known and known.gap > _noise(known.standard_error):
-        return (
-            f"More examples (it learned from {known.examples:,}), or a smaller network (--units): "
-            "it knows these better than others already."
-        )
-    return "Train longer (--resume --epochs), or a larger network (--units)."
+class _Help:
+    """Advice that several findings give: the same in all of them, so that none contradicts."""
+
+    def __init__(self, evaluation: Evaluation, improving: bool | None):
+        known, copies, latent = evaluation.generalization, evaluation.memorising, evaluation.latent
+        self.examples = known.examples if known else None
+        far = known is not None and known.gap > _noise(known.standard_error)
+        self.by_heart = far or bool(copies and copies.memorised)
+        self.improving = improving
+        self.unused = latent is not None and latent.state != "healthy"  # dimensions of z
+
+    @property
+    def more(self) -> str:
+        """What helps a model that has not learned enough, or not what holds for others."""
+        if self.by_heart:
+            learned = "" if self.examples is None else f" (it learned from {self.examples:,})"
+            return (
+                f"More examples{learned}, or a smaller network (--units): it knows these better "
+                "than others already."
+            )
+        if self.improving is False:
+            return (
+                "Validation no longer improved, so training longer brings nothing: more examples, "
+                "or a larger network (--units)."
+            )
+        still = "" if self.improving else ", if validation still improved"
+        return f"Train longer (--resume --epochs){still}, or a larger network (--units)."
+
+    @property
+    def remedies(self) -> tuple[Remedy, ...]:
+        """Those of `more`."""
+        if self.by_heart:
+            return ("smaller",)
+        return ("larger",) if self.improving is False else ("longer", "larger")
+
+    def wider(self, first: str) -> tuple[str, tuple[Remedy, ...]]:
+        """The advice to give z more dimensions, after other; none where it leaves some unused."""
+        if self.unused:
+            return f"{first}.", ()
+        return f"{first}, or more latent dimensions (--latent-dim).", ("wider",)
 
 
 def _noise(error: float | None) -> float:
-    return 4.0 * (error or math.inf)
+    return 3.0 * (error or math.inf)
 
 
 def _strengths(evaluation: Evaluation) -> str:
@@ -72,7 +131,7 @@ def _strengths(evaluation: Evaluation) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def _draws_of_another_class(evaluation: Evaluation) -> Iterator[Finding]:
+def _draws_of_another_class(evaluation: Evaluation, help: _Help) -> Iterator[Finding]:
     judged = evaluation.samples
     if judged is None or judged.on_label_accuracy is None:
         return
@@ -90,7 +149,8 @@ def _draws_of_another_class(evaluation: Evaluation) -> Iterator[Finding]:
             3 if right < most - 0.2 else 2,
             f"Only {_percent(right)} of the draws are what was asked for (of real examples the "
             f"judge reads {_percent(most)} right).",
-            _more(evaluation),
+            help.more,
+            help.remedies,
         )
     each, real = judged.on_label_per_class or {}, judged.judge_per_class or {}
     worst = min(
@@ -105,35 +165,40 @@ def _draws_of_another_class(evaluation: Evaluation) -> Iterator[Finding]:
         )
 
 
-def _little_variety(evaluation: Evaluation) -> Iterator[Finding]:
+def _little_variety(evaluation: Evaluation, help: _Help) -> Iterator[Finding]:
     judged = evaluation.samples
     found = judged or evaluation.components
     if found is None or (judged and not judged.knows):
         return
     what = "Draws of a class" if judged else "Draws"
     if found.recall is not None and found.recall < 0.3:
-        sample = ", or draw with output='sample' (--sample)" if found.output == "mean" else ""
+        mean = "Draw with --sample, not the mean. " if found.output == "mean" else ""
+        wider: tuple[Remedy, ...] = () if help.unused else ("wider",)
+        z = "" if help.unused else "Give z more dimensions (--latent-dim). "
         yield Finding(
             2,
             f"{what} are alike: they reach {_percent(found.recall)} of the real examples.",
-            f"Give z more dimensions (--latent-dim){sample}. {_more(evaluation)}",
+            f"{mean}{z}{help.more}",
+            (*wider, *help.remedies),
         )
     elif found.precision is not None and found.precision < 0.5:
         yield Finding(
             2,
             f"{what} are unlike real examples: {_percent(found.precision)} lie among them.",
-            _more(evaluation),
+            help.more,
+            help.remedies,
         )
     elif judged and judged.tstr is not None and judged.tstr < judged.judge_accuracy - 0.1:
         yield Finding(
             2,
             f"A classifier that learns from draws is right about {_percent(judged.tstr)} of real "
             f"examples, one that learns from real ones about {_percent(judged.judge_accuracy)}.",
-            _more(evaluation),
+            help.more,
+            help.remedies,
         )
 
 
-def _worse_than_independent(evaluation: Evaluation) -> Iterator[Finding]:
+def _worse_than_independent(evaluation: Evaluation, help: _Help) -> Iterator[Finding]:
     ours, simple = evaluation.conditional, evaluation.baseline
     if ours is None or simple is None:
         return
@@ -143,11 +208,12 @@ def _worse_than_independent(evaluation: Evaluation) -> Iterator[Finding]:
             3,
             f"The likelihood is {ours.nats - simple.nats:.1f} nats below that of independent "
             "values with the means of each class: little was learned.",
-            f"{_more(evaluation)} A lower learning rate, if the loss jumped.",
+            f"{help.more} A lower rate (--learning-rate), if the loss jumped.",
+            (*help.remedies, "lower rate"),
         )
 
 
-def _overfitted(evaluation: Evaluation) -> Iterator[Finding]:
+def _overfitted(evaluation: Evaluation, help: _Help) -> Iterator[Finding]:
     known = evaluation.generalization
     if known is None or known.gap <= _noise(known.standard_error):
         return
@@ -162,10 +228,11 @@ def _overfitted(evaluation: Evaluation) -> Iterator[Finding]:
         f"likely than those it was ({_percent(lost)} of all that was learned).",
         f"More examples (there are {known.examples:,}), a smaller network (--units), or, unless "
         "that was done, --patience 30, which keeps the best epoch.",
+        ("smaller", "patience"),
     )
 
 
-def _miscalibrated(evaluation: Evaluation) -> Iterator[Finding]:
+def _miscalibrated(evaluation: Evaluation, help: _Help) -> Iterator[Finding]:
     found = evaluation.calibration
     if found is None or found.least_p_value >= 0.01:
         return
@@ -180,25 +247,31 @@ def _miscalibrated(evaluation: Evaluation) -> Iterator[Finding]:
         text = f"Draws are {how}: {_percent(inside)} of it lies in the central 90 % ({p})."
     else:
         text = f"Draws have another shape than the truth ({p})."
+    seen: Remedy
+    remedies: tuple[Remedy, ...]
     if found.place.startswith("moment"):
-        advice = _OF_SIGNALS
+        seen, cause, remedies = "samples", _OF_SIGNALS, ("own width",)
+    elif evaluation.settings.coding == "counts":
+        seen, cause, remedies = "marginals", _OF_COUNTS, ("overdispersed",)
     else:
-        counts = evaluation.settings.coding == "counts"
-        advice = "See it in `cvae plot RUN marginals`. " + (_OF_COUNTS if counts else _OF_NUMBERS)
-    yield Finding(2 if 0.8 < inside < 0.97 else 3, text, advice)
+        seen, cause, remedies = "marginals", _OF_NUMBERS, ("own width",)
+    advice, wide = help.wider(cause)
+    yield Finding(
+        2 if 0.8 < inside < 0.97 else 3,
+        text,
+        f"Plotted beside the real ones (cvae plot, {seen}) it can be seen. {advice}",
+        (seen, *remedies, *wide),
+    )
 
 
 _OF_COUNTS = (
     "Counts that vary more than a Poisson's take --likelihood negative_binomial, and with more "
-    "zeros than that zero_inflated_negative_binomial; else train longer, or more latent dimensions."
+    "zeros than that zero_inflated_negative_binomial"
 )
-_OF_SIGNALS = (
-    "See it in `cvae plot RUN samples`. --variance predicted gives each moment a width of its own; "
-    "else train longer, or more latent dimensions."
-)
+_OF_SIGNALS = "--variance predicted gives each moment a width of its own"
 _OF_NUMBERS = (
     "Values with a sharp end, such as 0, or that differ by factors take --likelihood bounded with "
-    "--bounds 0..; else --variance predicted, or more latent dimensions."
+    "--bounds 0..; others --variance predicted"
 )
 
 
@@ -209,7 +282,7 @@ def _spread(inside: float) -> str:
     return "too wide for the truth" if inside > 0.93 else ""
 
 
-def _overconfident(evaluation: Evaluation) -> Iterator[Finding]:
+def _overconfident(evaluation: Evaluation, help: _Help) -> Iterator[Finding]:
     found = evaluation.classification
     if found and found.calibration_error > 0.1:
         yield Finding(
@@ -219,25 +292,39 @@ def _overconfident(evaluation: Evaluation) -> Iterator[Finding]:
         )
 
 
-def _collapsed(evaluation: Evaluation) -> Iterator[Finding]:
+def _collapsed(evaluation: Evaluation, help: _Help) -> Iterator[Finding]:
     latent = evaluation.latent
     if latent and latent.state == "collapsed":
-        yield Finding(3, latent.verdict, latent.advice)
+        yield Finding(3, latent.verdict, f"{_USE_Z[0].upper()}{_USE_Z[1:]}.", _TO_USE_Z)
     elif latent and latent.state == "partly collapsed":
-        yield Finding(1, latent.verdict, latent.advice)
+        yield Finding(
+            1,
+            latent.verdict,
+            "Harmless if the likelihood is good: fewer do the same faster (--latent-dim "
+            f"{latent.active_units + 2}). To use more of them: {_USE_Z}.",
+            _TO_USE_Z,
+        )
 
 
-def _memorised(evaluation: Evaluation) -> Iterator[Finding]:
+_USE_Z = (
+    "let beta grow slowly (--warmup 0.3), leave some KL free (--free-bits 0.5), or lower beta "
+    "(--beta 0.5)"
+)
+_TO_USE_Z: tuple[Remedy, ...] = ("warm-up", "free bits")
+
+
+def _memorised(evaluation: Evaluation, help: _Help) -> Iterator[Finding]:
     copies = evaluation.memorising
     if copies and copies.memorised:
         yield Finding(
             3,
             f"{_percent(copies.share)} of the draws are copies of training data.",
-            "More data, fewer epochs, a smaller network.",
+            "More examples, a smaller network (--units), or fewer epochs.",
+            ("smaller", "patience"),
         )
 
 
-RULES: tuple[Callable[[Evaluation], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[Evaluation, _Help], Iterator[Finding]], ...] = (
     _draws_of_another_class,
     _memorised,
     _collapsed,

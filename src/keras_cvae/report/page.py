@@ -31,7 +31,10 @@ CARDS = (  # section and name of the metrics that are shown large
 
 
 def report_html(
-    evaluation: Evaluation, pictures: Mapping[str, Figure], path: str | os.PathLike[str]
+    evaluation: Evaluation,
+    pictures: Mapping[str, Figure],
+    path: str | os.PathLike[str],
+    improving: bool | None = None,
 ) -> Path:
     """Write a page that needs nothing but itself: no scripts, fonts or pictures from elsewhere.
 
@@ -39,11 +42,12 @@ def report_html(
         evaluation: From `evaluate`.
         pictures: By title, from `pictures` or one's own.
         path: Ends in .html; an existing file is replaced.
+        improving: As in `verdict.findings`.
 
     Raises:
         ValueError: Another suffix.
     """
-    return write_page(_content(evaluation, pictures), path)
+    return write_page(_content(evaluation, pictures, improving), path)
 
 
 def write_page(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
@@ -71,7 +75,9 @@ def write_page(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Path
     return path
 
 
-def _content(evaluation: Evaluation, pictures: Mapping[str, Figure]) -> dict[str, Any]:
+def _content(
+    evaluation: Evaluation, pictures: Mapping[str, Figure], improving: bool | None
+) -> dict[str, Any]:
     settings, seconds = evaluation.settings, sum(evaluation.seconds.values())
     binarised = ", binarised by one fixed draw" if settings.binarize == "dynamic" else ""
     few = f" of {settings.scored:,} of them" if settings.scored else ""
@@ -84,7 +90,7 @@ def _content(evaluation: Evaluation, pictures: Mapping[str, Figure]) -> dict[str
         f"{settings.samples:,} importance samples each{few}, seed {settings.seed}. A figure after "
         "± is one standard error.",
         "cards": [*_cards(evaluation)],
-        "notes": [*_notes(evaluation)],
+        "notes": [*_notes(evaluation, improving)],
         "pictures": [embedded(name, pictures[name]) for name in order],
         "table": [(group, [*rows]) for group, rows in groupby(shown, lambda row: row.group)],
         "evaluation": evaluation,
@@ -114,10 +120,10 @@ class Note(NamedTuple):
     advice: str = ""
 
 
-def _notes(evaluation: Evaluation) -> Iterator[Note]:
-    likelihood, found = evaluation.conditional, findings(evaluation)
+def _notes(evaluation: Evaluation, improving: bool | None) -> Iterator[Note]:
+    likelihood, found = evaluation.conditional, findings(evaluation, improving)
     if not found:
-        yield Note("Verdict.", verdict(evaluation))
+        yield Note("Verdict.", verdict(evaluation, improving))
     for finding in found:
         yield Note("Verdict.", finding.text, finding.severity > 1, finding.advice)
     if likelihood and likelihood.warning:

@@ -375,7 +375,8 @@ def load_config(
 
     Args:
         preset: Name of a preset.
-        file: TOML or JSON with fields of `RunConfig`, and optionally `preset`.
+        file: TOML or JSON with fields of `RunConfig`, and optionally `preset`; or a run's
+            `run.json`.
         **settings: Fields of `RunConfig`; None counts as not given.
 
     Raises:
@@ -477,4 +478,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"Cannot read '{path}': {error}. Expected TOML, or JSON.") from None
     if not isinstance(content, dict):
         raise ConfigError(f"'{path}' holds no settings. Expected lines like: epochs = 20")
+    if path.name == "run.json" and isinstance(content.get("config"), dict):
+        return dict(content["config"])  # of a run
     return content

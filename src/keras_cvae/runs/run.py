@@ -25,6 +25,7 @@ from keras_cvae.models.card import located, read_card
 from keras_cvae.runs import manifest
 from keras_cvae.runs.config import RunConfig, validated
 from keras_cvae.runs.position import Position, position_of
+from keras_cvae.runs.progress import Progress, progress
 from keras_cvae.runs.unfinished import model_so_far
 
 if TYPE_CHECKING:
@@ -175,8 +176,8 @@ class Run:
         if self.source not in NAMED and not Path(self.source).exists():
             raise RunError(
                 f"The data of the run '{self.folder}' are gone: there is no '{self.source}'. Give "
-                "them where they are now, as in: cvae evaluate RUN DATA, cvae plot RUN KIND DATA. "
-                "Draws, and the history, need none."
+                f"them where they are now: {command.line('evaluate', self.folder)} DATA, or "
+                f"{command.line('plot', self.folder)} DATA. Draws, and the history, need none."
             )
         return load_data(self.source, self.config, progress)
 
@@ -187,6 +188,13 @@ class Run:
     def history(self) -> dict[str, list[float]]:
         """Metrics by name, one value an epoch."""
         return self._kept("history.json", lambda position: position.history)
+
+    def progress(self) -> Progress:
+        """Whether the training still improved when it ended."""
+        metrics = self.metrics()
+        planned = self.config.epochs or metrics["epochs"]
+        decays = self.config.schedule == "cosine" and self.begun < planned
+        return progress(self.history(), planned, metrics.get("best_epoch"), decays)
 
     def metrics(self) -> dict[str, Any]:
         """What the last epoch measured."""
