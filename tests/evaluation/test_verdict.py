@@ -121,7 +121,7 @@ def test_no_model_whose_calibration_fails_is_healthy(good, found, severity, word
     said = verdict(dataclasses.replace(good, calibration=bad, settings=counts))
     assert ("negative_binomial" in said, "bounded" in said) == (True, False)
     signal = dataclasses.replace(good, calibration=dataclasses.replace(bad, place="moment 5"))
-    assert "See it in `cvae plot RUN samples`. --variance predicted" in verdict(signal)
+    assert "(cvae plot, samples) it can be seen. --variance predicted" in verdict(signal)
     fine = verdict(
         dataclasses.replace(good, calibration=dataclasses.replace(bad, least_p_value=0.2))
     )
