@@ -84,7 +84,9 @@ def measure(make, count, seed, asked, folder):
     others, kinds = make(5000, np.random.default_rng(99))
     others = others.reshape(5000, *others.shape[1:], -1) if others.ndim == 2 else others
     others = others.astype("float32")
-    judge = Judge(others.shape[1:], kinds.max() + 1).fit_once(others[:4000], kinds[:4000], folder)
+    judge = Judge(others.shape[1:], int(kinds.max()) + 1).fit_once(
+        others[:4000], kinds[:4000], folder
+    )
     real, truth = others[4000:], kinds[4000:]
     features = judge.features(real)
 
@@ -111,7 +113,7 @@ def measure(make, count, seed, asked, folder):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = {make.__name__: make for make in SETS}
-    parser.add_argument("sets", nargs="*", choices=[*known, []], default=[*known])
+    parser.add_argument("sets", nargs="*", default=[*known], help=", ".join(known))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--label-dropout", type=float, default=0.0)

@@ -311,6 +311,15 @@ def test_controls_of_named_conditions(pages, opened):
     until(page, "location.hash.includes('g=2')")
     again = opened(page.url)
     assert states(again, "y", "guidance") == [states(page, "y")[0], 2]
+    begun = page.evaluate(  # as it would be if the run recommended a guidance
+        """() => {
+            const about = { ...studio.model.about, drawing: { guidance: 3 } };
+            const model = Object.assign(Object.create(studio.model), { about });
+            const other = new studio.constructor(model);
+            return [other.state.guidance, other.state.temperature, other.write().includes("g=")];
+        }"""
+    )
+    assert begun == [3, 1, False]
     assert shown(again, ".main") == shown(page, ".main")
 
 

@@ -21,7 +21,11 @@ HALF = [1, 1, 0, 0]
 
 def test_a_page_asks_no_one_for_anything(tmp_path):
     path = write_page(
-        made("plane"), tmp_path / "page.html", name="A <b> & c", card={"a": "</script>"}
+        made("plane"),
+        tmp_path / "page.html",
+        name="A <b> & c",
+        card={"a": "</script>"},
+        drawing={"guidance": 2.0},
     )
     page = path.read_text()
     assert "<title>A &lt;b&gt; &amp; c</title>" in page
@@ -33,6 +37,7 @@ def test_a_page_asks_no_one_for_anything(tmp_path):
     )
     about = json.loads(re.search(r'id="model">(.*?)</script>', page)[1])
     assert about["card"] == {"a": "</script>"}
+    assert about["drawing"] == {"guidance": 2.0}
     assert about["difference"]["picture"] < 0.01
 
 

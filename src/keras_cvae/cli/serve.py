@@ -6,6 +6,7 @@ import typer
 
 from keras_cvae.cli.app import app, err
 from keras_cvae.cli.flags import RunFolder
+from keras_cvae.cli.shared import how_to_draw
 from keras_cvae.cli.studio import loaded
 
 
@@ -36,7 +37,8 @@ def serve(
         from keras_cvae.studio.writing import page_text
 
         try:
-            return page_text(model, name=name, card=card)
+            drawing = how_to_draw(run, None, None, say=False)
+            return page_text(model, name=name, card=card, drawing=drawing)
         except ValueError:
             return None
 

@@ -9,7 +9,7 @@ from keras_cvae import trained
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import app, err, out
 from keras_cvae.cli.flags import Overwrite, RunFolder
-from keras_cvae.cli.shared import check_output, open_model
+from keras_cvae.cli.shared import check_output, how_to_draw, open_model
 from keras_cvae.models.card import Card
 from keras_cvae.runs.run import Run, is_table_run
 
@@ -41,7 +41,8 @@ def studio(
     from keras_cvae.studio import write_page
 
     with err.status("Writing"):
-        write_page(model, path, name=name, card=card)
+        drawing = how_to_draw(run, None, None, say=False)
+        write_page(model, path, name=name, card=card, drawing=drawing)
     size = path.stat().st_size / 1e6
     out.print(f"{path} ({size:.1f} MB): open it in a browser.", soft_wrap=True)
 

@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,12 @@ FIRST = "main.js"
 
 
 def write_page(
-    model: Any, path: str | os.PathLike[str], *, name: str = "A model", card: Any = None
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    name: str = "A model",
+    card: Any = None,
+    drawing: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a page on which a model, or a table's, is played with.
 
@@ -38,6 +43,7 @@ def write_page(
         path: Ends in .html; an existing file is replaced.
         name: What the page is called.
         card: What is to be said of the model, a mapping from names to text or numbers.
+        drawing: `temperature` and `guidance` that the page begins with; those left out are 1.
 
     Returns:
         The path.
@@ -49,16 +55,23 @@ def write_page(
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"path must end in .html. Received: {str(path)!r}")
-    text = page_text(model, name=name, card=card)
+    text = page_text(model, name=name, card=card, drawing=drawing)
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 
 
-def page_text(model: Any, *, name: str = "A model", card: Any = None) -> str:
+def page_text(
+    model: Any,
+    *,
+    name: str = "A model",
+    card: Any = None,
+    drawing: Mapping[str, float] | None = None,
+) -> str:
     """The page that `write_page` writes, as text: for a server, say."""
-    found = described(model) if isinstance(model, ConditionalVAE) else _table(model)
-    return rendered(*found, name, dict(card or {}))
+    about, packed = described(model) if isinstance(model, ConditionalVAE) else _table(model)
+    about |= {"drawing": dict(drawing or {})}
+    return rendered(about, packed, name, dict(card or {}))
 
 
 def described(model: Any) -> tuple[dict[str, Any], Packed]:

@@ -13,13 +13,14 @@ export class Studio {
     this.listeners = [];
     // Without a latent all means are the same: draws are what there is to see.
     this.drawsPixels = Boolean(painter && !model.dim);
+    // What the run recommends to draw with.
+    this.usual = { temperature: 1, guidance: 1, ...model.about.drawing };
     this.state = {
       view: "",
       y: model.condition.start(),
       seed: 1,
       style: null,
-      temperature: 1,
-      guidance: 1,
+      ...this.usual,
       sample: this.drawsPixels,
       strokes: [],
       picture: null,
@@ -77,8 +78,8 @@ export class Studio {
     add("v", state.view, "");
     if (model.condition.kind !== "none") add("y", model.condition.write(state.y), "");
     add("seed", state.seed, 1);
-    add("t", state.temperature, 1);
-    add("g", state.guidance, 1);
+    add("t", state.temperature, this.usual.temperature);
+    add("g", state.guidance, this.usual.guidance);
     add("s", +state.sample, +this.drawsPixels);
     if (state.style) parts.set("e", bytesOut(new Int16Array(Array.from(state.style, (v) => v * QUANTUM))));
     if (state.strokes.length) {
