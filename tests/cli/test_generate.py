@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_cvae import MLP, Categorical, ConditionalVAE, devices, load
+from keras_cvae import MLP, Categorical, ConditionalVAE, Continuous, devices, load, load_data
 from keras_cvae.cli import draw
 from keras_cvae.cli.shared import in_words
 from keras_cvae.data import drawn
+from keras_cvae.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,36 @@ def test_a_folder_of_files_can_be_gone_on_with(cvae, vectors, tmp_path, monkeypa
     assert (said.code, "'other' holds other files" in said.err) == (1, True)
     assert names_in("other") == ["mine.tar"]
     assert arrays(names[2])[1] == y[2]
+
+
+def test_what_was_drawn_has_the_conditions_of_the_data_when_it_is_learned(cvae, tmp_path):
+    def folder(spec, *asked):
+        model = ConditionalVAE((3,), spec, 2, backbone=MLP((4,)), seed=0, likelihood="gaussian")
+        model.save("model.keras")
+        said = cvae("generate", "model.keras", *asked, "-n", 9, "--shard-rows", 5, "-o", "drawn")
+        assert said.code == 0, said.err
+        return load_data("drawn", validation=0)
+
+    data = folder(Categorical([str(i) for i in range(11)]))
+    assert data.class_names == tuple(str(i) for i in range(11))
+    np.testing.assert_array_equal(data.train.y, np.repeat(np.arange(11), 9))
+    with np.load(tmp_path / "drawn" / "part-00000.npz") as file:
+        assert file["y"].tolist() == [0] * 5
+    expected = draws("model.keras", 10, 9)
+    np.testing.assert_array_equal(data.train.x[-9:], expected)
+    (tmp_path / "drawn" / "part-00002.npz").unlink()
+    with pytest.raises(DataError, match=r"Of the 20 files .* 1 are missing, among them part-00002"):
+        load_data("drawn")
+    for spec, asked, y in (
+        (Continuous(1), ("-c", "0.5", "-c", "2"), np.float32([[0.5], [2]])),
+        (Continuous(2), ("-c", "0.5,1", "-c", "2,3"), np.float32([[0.5, 1], [2, 3]])),
+    ):
+        shutil.rmtree("drawn")
+        data = folder(spec, *asked)
+        assert data.class_names is None
+        np.testing.assert_array_equal(data.train.y.reshape(18, -1), np.repeat(y, 9, axis=0))
+    shutil.rmtree("drawn")
+    assert folder(None).train.y is None
 
 
 def test_processes_each_write_their_share_of_a_folder(cvae, vectors, tmp_path, monkeypatch):

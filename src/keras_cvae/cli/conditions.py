@@ -5,6 +5,7 @@ Here alone text becomes a condition, and only here may it name a file.
 
 import math
 import re
+from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,23 @@ def read(spec: ConditionSpec, text: str, before: Any = None) -> Any:
         condition = before | condition
     spec.prepare_any(condition)
     return condition
+
+
+def as_numbers(spec: ConditionSpec, conditions: Sequence[Any]) -> np.ndarray | None:
+    """Conditions as a data set has them where they are numbers, `(n, ...)`; None of all others.
+
+    Classes are whole numbers where all of the spec's are called so; mixtures are no classes.
+    """
+    if isinstance(spec, OptionalSpec):
+        return None if any(one is None for one in conditions) else as_numbers(spec.part, conditions)
+    if isinstance(spec, ContinuousSpec):
+        return np.array(conditions, np.float32)
+    if not isinstance(spec, CategoricalSpec):
+        return None
+    numbers = {name: int(name) for name in spec.names if re.fullmatch("0|-?[1-9][0-9]{0,17}", name)}
+    if len(numbers) < len(spec.names) or not all(one in numbers for one in conditions):
+        return None
+    return np.array([numbers[one] for one in conditions])
 
 
 @singledispatch

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_cvae import devices
 from keras_cvae.cli.app import UsageError, err, out
+from keras_cvae.cli.conditions import as_numbers
 from keras_cvae.cli.shared import (
     PRINTED,
     check_output,
@@ -61,10 +62,11 @@ class Asked:
             **options: Of `ConditionalVAE.draws`.
         """
         given, names = conditions
-        if given == names and model.condition.spec.classes and len(set(names)) == len(names) > 1:
+        if model.condition.spec.classes and given == names and len(set(names)) == len(names) > 1:
             given = [names]  # classes by name, all in one
         draws = [model.draws(one, n, alike=True, **options) for one in given]
-        return cls(model, draws, Labels(names, n), options)
+        values = as_numbers(model.condition.spec, conditions[0])
+        return cls(model, draws, Labels(names, n, values), options)
 
     @property
     def total(self) -> int:

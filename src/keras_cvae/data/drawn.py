@@ -27,12 +27,14 @@ class Labels:
     """The condition of each row: of each name so many rows, one after the other.
 
     Args:
-        names: Of the conditions.
+        names: Of the conditions; "" where there are none.
         n: Rows of each.
+        values: What the conditions are as numbers, `(names, ...)`; None where only text says it.
     """
 
     names: Sequence[str]
     n: int
+    values: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.n * len(self.names)
@@ -41,6 +43,12 @@ class Labels:
         """Those of some rows, as text."""
         places = np.arange(start, stop) // self.n
         return np.array([self.names[k] for k in np.unique(places).tolist()])[places - places[0]]
+
+    def y(self, start: int, stop: int) -> np.ndarray:
+        """Those of some rows as a training takes them: numbers, or text."""
+        if self.values is not None:
+            return self.values[np.arange(start, stop) // self.n]
+        return self.rows(start, stop).astype(f"U{max(1, max(map(len, self.names)))}")
 
 
 class Feed:
@@ -66,9 +74,10 @@ class Feed:
 def write(path: Path, feed: Feed, labels: Labels, start: int, stop: int) -> None:
     """Write rows to a file, which stands under its name once it is whole.
 
-    `.npz` holds x `(rows, *x_shape)` and y, the names of the conditions; `.csv` and `.parquet` a
-    column for the condition and one for each value of x. Values of pictures are one column of
-    Parquet, a list of fixed size; its metadata say the `shape`.
+    `.npz` holds x `(rows, *x_shape)` and, where there are conditions, y, from which a training gets
+    the same conditions; `.csv` and `.parquet` a column for the condition and one for each value of
+    x. Values of pictures are one column of Parquet, a list of fixed size; its metadata say the
+    `shape`.
 
     Args:
         path: Where to.
@@ -93,11 +102,13 @@ def _npz(path: Path, parts: Iterator[np.ndarray], labels: Labels, start: int, st
             _header(file, first.dtype, (stop - start, *first.shape[1:]))
             for part in itertools.chain([first], parts):
                 file.write(part.tobytes())
-        text = np.dtype(f"U{max(1, max(map(len, labels.names)))}")
+        if not any(labels.names):
+            return
         with archive.open("y.npy", "w", force_zip64=True) as file:
-            _header(file, text, (stop - start,))
+            one = labels.y(start, start + 1)
+            _header(file, one.dtype, (stop - start, *one.shape[1:]))
             for at in range(start, stop, CHUNK):
-                file.write(labels.rows(at, min(at + CHUNK, stop)).astype(text).tobytes())
+                file.write(labels.y(at, min(at + CHUNK, stop)).tobytes())
 
 
 def _header(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> None:

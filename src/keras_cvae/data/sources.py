@@ -13,12 +13,13 @@ import numpy as np
 
 from keras_cvae.data.arrays import from_arrays
 from keras_cvae.data.containers import Data
+from keras_cvae.data.drawn import ABOUT
 from keras_cvae.data.images import Color, Fit, Progress, checked_size
 from keras_cvae.data.listing import load_listed
 from keras_cvae.data.pictures import pictures_of
 from keras_cvae.data.splits import check_validation, hold_out
 from keras_cvae.errors import DataError, nearest
-from keras_cvae.files import SQUEEZED
+from keras_cvae.files import SQUEEZED, read_json
 
 UNFOLDED = 2**28  # bytes of an array that may be stored in none
 _DIGIT_NAMES = tuple("0123456789")
@@ -74,7 +75,8 @@ def load(
     Args:
         source: `digits` (scikit-learn's, offline), `mnist`, `fashion_mnist`, `cifar10` (downloaded
             by Keras), or a path: an `.npz` file with `x_train`, `y_train` and optionally `x_test`,
-            `y_test`, `class_names` (or just `x`, `y`), or pictures: a folder of images, tar
+            `y_test`, `class_names` (or just `x`, `y`), a folder of such files that `cvae generate
+            --shard-rows` has written, or pictures: a folder of images, tar
             shards (a .tar, or a folder of them), Parquet files with a column of pictures, or
             `hf://NAME`, a data set of the Hugging Face hub. A name wins over a folder of that
             name; write `./digits` for the folder.
@@ -115,6 +117,8 @@ def load(
     if isinstance(source, str) and source in NAMED and not conditions:
         return from_arrays(**named(source), name=source, **as_arrays)
     path = Path(source).expanduser()
+    if (path / ABOUT).is_file():
+        return from_arrays(**read_draws(path), name=path.name, **as_arrays)
     if path.is_dir() and (counts or signals):
         kind = "Counts" if counts else "Signals"
         raise DataError(f"{kind} are the array x of an .npz file. Received: the folder '{source}'.")
@@ -280,6 +284,25 @@ def read_npz(path: Path, conditions: Sequence[str] = ()) -> dict[str, Any]:
         "test": (arrays["x_test"], arrays.get("y_test")) if "x_test" in arrays else None,
         "class_names": arrays.get("class_names"),
     }
+
+
+def read_draws(folder: Path) -> dict[str, Any]:
+    """Read the arrays of a folder of draws, as `from_arrays` takes them.
+
+    Raises:
+        DataError: Draws are missing, or they are no `.npz` files.
+    """
+    about = read_json(folder / ABOUT)
+    count = math.ceil(about.get("total", 0) / about.get("rows", 1))
+    paths = [folder / f"part-{i:05d}.npz" for i in range(count)]
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise DataError(
+            f"Of the {count} files of draws in '{folder}' {len(missing)} are missing, among them "
+            f"{missing[0]}. Expected all of them, as .npz: the command that drew them goes on."
+        )
+    parts = [read_npz(path) for path in paths]
+    y = None if parts[0]["y"] is None else np.concatenate([part["y"] for part in parts])
+    return {"x": np.concatenate([part["x"] for part in parts]), "y": y}
 
 
 def other_arrays(path: Path, n: int) -> dict[str, np.ndarray]:
