@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 # As users run it; elsewhere JAX compiles quickly what runs but twice.
 OPTIMIZED := JAX_DISABLE_MOST_OPTIMIZATIONS=0
-AS_USERS = $(OPTIMIZED) $(PYTEST) -m 'optimized and not nightly and not slow' \
+AS_USERS = $(OPTIMIZED) $(PYTEST) -n 0 -m 'optimized and not nightly and not slow' \
 	$(shell grep -rl --include='test_*.py' mark.optimized tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help draw trained quickstart demo test test-backends test-all test-slow coverage lint docs format clean
+.PHONY: help draw trained quickstart demo test test-as-users test-backends test-all test-slow coverage lint docs format clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,8 +25,11 @@ quickstart: $(VENV)/command  ## Train on small digits in under a minute and draw
 demo: $(VENV)/command  ## A page to play with, demo.html, of a model that comes trained.
 	$(BIN)/cvae studio mnist-dense -o demo.html --overwrite
 
-test: lint  ## Checks and tests on JAX.
+test: $(VENV)/dev  ## Checks and tests on JAX.
+	$(MAKE) --no-print-directory -j 2 lint test-as-users
 	$(PYTEST)
+
+test-as-users: $(VENV)/dev
 	$(AS_USERS)
 
 test-backends: $(VENV)/backends  ## The equations and one case a class on PyTorch and TensorFlow, and across all three.

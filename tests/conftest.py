@@ -101,6 +101,12 @@ def pytest_sessionfinish():
     gc.freeze()
 
 
+def pytest_collection_finish():
+    """What was imported stays: no test looks through it for what could be forgotten."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items):
     """Numbers that agree to the bit in the programs of users need not agree in others."""
     import keras
@@ -132,7 +138,7 @@ def data(rng):
     return (rng.random((40, 6)) < 0.2 + 0.3 * y[:, None]).astype("float32"), y.astype("int32")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small():
     """Build a small compiled model of `data`; keywords replace its arguments."""
     import keras

@@ -46,13 +46,6 @@ def test_without_a_choice_it_is_jax(tmp_path):
     assert choose(tmp_path) == "jax"
 
 
-def test_the_file_that_keras_writes_is_no_choice(tmp_path):
-    environment = os.environ | {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax"}
-    subprocess.run([sys.executable, "-c", "import keras"], env=environment, check=True)
-    assert (tmp_path / "keras.json").exists()
-    assert choose(tmp_path) == "jax"
-
-
 def test_an_edited_file_is_a_choice(tmp_path):
     write(tmp_path, backend="jax", epsilon=1e-6)
     assert choose(tmp_path) == "None"  # left to Keras, which reads the file
@@ -100,23 +93,21 @@ def script(text, *, cwd=None, **environment):
     return done.stdout.strip().splitlines()[-1]
 
 
-def test_importing_the_package_registers_every_class_that_a_file_may_name(small, tmp_path):
-    path = tmp_path / "model.keras"
-    small().save(path)
+def test_importing_the_package_registers_every_class_that_a_file_may_name():
     answer = script(
-        f"""
+        """
 import keras_cvae
 import keras
 
 for name in keras_cvae.__all__:
     value = getattr(keras_cvae, name)
     if isinstance(value, type) and hasattr(value, "get_config"):
-        registered = keras.saving.get_registered_object(f"keras_cvae>{{name}}")
+        registered = keras.saving.get_registered_object(f"keras_cvae>{name}")
         assert registered is value, name
-print(type(keras.saving.load_model({str(path)!r})) is keras_cvae.ConditionalVAE)
+print("done")
 """
     )
-    assert answer == "True"
+    assert answer == "done"
 
 
 def test_a_lazy_import_waits_for_the_first_name(small, tmp_path):
@@ -165,7 +156,7 @@ print("done")
     assert answer == "done"
 
 
-def test_the_command_imports_a_light_keras_and_all_the_rest_later():
+def test_the_command_imports_a_light_keras_and_all_the_rest_later(tmp_path):
     answer = script(
         """
 import os, sys
@@ -180,9 +171,12 @@ import keras, matplotlib.figure, sklearn.base
 
 backend.import_light_keras()
 print(sys.modules["sklearn"].base is sklearn.base, keras.Model.__name__)
-"""
+""",
+        KERAS_HOME=str(tmp_path),
     )
     assert answer == "True Model"
+    assert (tmp_path / "keras.json").exists()
+    assert choose(tmp_path) == "jax"  # the file that Keras writes is no choice
 
 
 @pytest.mark.skipif(os.environ.get("KERAS_BACKEND", "jax") != "jax", reason="JAX's cache")

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import linalg
 from scipy.spatial.distance import cdist
 
+from compiling import optimized
 from keras_cvae import (
     MLP,
     Categorical,
@@ -54,10 +55,10 @@ def digits():
     return load_data("digits")
 
 
-@pytest.fixture(scope="module")
-def judged(digits):
-    own = judge.Judge(digits.x_shape, 10, epochs=10)
-    return own.fit(digits.train.x, digits.train.y)
+def judge_of(digits, y, epochs):
+    """A judge that learned all digits as y."""
+    with optimized():
+        return judge.Judge(digits.x_shape, 10, epochs=epochs).fit(digits.train.x, y)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def trained(digits):
 @pytest.fixture(scope="module")
 def measured(trained, digits):
     fewer = dataclasses.replace(digits, test=digits.test.spread(200))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, optimized():
         patch.setattr(judge, "epochs_for", lambda n: 8)
         return evaluate(trained, fewer, samples=40, binarize="dynamic")
 
@@ -243,19 +244,20 @@ def test_reliability_of_a_calibrated_and_an_overconfident_classifier():
 # The quality of samples.
 
 
-def test_the_judge_knows_digits_and_is_reproducible(judged, digits):
+def test_the_judge_knows_digits_and_is_reproducible(digits):
+    judged = judge_of(digits, digits.train.y, 10)
     assert judged.accuracy(digits.test.x, digits.test.y) > 0.95
     assert judged.features(digits.test.x).shape == (len(digits.test), 128)
-    again = judge.Judge(digits.x_shape, 10, epochs=1).fit(digits.train.x, digits.train.y)
+    some, few = digits.train.spread(200), digits.test.x[:20]
+    again = judge.Judge(digits.x_shape, 10, epochs=1).fit(some.x, some.y)
     keras.utils.set_random_seed(5)
-    other = judge.Judge(digits.x_shape, 10, epochs=1).fit(digits.train.x, digits.train.y)
-    few = digits.test.x[:20]
+    other = judge.Judge(digits.x_shape, 10, epochs=1).fit(some.x, some.y)
     np.testing.assert_allclose(again.features(few), other.features(few), rtol=1e-3, atol=1e-3)
 
 
 def test_shuffled_labels_leave_the_judge_at_chance(digits):
     labels = np.random.default_rng(0).permutation(digits.train.y)
-    own = judge.Judge(digits.x_shape, 10, epochs=3).fit(digits.train.x, labels)
+    own = judge_of(digits, labels, 3)
     assert own.accuracy(digits.test.x, digits.test.y) < 0.25
 
 

@@ -182,6 +182,13 @@ def test_from_the_command_line(path, tmp_path, cvae):
         assert message in " ".join(wrong.split())
     code, said, _ = cvae("info", "run", "--json")
     assert json.loads(said)["condition"]["hour"] == "1 number of period 24; may be missing"
+
+
+@pytest.mark.nightly
+def test_conditions_of_all_kinds_are_measured_and_drawn(path, cvae):
+    flags = [word for spec in SPECS for word in ("--condition", spec)]
+    flags += ["--label-dropout", 0.3, "--latent-dim", 2, "--units", 8, "--epochs", 1]
+    assert cvae("train", path, "--out", "run", *flags, "--batch-size", 32)[0] == 0
     code, said, wrong = cvae("evaluate", "run", "--samples", 4, "--limit", 6, "--json")
     assert code == 0, wrong
     figures = json.loads(said)

@@ -11,7 +11,7 @@ from keras_cvae.studio.tape import Arrays
 from keras_cvae.studio.walking import differences, directions
 from pages import made, parametrized
 
-DAY = ("digits", "colour", "complete", "convolutions", "maps", "signal", "counts", "direct")
+DAY = ("colour", "convolutions", "maps", "signal", "direct")
 
 
 @pytest.mark.parametrize("name", parametrized(DAY))
