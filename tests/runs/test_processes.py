@@ -168,6 +168,15 @@ def test_whoever_loses_the_others_is_not_to_blame():
         spawn(job(line), 3)
 
 
+@pytest.mark.parametrize("code", [70, -signal.SIGABRT])
+def test_one_that_hangs_is_named(code):
+    """JAX ends the others, which hear nothing of it; one that is stopped is not waited for."""
+    end = f"sys.exit({code})" if code > 0 else "os.abort()"
+    line = f"os.kill(os.getpid(), signal.SIGSTOP) if index == 1 else (time.sleep(0.5), {end})"
+    with pytest.raises(EndedError, match=r"Process 1 of 3 .*does not answer"):
+        spawn(job(line), 3)
+
+
 def test_the_first_one_speaks_for_itself(capfd):
     assert spawn(job("print(index, 'of', os.environ['KERAS_DISTRIBUTION_NUM_PROCESSES'])"), 2) == 0
     assert capfd.readouterr().out == "0 of 2\n"

@@ -137,21 +137,24 @@ def follow() -> None:
 
 
 class EndedError(Exception):
-    """A process ended before its time; the message says which, and how.
+    """A process ended before its time, or hangs; the message says which, and how.
 
     Args:
         index: Which.
         count: Of how many.
-        code: As `subprocess` gives it: an exit code, or minus a signal.
+        code: As `subprocess` gives it: an exit code, minus a signal, or None of one that hangs.
         said: The end of what it wrote.
     """
 
-    def __init__(self, index: int, count: int, code: int, said: str = ""):
+    def __init__(self, index: int, count: int, code: int | None, said: str = ""):
         self.index, self.code = index, code
-        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        how = "does not answer"
+        if code is not None:
+            by = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+            how = f"has ended, by {by}"
         super().__init__(
-            f"Process {index} of {count} (counted from 0) has ended, by {how}, and the others were "
-            f"stopped.{said and chr(10)}{said}"
+            f"Process {index} of {count} (counted from 0) {how}, and the others were stopped."
+            f"{said and chr(10)}{said}"
         )
 
 
@@ -217,18 +220,21 @@ def _started(command: Sequence[str], environment: Mapping[str, str], output: Any
 def _watched(running: list[subprocess.Popen], said: list[Any]) -> int:
     """Wait until all have ended; the exit code of the first."""
     codes: dict[int, int] = {}
+    alive = running
     left = GRACE
     # Where one is killed, others lose it, and end too: whoever was killed has the blame. Where all
     # stop, they do not end at the same moment.
     while left > 0 and not any(_killed(code) for code in codes.values()):
         alive = [process for process in running if process.poll() is None]
         codes = {index: code for index, process in enumerate(running) if (code := process.poll())}
-        if not alive:
+        if not alive or (codes and all(map(_is_stopped, alive))):
             break
         time.sleep(0.05)
         left -= 0.05 if codes else 0.0
     if not codes:
         return 0
+    if alive and all(code in (LOST, -signal.SIGABRT) for code in codes.values()):
+        raise EndedError(running.index(alive[0]), len(running), None)  # whom the others have lost
     first = min(codes, key=lambda index: (not _killed(codes[index]), codes[index] == LOST, index))
     if first == 0 and codes[0] > 0:  # it has said why
         return codes[0]
@@ -242,6 +248,12 @@ def _watched(running: list[subprocess.Popen], said: list[Any]) -> int:
 def _killed(code: int) -> bool:
     """Whether somebody ended this process; JAX itself aborts those that lose the others."""
     return code < 0 and code != -signal.SIGABRT
+
+
+def _is_stopped(process: subprocess.Popen) -> bool:
+    """Whether somebody has stopped a process, as SIGSTOP does; it may go on one day."""
+    how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+    return process.poll() is None and os.waitid(os.P_PID, process.pid, how) is not None
 
 
 @contextlib.contextmanager
