@@ -392,20 +392,23 @@ def divided_rows() -> "Rows | None":
     if distribution is None or joined() is not None:
         return joined()
     mesh = distribution.get_data_layout((1,)).backend_layout.mesh
-    return Rows(mesh, distribution.batch_dim_name)
+    weights = not isinstance(distribution, keras.distribution.DataParallel)
+    return Rows(mesh, distribution.batch_dim_name, weights)
 
 
 def dividing_rows() -> Any:
-    """The `keras.distribution` that is set, if all it does is to divide rows in this process.
+    """The `keras.distribution` that is set, if it divides rows among devices of this process.
 
-    Keras' loops on JAX raise an error at rows that do not divide, and ask the distribution that is
-    set for the place of each batch. So ours run while none is set, and their steps place batches,
-    as `Rows.place` does, whatever their size: the numbers are those of one device.
+    Where it divides weights too, these stay where they were made. Keras' loops on JAX raise an
+    error at rows that do not divide, and ask the distribution that is set for the place of each
+    batch. So ours run while none is set, and their steps place batches, as `Rows.place` does,
+    whatever their size: the numbers are those of one device.
     """
     import keras
 
     found = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
-    if type(found) is not keras.distribution.DataParallel:
+    known = (keras.distribution.DataParallel, keras.distribution.ModelParallel)
+    if type(found) not in known:
         return None
     import jax
 

@@ -24,19 +24,21 @@ class Rows:
     Args:
         mesh: JAX's mesh of these devices.
         axis: The name of its axis that rows are divided along.
+        weights: Whether the weights of a model are divided too, so that no device has all.
 
     Attributes:
         axis: The name.
-        among: How many devices.
+        weights: The same.
+        among: How many parts the rows of a batch have.
         divided: JAX's sharding of an array whose rows are divided.
         whole: That of one that every device has.
     """
 
-    def __init__(self, mesh: Any, axis: str):
+    def __init__(self, mesh: Any, axis: str, weights: bool = False):
         import jax
 
         named, spec = jax.sharding.NamedSharding, jax.sharding.PartitionSpec
-        self.axis, self.among = axis, mesh.shape[axis]
+        self.axis, self.weights, self.among = axis, weights, mesh.shape[axis]
         self.divided, self.whole = named(mesh, spec(axis)), named(mesh, spec())
 
     def of(self, rows: int) -> Any:

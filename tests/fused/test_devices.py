@@ -8,8 +8,8 @@ import pytest
 
 from paths import ROOT
 
-DRIVER = """
-import sys
+DRIVER = r"""
+import re, sys
 import keras_cvae
 import keras
 import numpy as np
@@ -33,6 +33,11 @@ def results():
     found |= {"evaluate": model.evaluate(x[:5], y[:5], verbose=0), "weights": model.get_weights()}
     if sys.argv[2] == "few":
         return found
+    if keras.distribution.distribution() is not None and sys.argv[2] == "weights":
+        kernels = [v for v in model.variables if re.search(r"dense_\d*/kernel", v.path)]
+        assert not any(v.value.is_fully_replicated for v in kernels)  # also once trained
+    model.save(sys.argv[3])
+    found |= {"saved": keras_cvae.load(sys.argv[3]).generate(1, n=3, seed=0)}
     moved = Batches(Split(grey, y), 8, shuffle=True, binarize="dynamic", shift=1, shift_epochs=3)
     found |= {"moved": model.fit(moved, epochs=2, shuffle=False, verbose=0).history["loss"]}
     found |= {"plain": model.fit(Plain(), epochs=2, shuffle=False, verbose=0).history["loss"]}
@@ -81,7 +86,15 @@ class Plain(keras.utils.PyDataset):
 
 one = results()
 assert len(keras.distribution.list_devices()) == int(sys.argv[1])
-keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+if sys.argv[2] == "weights":  # divided as well as rows are
+    devices = keras.distribution.list_devices()
+    mesh = keras.distribution.DeviceMesh((2, len(devices) // 2), ["rows", "weights"], devices)
+    layout = keras.distribution.LayoutMap(mesh)
+    layout[".*dense_[0-9]*/kernel"] = (None, "weights")
+    divides = keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="rows")
+else:
+    divides = keras.distribution.DataParallel(auto_shard_dataset=False)
+keras.distribution.set_distribution(divides)
 many = results()
 for name, expected in one.items():
     expected, found = keras.tree.flatten(expected), keras.tree.flatten(many[name])
@@ -96,10 +109,11 @@ for name, expected in one.items():
         (2, "few"),
         pytest.param(2, "all", marks=pytest.mark.nightly),
         pytest.param(4, "all", marks=pytest.mark.nightly),
+        pytest.param(4, "weights", marks=pytest.mark.nightly),
     ],
 )
-def test_many_devices_give_the_model_of_one(devices, verbs):
+def test_many_devices_give_the_model_of_one(devices, verbs, tmp_path):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "KERAS_BACKEND": "jax"}
-    words = [sys.executable, "-c", DRIVER, str(devices), verbs]
+    words = [sys.executable, "-c", DRIVER, str(devices), verbs, str(tmp_path / "m.keras")]
     subprocess.run(words, env=environment, cwd=ROOT, check=True)

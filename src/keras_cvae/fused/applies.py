@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cvae.backend import accelerated, layers_of
+from keras_cvae.backend import accelerated, dividing_rows, layers_of
 from keras_cvae.data.stored import Stored, nothing
 from keras_cvae.devices import exchanged, joined
 
@@ -28,7 +28,7 @@ class StepByStep(enum.Enum):
     BACKEND = "the backend is not JAX"
     SWITCHED_OFF = "KERAS_CVAE_FASTPATH is 0"
     UNCOMPILED = "the model runs eagerly, or with jit_compile=False"
-    DISTRIBUTED = "a keras.distribution divides more than rows, or other processes' rows"
+    DISTRIBUTED = "a keras.distribution is one of its own, or divides other processes' rows"
     CALLBACK = "a callback looks at single batches and does not say async_safe = True"
     STEPS = "the number of steps is given"
     CONVOLUTIONS = "on a CPU, gradients of convolutions are slow in a loop"
@@ -102,12 +102,8 @@ def _against_model(model: keras.Model, training: bool) -> StepByStep | None:
         return StepByStep.SWITCHED_OFF
     if not model.compiled or not model.jit_compile or model.run_eagerly:
         return StepByStep.UNCOMPILED
-    divided = None if joined() else keras.distribution.distribution()
-    if divided is not None:
-        import jax
-
-        if jax.process_count() > 1 or type(divided) is not keras.distribution.DataParallel:
-            return StepByStep.DISTRIBUTED
+    if not joined() and keras.distribution.distribution() and not dividing_rows():
+        return StepByStep.DISTRIBUTED
     if training and _slow_in_a_loop(model):
         return StepByStep.CONVOLUTIONS
     return None

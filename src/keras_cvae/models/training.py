@@ -445,7 +445,8 @@ class Training(Checks, Model):
         mode = {"training": training, "optimizer_variables": optimizer_variables}
         state = [*non_trainable_variables, *metrics_variables]
         rows, few = self.shared() or self.divided, len(non_trainable_variables)
-        if rows is None or rows.of(len(x["x"])) is rows.whole or not self._rows_apart():
+        divides = rows is not None and not rows.weights and rows.of(len(x["x"])) is rows.divided
+        if rows is None or not divides or not self._rows_apart():
             variables = trainable_variables, non_trainable_variables, metrics_variables
             return loss(*variables, x, y, sample_weight, **mode)
 
