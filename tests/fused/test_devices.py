@@ -13,7 +13,8 @@ import re, sys
 import keras_cvae
 import keras
 import numpy as np
-from keras_cvae import ELBO, IWAE, MLP, ConditionalVAE, Gaussian, Optional, SemiSupervisedCVAE
+import pytest
+from keras_cvae import ELBO, IWAE, MLP, ConditionalVAE, Conv, Gaussian, Optional, SemiSupervisedCVAE
 from keras_cvae.data.batches import Batches
 from keras_cvae.data.containers import Split
 from keras_cvae.fused.applies import StepByStep, decide
@@ -68,6 +69,8 @@ def others():
         ),
         "some labels": lambda: SemiSupervisedCVAE((4, 4, 1), 3, backbone=MLP((8,)), seed=0),
     }
+    if sys.argv[2] == "weights":
+        models.pop("some labels")  # whose classifier has convolutions
     found = {}
     for name, make in models.items():
         keras.utils.set_random_seed(0)
@@ -96,6 +99,12 @@ else:
     divides = keras.distribution.DataParallel(auto_shard_dataset=False)
 keras.distribution.set_distribution(divides)
 many = results()
+if sys.argv[2] == "weights":
+    conv = ConditionalVAE((4, 4, 1), 3, backbone=Conv((2,), units=4), seed=0)
+    conv.compile("adam")
+    for call in (conv.fit, conv.evaluate, lambda x, y: conv.predict({"x": x, "condition": y})):
+        with pytest.raises(ValueError, match="Expected dense networks"):
+            call(x[:8], y[:8])
 for name, expected in one.items():
     expected, found = keras.tree.flatten(expected), keras.tree.flatten(many[name])
     for a, b in zip(expected, found, strict=True):

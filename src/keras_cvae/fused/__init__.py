@@ -1,1 +1,1 @@
-"""JAX only: many steps in one compiled program."""
+"""JAX only: many steps in one compiled program, and steps that devices share."""

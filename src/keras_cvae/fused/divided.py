@@ -60,6 +60,22 @@ def rows_apart(model: Any, streams: int) -> bool:
     return known and len(states) == streams
 
 
+def check_weights(model: Any, rows: Rows | None) -> None:
+    """Refuse to divide rows and weights at once of what XLA then computes wrongly.
+
+    Raises:
+        ValueError: The model has convolutions.
+    """
+    if rows is None or not rows.weights:
+        return
+    if wrong := [v.path for v in model.trainable_variables if len(v.shape) > 2]:
+        raise ValueError(
+            f"keras.distribution.ModelParallel: the weights of {wrong[0]} are those of a "
+            "convolution, which XLA computes wrongly where rows and weights are both divided. "
+            "Expected dense networks (MLP, Residual, TopDown without filters), or DataParallel."
+        )
+
+
 def _is_graph(one: Any) -> bool:
     """Whether it is a functional model of Keras, which is all in its operations."""
     return type(one).__name__ == "Functional" and isinstance(one, keras.Model)

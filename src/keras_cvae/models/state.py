@@ -23,6 +23,7 @@ from keras_cvae.backend import (
 from keras_cvae.conditions.spec import ConditionSpec, JointSpec
 from keras_cvae.errors import listed
 from keras_cvae.files import atomic
+from keras_cvae.fused.divided import check_weights
 from keras_cvae.inference.steps import Programs, Snapshot, as_numpy
 from keras_cvae.models.serialization import rebuilt
 
@@ -325,6 +326,7 @@ class _Loop(keras.Model):
         super().__init__()
         self.run_eagerly, self.built = True, True  # what it calls is compiled already
         weights, rows = Snapshot(model), divided_rows() if dividing_rows() else model.divided
+        check_weights(model, rows)
         place = (lambda batch: batch) if rows is None else rows.place
         self.answer = lambda data: weights(type(model).prediction, place(model._asked(data)))
 

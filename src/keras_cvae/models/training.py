@@ -14,7 +14,7 @@ from keras_cvae.data.batches import NextEpoch
 from keras_cvae.data.stored import Checked, Stored
 from keras_cvae.devices import Rows
 from keras_cvae.fused.applies import StepByStep, decide
-from keras_cvae.fused.divided import Kind, loss_and_state, rows_apart
+from keras_cvae.fused.divided import Kind, check_weights, loss_and_state, rows_apart
 from keras_cvae.fused.program import Fused
 from keras_cvae.models import timing
 from keras_cvae.models.checks import Checks
@@ -445,6 +445,7 @@ class Training(Checks, Model):
         mode = {"training": training, "optimizer_variables": optimizer_variables}
         state = [*non_trainable_variables, *metrics_variables]
         rows, few = self.shared() or self.divided, len(non_trainable_variables)
+        check_weights(self, rows)
         divides = rows is not None and not rows.weights and rows.of(len(x["x"])) is rows.divided
         if rows is None or not divides or not self._rows_apart():
             variables = trainable_variables, non_trainable_variables, metrics_variables
