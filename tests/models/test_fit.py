@@ -114,6 +114,24 @@ def test_weights_count_in_batches_of_which_a_part_is_labelled():
         np.testing.assert_allclose(one, same, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:x holds")  # so far from training the model guesses
+def test_examples_of_weight_0_spoil_nothing_however_far_they_are():
+    model = build()
+    model.likelihood.adapt(X)
+    restart, found = restarting(model), []
+    weight = (np.arange(N) % 5 > 0) * 1.0
+    for far in (1.0, 1e5, 1e20):
+        restart()
+        keras.utils.set_random_seed(0)
+        x = np.where(weight[:, None] > 0, X, far * X).astype("float32")
+        model.fit(x, sample_weight=weight, batch_size=16, epochs=2, verbose=0)
+        found.append([*model.get_weights(), model.evaluate(x, sample_weight=weight, verbose=0)])
+    for one, near, far in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, near)
+        np.testing.assert_array_equal(one, far)
+        assert np.isfinite(one).all()
+
+
 def test_a_loss_that_is_no_number_is_warned_of_once(small, data, tmp_path):
     model = small()
     weight = model.decoder.trainable_variables[0]

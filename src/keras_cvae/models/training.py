@@ -23,7 +23,7 @@ from keras_cvae.models.inputs import is_array
 from keras_cvae.models.serialization import deserialize
 from keras_cvae.models.state import Model
 from keras_cvae.models.streams import Alarm, Watch, extremes
-from keras_cvae.models.weights import ClassWeights, checked_weights
+from keras_cvae.models.weights import ClassWeights, checked_weights, only_counted
 
 OF_FIT = (
     "x",
@@ -501,6 +501,9 @@ class Training(Checks, Model):
         if not isinstance(data, Checked):
             found = extremes(inputs["x"], inputs.get("condition"), weight)
             inputs = inputs | {"extremes": found}
+        if weight is not None:
+            given = {k: v for k, v in inputs.items() if k != "extremes" and v is not None}
+            inputs = inputs | only_counted(given, weight)
         return inputs, None, weight
 
 

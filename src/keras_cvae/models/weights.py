@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_cvae import errors
 from keras_cvae.backend import reweighed
@@ -186,3 +187,25 @@ def _of(canonical: np.ndarray, weights: np.ndarray, missing: float) -> np.ndarra
     places = canonical.reshape(len(canonical))
     gone = ~(places >= 0)  # NaN neither
     return np.where(gone, missing, weights[np.where(gone, 0, places).astype(int)])
+
+
+def only_counted(values: Any, weight: Any) -> Any:
+    """Put an example that counts in the place of each that has weight 0.
+
+    A weight of 0 does not make up for terms that are no finite numbers: 0 times infinity is NaN, in
+    the loss and in its gradient. Labels stay, as none of them is far from others.
+
+    Args:
+        values: Floats `(n, ...)`, or whole numbers, which stay; dictionaries of them.
+        weight: `(n,)` or `(n, 1)`.
+    """
+    weight = ops.reshape(weight, (-1,))
+    best, out = ops.argmax(weight), weight == 0
+
+    def kept(array: Any) -> Any:
+        if not keras.backend.standardize_dtype(array.dtype).startswith("float"):
+            return array
+        rows = ops.reshape(out, (-1, *[1] * (len(array.shape) - 1)))
+        return ops.where(rows, ops.take(array, ops.reshape(best, (1,)), axis=0), array)
+
+    return keras.tree.map_structure(kept, values)
