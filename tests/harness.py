@@ -448,7 +448,6 @@ def compute_in_bfloat16(case):
     for term in keras.tree.flatten(terms(model, inputs_of(model, x, y))):
         assert term.dtype == np.float32
         assert np.isfinite(term).all()
-    assert np.isfinite(model.reconstruct(x, y)).all()
 
 
 def fit_changes_the_weights(model, x, y):

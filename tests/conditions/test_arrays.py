@@ -56,7 +56,7 @@ def test_channels_are_standardised_by_what_is_fitted(rng, tmp_path):
     np.testing.assert_allclose(scaled.mean(axis=(0, 1)), 0, atol=1e-3)
     np.testing.assert_allclose(scaled.std(axis=(0, 1)), 1, rtol=1e-2)
 
-    model = keras_cvae.ConditionalVAE((6,), Signal((9, 2)), 1, backbone=MLP((4,)))
+    model = keras_cvae.ConditionalVAE((6,), Signal((9, 2), MLP((4,))), 1, backbone=MLP((4,)))
     model.compile()
     x = rng.integers(0, 2, (60, 6))
     model.fit(x, y, verbose=0)

@@ -172,18 +172,9 @@ def test_draws_from_prior_and_posterior_estimate_the_same(x, build):
         model.log_prob(x, x, proposal="q")
 
 
-def test_vectors_are_completed_too(data, build):
-    x, _ = data
-    model = build([1, 1, 0, 0, 1, 0], shape=(6,))
-    model.fit(x, x, epochs=1, verbose=0)
-    drawn = model.complete(x[0], n=5, seed=0)
-    np.testing.assert_array_equal(drawn[:, [0, 1, 4]], np.tile(x[0, [0, 1, 4]], (5, 1)))
-
-
 def test_pixels_that_see_their_neighbours_complete_a_picture_too(rng, build):
     x = (rng.random((12, 4, 5, 1)) < 0.5).astype("float32")
-    shape = {"shape": (4, 5, 1), "backbone": "topdown", "prior": None}
-    model = build(likelihood="causal_bernoulli", **shape)
+    model = build(likelihood="causal_bernoulli", shape=(4, 5, 1), prior=None)
     mask = rng.random((12, 4, 5, 1)) < 0.5
     model.fit(x, kc.masks.holes(x, mask), epochs=2, verbose=0)
     for output in ("mean", "sample"):
@@ -300,8 +291,6 @@ def test_the_guess_is_fed_to_the_networks_frozen_and_saved_with_them(x, build, t
     model.save(tmp_path / "model.keras")
     again = kc.load(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.complete(x, seed=0), model.complete(x, seed=0))
-    free = build(None, kc.Baseline(SHAPE, condition=kc.KnownPart(SHAPE)))
-    assert free.complete(x, "top", seed=0).shape == x.shape
 
 
 def test_batches_make_holes_in_what_is_scored(rng):

@@ -168,6 +168,7 @@ def test_mixed_precision_trains_as_well_and_is_saved(name, data, small, tmp_path
     model.save(tmp_path / "mixed.keras")
     again = keras_cvae.load(tmp_path / "mixed.keras")
     assert again.dtype_policy.name == again.encoder.dtype_policy.name == name
+    assert np.isfinite(again.reconstruct(*data)).all()
     np.testing.assert_array_equal(again.encode(*data), model.encode(*data))
     model.encoder.save(tmp_path / "encoder.keras")
     assert keras.saving.load_model(tmp_path / "encoder.keras").dtype_policy.name == name

@@ -143,17 +143,6 @@ def test_consistency_is_the_cross_entropy_of_sure_answers_under_changes(build, d
     np.testing.assert_allclose(extra(False), plain, rtol=1e-4)  # evaluation changes nothing
 
 
-def test_a_model_with_changes_is_saved(build, data, tmp_path):
-    x, y = data
-    model = build(augment=Mirrored(), consistency=1.0, confidence=0.5)
-    model.fit(x, np.where(np.arange(40) < 20, y, -1), 8, 1, verbose=0)
-    model.save(tmp_path / "model.keras")
-    again = kc.load(tmp_path / "model.keras", trusted=True)
-    assert isinstance(again.augment, Mirrored)
-    assert (again.consistency, again.confidence) == (1.0, 0.5)
-    np.testing.assert_array_equal(again.recognise(x), model.recognise(x))
-
-
 @pytest.mark.parametrize(
     "unknown",
     [
@@ -196,15 +185,18 @@ def test_few_labels_and_many_examples_learn_the_classes(build, tmp_path):
     np.testing.assert_array_equal(again.reconstruct(x, y), model.reconstruct(x, y))
 
 
-def test_a_classifier_of_ones_own(build, data, tmp_path):
+def test_a_classifier_and_changes_of_ones_own_are_trained_and_saved(build, data, tmp_path):
     x, y = data
     own = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
-    model = build(classifier=own, alpha=2.0)
+    changes = {"augment": Mirrored(), "consistency": 1.0, "confidence": 0.5}
+    model = build(classifier=own, alpha=2.0, **changes)
     before = numpy(own.layers[0].kernel).copy()
     model.fit(x, np.where(np.arange(40) < 20, y, -1), 8, 2, verbose=0)
     assert not np.array_equal(before, numpy(own.layers[0].kernel))
     model.save(tmp_path / "model.keras")
-    again = kc.load(tmp_path / "model.keras")
+    again = kc.load(tmp_path / "model.keras", trusted=True)
+    assert isinstance(again.augment, Mirrored)
+    assert (again.consistency, again.confidence) == (1.0, 0.5)
     np.testing.assert_array_equal(again.recognise(x), model.recognise(x))
     with pytest.raises(ValueError, match=r"outputs of shapes \(batch, 4\). Expected logits"):
         build(classifier=keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)]))
@@ -253,7 +245,7 @@ def test_labels_that_do_not_fit_are_refused(build, data):
         build().fit(x, known, batch_size=0)
 
 
-@pytest.mark.parametrize("labelled", [0.1, None])
+@pytest.mark.parametrize("labelled", [0.1, pytest.param(None, marks=pytest.mark.nightly)])
 def test_a_class_without_a_label_is_told_where_it_is_asked_for(build, data, labelled):
     x, y = data
     model = build()

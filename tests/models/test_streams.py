@@ -99,7 +99,9 @@ def test_what_arrays_may_not_hold_data_sets_may_not_yield(what, row):
         fit(model_of("classes"), *make(row))
 
 
-@pytest.mark.parametrize("encoding", ["onehot", "embedding"])
+@pytest.mark.parametrize(
+    "encoding", [pytest.param("onehot", marks=pytest.mark.nightly), "embedding"]
+)
 def test_labels_that_count_from_one_are_refused(encoding):
     with pytest.raises(ValueError, match="batch 0: Unknown class 3"):
         fit(build(Categorical(3, encoding)), X, Y + 1)
@@ -222,7 +224,10 @@ def test_unknown_labels_are_what_semi_supervised_models_learn_from():
 # Looking loses nothing ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [generator, Chunks])
+TWO_KINDS = [generator, pytest.param(Chunks, marks=pytest.mark.nightly)]
+
+
+@pytest.mark.parametrize("kind", TWO_KINDS)
 def test_the_batches_that_were_looked_at_are_trained_on(kind):
     """Each of them once and in their order, as if they were arrays."""
     streamed, whole = build(), build()
@@ -237,7 +242,7 @@ def test_the_batches_that_were_looked_at_are_trained_on(kind):
 VALUES = np.random.default_rng(1).normal(50, 30, (N, 6)).astype("float32")
 
 
-@pytest.mark.parametrize("kind", [generator, Chunks])
+@pytest.mark.parametrize("kind", TWO_KINDS)
 def test_scalings_are_taken_from_the_first_batches(kind):
     likelihood = Bounded([None] * 6, [None] * 6)
     model, age = build(Continuous(), likelihood=likelihood), VALUES[:, :1] * 100

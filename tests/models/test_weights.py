@@ -16,6 +16,7 @@ from keras_cvae import (
     SemiSupervisedCVAE,
     Tags,
 )
+from keras_cvae.conditions import get
 from keras_cvae.conditions.spec import CategoricalSpec, OptionalSpec
 from keras_cvae.models.weights import ClassWeights
 
@@ -84,6 +85,21 @@ AGE = np.arange(N) / N
     ],
 )
 def test_weights_of_classes_are_those_of_their_examples(condition, y, class_weight, expected):
+    spec = get(condition).spec
+    found = ClassWeights(spec, class_weight).of(spec.prepare(y))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("condition", "y", "class_weight", "expected"),
+    [
+        (list(NAMES), NAMES[Y], {"cat": 5.0, "eel": 0.5}, by_label[Y]),
+        (Optional(3), PART, {0: 5, 2: 0.5, -1: 2}, np.where(PART < 0, 2, by_label[Y])),
+        (NAMED, {"kind": NAMES[Y], "age": AGE}, {"cat": 5, "eel": 0.5}, by_label[Y]),
+    ],
+    ids=["names", "optional", "several conditions"],
+)
+def test_training_weighs_classes_as_their_examples(condition, y, class_weight, expected):
     trained = trainer(condition)
     weighed = trained(y, class_weight=class_weight)
     assert_same(weighed, trained(y, sample_weight=expected))

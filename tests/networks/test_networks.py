@@ -65,7 +65,13 @@ def test_residual_blocks_start_near_the_identity(rng):
     assert correlation > 0.8
 
 
-@pytest.mark.parametrize("name", BACKBONES.classes)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=nightly) if name in ("mlp", "residual") else name
+        for name in BACKBONES.classes
+    ],
+)
 def test_the_condition_reaches_the_output(name, rng):
     shape = (4, 4, 1)
     encoder, _, decoder, _ = assemble(shape, (2,), Categorical(3), backbone=name)
