@@ -282,9 +282,9 @@ def test_sixteen_threads_answer_as_one_does():
 
 
 @needs_jax
-def test_beside_a_fit_the_weights_of_some_epoch_answer():
+def test_beside_a_fit_the_weights_of_some_epoch_answer(model):
     """Never those of two epochs at once, and never none."""
-    model, epochs, asked = build(), [], threading.Event()
+    epochs, asked = [], threading.Event()
     drawn = VERBS["generate"]
 
     def keep_and_wait(epoch, logs):
@@ -313,8 +313,7 @@ def test_beside_a_fit_the_weights_of_some_epoch_answer():
         assert any(np.array_equal(one, other) for other in allowed)
 
 
-def test_two_threads_fit_and_evaluate_one_after_the_other():
-    model = build()
+def test_two_threads_fit_and_evaluate_one_after_the_other(model):
     step = int(model.step)
     with ThreadPoolExecutor(4) as pool:
         tasks = [pool.submit(CHANGES["fit"], model) for _ in range(3)]
@@ -325,9 +324,9 @@ def test_two_threads_fit_and_evaluate_one_after_the_other():
     assert np.isfinite(values).all()
 
 
-def test_callbacks_may_ask_the_model_anything(tmp_path):
+def test_callbacks_may_ask_the_model_anything(model, tmp_path):
     """In the middle of an epoch it answers with the weights of the step just made."""
-    model, seen = build(), []
+    seen = []
 
     def look(batch, logs):
         model.evaluate(X, Y, verbose=0)
