@@ -78,7 +78,7 @@ LIVES = {
     "counts by the hour": lambda: {
         "condition": Periodic(24, dim=2, harmonics=2),
         "likelihood": NegativeBinomial(),
-        "backbone": Residual(6, 3, 4, "tanh"),
+        "backbone": Residual(6, 1, 4, "tanh"),
         "objective": ELBO(Cyclical(4, ramp=0.2, final=2.0)),
     },
     "tagged pictures": lambda: {

@@ -304,20 +304,20 @@ def test_a_torch_loader_is_checked():
         build().fit(loader, verbose=0, shuffle=False)
 
 
-@pytest.mark.parametrize("wrong", [np.nan, pytest.param(np.inf, marks=pytest.mark.nightly)])
-def test_a_number_that_is_none_late_in_a_stream_costs_no_weights(wrong, rng):
+def test_a_number_that_is_none_late_in_a_stream_costs_no_weights(rng):
     x = rng.normal(size=(32, 4)).astype("float32")
     y = rng.normal(size=32).astype("float32")
-    bad_x, bad_y = x.copy(), y.copy()
-    bad_x[0, 0], bad_y[0] = wrong, wrong
-    for last in ((bad_x, y), (x, bad_y)):
-        model = keras_cvae.ConditionalVAE(
-            (4,), keras_cvae.Continuous(), 2, likelihood="gaussian", backbone=MLP((4,)), seed=0
-        )
-        model.compile(keras.optimizers.Adam(0.01))
-        model.fit(x, y, verbose=0)
-        batches = (batch for batch in ((x, y), (x, y), (x, y), last))
-        with pytest.raises(ValueError, match=r"NaN|infinity"):
-            model.fit(batches, steps_per_epoch=4, verbose=0)
-        assert all(np.isfinite(weight).all() for weight in model.get_weights())
-        assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
+    model = keras_cvae.ConditionalVAE(
+        (4,), keras_cvae.Continuous(), 2, likelihood="gaussian", backbone=MLP((4,)), seed=0
+    )
+    model.compile(keras.optimizers.Adam(0.01))
+    model.fit(x, y, verbose=0)
+    for wrong in (np.nan, np.inf):
+        bad_x, bad_y = x.copy(), y.copy()
+        bad_x[0, 0], bad_y[0] = wrong, wrong
+        for last in ((bad_x, y), (x, bad_y)):
+            batches = (batch for batch in ((x, y), (x, y), (x, y), last))
+            with pytest.raises(ValueError, match=r"NaN|infinity"):
+                model.fit(batches, steps_per_epoch=4, verbose=0)
+            assert all(np.isfinite(weight).all() for weight in model.get_weights())
+            assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
