@@ -49,6 +49,11 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
+def to_install(extra: str) -> str:
+    """How to install what an extra brings, from an index or in a clone."""
+    return f"pip install 'keras-cvae[{extra}]' (in a clone: pip install '.[{extra}]')"
+
+
 def listed(names: Iterable[object], most: int = 12) -> str:
     """Join names for a message, the first `most` of them."""
     names = list(names)

@@ -53,7 +53,10 @@ def test_one_file_of_each_kind_holds_the_same(cvae, files, tmp_path, monkeypatch
     table = pytest.importorskip("pandas")
     for kind in ("npz", "csv", "parquet"):
         said = cvae("generate", files / "images.keras", "-n", 33, "--sample", "-o", f"x.{kind}")
-        assert (said.code, said.out) == (0, f"66 drawn, written to x.{kind}\n")
+        assert (said.code, said.out) == (
+            0,
+            f"66 draws, 33 for each of 2 conditions, written to x.{kind}\n",
+        )
     x, y = arrays("x.npz")
     assert y == ["a"] * 33 + ["b"] * 33
     expected = [draws(files / "images.keras", one, 33) for one in ("a", "b")]
@@ -85,7 +88,7 @@ def test_a_folder_of_files_can_be_gone_on_with(cvae, vectors, tmp_path, monkeypa
     monkeypatch.setattr(drawn, "write", stopped)
     said = cvae(*asked)
     assert said.code == 143
-    assert "1 of 3 files are whole. The same command goes on." in " ".join(said.err.split())
+    assert "1 of 3 files are whole. Continue with: cvae generate " in " ".join(said.err.split())
     assert names_in("draws") == ["_draws.json", "part-00000.npz"]
     first = (tmp_path / "draws" / "part-00000.npz").stat().st_mtime_ns
     monkeypatch.setattr(drawn, "write", write)
@@ -161,7 +164,7 @@ def test_processes_each_write_their_share_of_a_folder(cvae, vectors, tmp_path, m
     for index in (0, 1):
         monkeypatch.setattr(devices, "_place", (index, 2))
         said = cvae(*asked, "--processes", 2, "--shard-rows", 8, "-o", "many")
-        assert (said.code, "drawn, written to" in said.out) == (0, index == 0)
+        assert (said.code, " draws, " in said.out) == (0, index == 0)
         monkeypatch.setattr(devices, "_place", (0, 1))
         written.append(names_in("many")[1:])
     assert [len(one) for one in written] == [5, 7]

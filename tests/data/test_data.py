@@ -402,6 +402,12 @@ def test_describe_is_json():
     assert (facts["condition"], facts["condition_size"]) == ("numbers", 2)
     assert 0 <= facts["value_range"][0] < facts["value_range"][1] <= 1
     assert from_arrays(IMAGES).describe()["condition"] == "none"
+    x = np.stack([np.linspace(2e5, 3e5, 40), np.arange(40) % 2, np.full(40, 7.0)], axis=1)
+    assert from_arrays(x, validation=0).describe()["values_of_x"] == [
+        "1: 2e+05 to 3e+05",
+        "2: 0 or 1, no others",
+        "3: always 7",
+    ]
 
 
 # Folders -----------------------------------------------------------------------------------------

@@ -123,6 +123,13 @@ def test_manifold_reads_like_a_plot(digits):
     assert within_page(figure)
 
 
+def test_a_sweep_of_one_dimension_has_one_axis(digits):
+    figure = sheets.manifold(
+        digits[:4][None], [0.0], column_values=np.arange(4.0), axis_labels=("$z_1$", "")
+    )
+    assert [text for text in words(figure) if "z_" in text] == ["$z_1$"]
+
+
 def test_manifold_ticks_do_not_collide(digits):
     figure = sheets.manifold(np.tile(digits[0], (40, 40, 1, 1, 1)), np.linspace(-3, 3, 40) / 700)
     labels = [t for t in figure.axes[0].texts if t.get_ha() == "center" and "$" not in t.get_text()]

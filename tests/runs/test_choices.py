@@ -9,7 +9,7 @@ from keras_cvae.data.sources import load
 from keras_cvae.figures.of_runs import draw
 from keras_cvae.runs.build import build_model
 from keras_cvae.runs.choices import choose, flags
-from keras_cvae.runs.config import ConfigError, RunConfig, load_config
+from keras_cvae.runs.config import ConfigError, RunConfig, bounds_of, load_config
 from keras_cvae.runs.train import train
 
 
@@ -203,22 +203,32 @@ def test_bounds_are_kept_by_what_is_drawn(rng, tmp_path):
         load_config(likelihood="bounded")
 
 
+@pytest.mark.parametrize("names", [["a", "b"], [3, 7]])
+def test_counts_that_a_class_explains_are_a_poissons(rng, tmp_path, names):
+    y = np.array(names)[np.arange(900) % 2]
+    x = rng.poisson(np.where(y == names[0], 1.0, 20.0)[:, None], (900, 5))
+    facts = look(saved(tmp_path / "x.npz", x=x, y=y))
+    assert 0.8 < facts.spread < 1.2
+    assert "within a class" in str(choose(facts, {}))
+    assert choose(facts, {}).config.likelihood == "poisson"
+    assert look(saved(tmp_path / "alone.npz", x=x)).spread > 5
+    assert chosen(saved(tmp_path / "alone.npz", x=x))["likelihood"] == "negative_binomial"
+
+
 def test_values_that_differ_by_factors_are_learned_by_their_logarithm(rng, tmp_path):
     x = np.stack([rng.lognormal(-20, 1, 300), rng.normal(5, 1, 300), rng.exponential(1, 300)], 1)
     choice = choose(look(saved(tmp_path / "x.npz", x=x)), {"variance": "learned"})
     assert choice.config.likelihood == "bounded"
-    assert choice.config.bounds == ("0..", "..", "0..")
+    assert choice.config.bounds == ("1,3=0..",)
     assert "values 1, 3 are above 0" in str(choice)
-    assert flags({"bounds": choice.config.bounds}) == [
-        "--bounds",
-        "0..",
-        "--bounds",
-        "..",
-        "--bounds",
-        "0..",
-    ]
+    assert flags({"bounds": choice.config.bounds}) == ["--bounds", "1,3=0.."]
+    assert bounds_of(choice.config.bounds, 3) == bounds_of(("0..", "..", "0.."), 3)
+    assert bounds_of(("0..",), 2) == [(0.0, None)] * 2
+    for wrong in (("4=0..",), ("a=0..",), ("0=..1",), ("0..", "0..")):
+        with pytest.raises(ValueError, match="bounds: received"):
+            bounds_of(wrong, 3)
     x[7, 0] = 0.0
-    assert chosen(saved(tmp_path / "zero.npz", x=x))["bounds"] == ("..", "..", "0..")
+    assert chosen(saved(tmp_path / "zero.npz", x=x))["bounds"] == ("3=0..",)
     spread = {"x_train": x, "x_test": x - 9}  # what is measured has to have a likelihood too
     assert chosen(saved(tmp_path / "test.npz", **spread))["likelihood"] == "gaussian"
 

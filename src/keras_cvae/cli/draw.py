@@ -122,7 +122,9 @@ def generate(
         labels = {"labels": asked.labels.rows(0, asked.total).tolist()} if few else {}
         print(json.dumps({"files": [str(p) for p in written]} | labels))
     else:
-        out.print(f"{asked.total} drawn, written to {output}")
+        each, names = asked.labels.n, asked.labels.names
+        of = f", {each:,} for each of {len(names)} conditions" if len(names) > 1 else ""
+        out.print(f"{counted(asked.total, 'draw')}{of}, written to {output}", soft_wrap=True)
 
 
 @app.command()

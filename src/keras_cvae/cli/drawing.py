@@ -4,13 +4,14 @@ import contextlib
 import importlib.util
 import itertools
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_cvae import devices
+from keras_cvae import command, devices
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.conditions import as_numbers
 from keras_cvae.cli.shared import (
@@ -23,7 +24,7 @@ from keras_cvae.cli.shared import (
 )
 from keras_cvae.cli.signals import ended_by, stopped_by_signals
 from keras_cvae.data.drawn import ABOUT, KINDS, Feed, Folder, Labels, write
-from keras_cvae.errors import counted
+from keras_cvae.errors import counted, to_install
 
 if TYPE_CHECKING:
     from keras_cvae.inference.draws import Draws
@@ -111,7 +112,7 @@ def check_asked(
     kinds = (".npz", ".parquet", "") if shard_rows is not None else (".png", *KINDS, "")
     check_output(output, kinds, overwrite or going_on)
     if output.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise UsageError("Parquet needs pyarrow: pip install 'keras-cvae[tables]'")
+        raise UsageError(f"Parquet needs pyarrow: {to_install('tables')}")
 
 
 def of_pictures(output: Path, shard_rows: int | None) -> bool:
@@ -152,7 +153,8 @@ def write_file(asked: Asked, output: Path) -> list[Path]:
             f"A sheet of {asked.total} pictures is too large to look at. Expected at most "
             f"{SHEET}, or -o FOLDER or FILE.npz."
         )
-    with _stopped(lambda: "Nothing was written." if output.suffix else "") as received:
+    again = f"To begin again:\n{command.line(*sys.argv[1:])}"
+    with _stopped(lambda: f"Nothing was written. {again}" if output.suffix else "") as received:
         parts = asked.shown(received)
         if devices.index():
             for _ in parts:
@@ -225,7 +227,7 @@ def write_folder(asked: Asked, output: Path, rows: int, overwrite: bool) -> list
 
     def said() -> str:
         there = len(folder) - len(folder.missing())
-        return f"{there} of {files} are whole. The same command goes on."
+        return f"{there} of {files} are whole. Continue with:\n{command.line(*sys.argv[1:])}"
 
     with _stopped(said) as received:
         for first, stop in _runs(_own(missing)):

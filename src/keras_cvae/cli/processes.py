@@ -121,4 +121,5 @@ def _to_go_on(folder: Path | None, processes: int) -> str:
         return ""
     if run is None or not run.checkpoint.is_file():
         return "" if run is None else "\nNothing was saved yet."
-    return f"\nContinue with:\n{run.resume_command} --processes {processes}"
+    more = "" if devices.count() > 1 else f" --processes {processes}"  # else they are in it
+    return f"\nContinue with:\n{run.resume_command}{more}"

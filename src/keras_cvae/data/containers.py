@@ -100,13 +100,17 @@ class Data:
             "validation_is_test": self.validation is self.test,
             "x_shape": list(self.x_shape),
             "x_dtype": str(x.dtype),
-            # Not scanned when streamed: that would decode every file.
-            "value_range": [0, 255] if isinstance(x, ImageFiles) else _range(x),
             "streamed": isinstance(x, ImageFiles),
             "condition": "none",
             "classes": None,
             "class_counts": None,
         }
+        if (
+            isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f"
+        ):  # each has its own unit
+            facts["values_of_x"] = [f"{i + 1}: {_values(column)}" for i, column in enumerate(x.T)]
+        else:  # not scanned when streamed: that would decode every file
+            facts["value_range"] = [0, 255] if isinstance(x, ImageFiles) else _range(x)
         if named:
             facts["condition"] = named
         elif y is not None and self.class_names is not None:
@@ -143,6 +147,15 @@ def _described(values: np.ndarray) -> dict[str, Any]:
     if values.dtype.kind in "iuf":
         return facts | {"range": [float(np.nanmin(values)), float(np.nanmax(values))]}
     return facts | {"values": shortened(np.unique(values.astype(str)))}
+
+
+def _values(column: np.ndarray) -> str:
+    """What the values of one column are, in words."""
+    found = np.unique(column[:1000])
+    low, high = (f"{value:.4g}" for value in _range(column))
+    if len(found) > 2 or not np.isin(column, found).all():
+        return f"{low} to {high}"
+    return f"{low} or {high}, no others" if low != high else f"always {low}"
 
 
 def _range(values: np.ndarray) -> list:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ Values = Literal["binary", "drawn", "shades", "counts", "numbers"]
 
 _SAMPLE = 64  # files that are decoded
 SMOOTH = 0.4  # below this ratio vectors are signals
-SKEWED = 1.0  # skewness above which values may differ by factors
+SKEWED = 0.5  # skewness above which values may differ by factors
 _ROWS = 5000  # examples whose values are looked at
 
 
@@ -42,7 +43,7 @@ class Facts:
             conditions ("" for none), and words.
         sizes: How many pictures have which size `(h, w)`, the commonest first.
         light: Whether pictures are dark on light.
-        spread: Of counts, the median of variance over mean; 1 is a Poisson's.
+        spread: Of counts, the median of variance over mean, within classes; 1 is a Poisson's.
         ratios: Of vectors of numbers, which values are above 0 and differ by factors: their
             logarithm is less skewed than they are. Empty if none are.
         notes: What was left out, or is doubtful, a sentence each.
@@ -142,7 +143,8 @@ def _of_pictures(listing: Listing, progress: Progress | None) -> Facts:
 def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | None = None) -> Facts:
     x = np.asarray(arrays["x"])
     test = arrays.get("test")
-    some = x[:: max(1, len(x) // _ROWS)][:_ROWS] if x.ndim else x
+    rows = slice(0, None, max(1, math.ceil(len(x) / _ROWS))) if x.ndim else slice(0)
+    some = x[rows] if x.ndim else x
     y = None if arrays.get("y") is None else np.asarray(arrays["y"])
     if not x.size or x.ndim not in (2, 3, 4) or x.dtype.kind not in "buif":  # `load` says why
         return Facts(kind="vectors", shape=x.shape[1:], values="numbers", examples=len(x))
@@ -155,12 +157,12 @@ def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | Non
         if facts["values"] in ("drawn", "shades") and not _levels(some, facts["values"]):
             facts["values"], facts["light"] = "numbers", False
     else:
-        facts["values"], facts["spread"] = _numbers(some)
+        facts["values"] = _numbers(some)
+        if facts["values"] == "counts":
+            facts["spread"] = _spread(some, None if y is None or _are_numbers(y) else y[rows])
         if kind == "vectors" and facts["values"] == "numbers":
             facts["ratios"] = _ratios([x] if test is None else [x, np.asarray(test[0])], some)
-    numbers = y is not None and (
-        y.dtype.kind == "f" or (y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "iub")
-    )
+    numbers = y is not None and _are_numbers(y)
     return Facts(
         kind=kind,
         shape=shape,
@@ -173,11 +175,16 @@ def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | Non
     )
 
 
+def _are_numbers(y: np.ndarray) -> bool:
+    """Whether y are no classes."""
+    return y.dtype.kind == "f" or (y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "iub")
+
+
 def _kind(x: np.ndarray) -> tuple[Kind, tuple[int, ...]]:
     """What x `(n, ...)` are, and the shape of one."""
     if x.ndim == 3 and x.dtype.kind == "f" and x.shape[1] >= 4 * x.shape[2]:
         return "signals", x.shape[1:]
-    if x.ndim == 2 and _numbers(x)[0] == "numbers" and _smooth(x):
+    if x.ndim == 2 and _numbers(x) == "numbers" and _smooth(x):
         return "signals", (x.shape[1], 1)
     if x.ndim > 2:
         return "pictures", x.shape[1:] if x.ndim == 4 else (*x.shape[1:], 1)
@@ -226,26 +233,38 @@ def _shades(pictures: list[np.ndarray]) -> tuple[Values, bool]:
     return ("drawn", bool(light > 2 * dark)) if edge > 0.55 else ("shades", False)
 
 
-def _numbers(x: np.ndarray) -> tuple[Values, float]:
-    """What values vectors have, and of counts how much they spread."""
+def _numbers(x: np.ndarray) -> Values:
+    """What values vectors have."""
     if x.dtype.kind == "b" or (x.dtype.kind in "iu" and x.min() >= 0 and x.max() <= 1):
-        return "binary", 1.0
+        return "binary"
     if x.dtype == np.uint8 or (x.dtype.kind == "f" and x.min() >= 0 and 0.5 < x.max() <= 1):
         pixels = np.asarray(x * _scale(x), "float32")
         if ((pixels < 26) | (pixels > 229)).mean() > 0.55 and not np.isin(pixels, (0, 255)).all():
-            return "drawn", 1.0
+            return "drawn"
         if x.dtype == np.uint8:
-            return "shades", 1.0
+            return "shades"
     values = x.astype("float64")
     if values.min() == 0 and values.max() == 1 and np.isin(values, (0.0, 1.0)).all():
-        return "binary", 1.0
+        return "binary"
     whole = x.dtype.kind in "iu" or bool((values == np.round(values)).all())
-    mean, variance = values.mean(axis=0), values.var(axis=0)
     # Whole numbers far from 0 are readings of a device, which a density describes.
-    if whole and values.min() >= 0 and (values == 0).mean() > 0.005 and np.median(mean) < 1000:
-        seen = mean > 0
-        return "counts", float(np.median(variance[seen] / mean[seen])) if seen.any() else 1.0
-    return "numbers", 1.0
+    typical = np.median(values.mean(axis=0))
+    if whole and values.min() >= 0 and (values == 0).mean() > 0.005 and typical < 1000:
+        return "counts"
+    return "numbers"
+
+
+def _spread(x: np.ndarray, y: np.ndarray | None) -> float:
+    """How much counts `(n, d)` spread within their classes `(n,)`: see `Facts`."""
+    x = x.astype("float64")
+    mean, variance = x.mean(axis=0), x.var(axis=0)
+    if y is not None and len(y) == len(x):
+        which = np.unique(y.reshape(-1), return_inverse=True)[1]
+        sums = np.stack([np.bincount(which, column) for column in x.T], axis=1)
+        means = sums / np.bincount(which)[:, None]
+        variance = np.square(x - means[which]).sum(axis=0) / max(1, len(x) - len(means))
+    seen = mean > 0
+    return float(np.median(variance[seen] / mean[seen])) if seen.any() else 1.0
 
 
 def _ratios(all_x: list[np.ndarray], some: np.ndarray) -> tuple[bool, ...]:
@@ -254,7 +273,9 @@ def _ratios(all_x: list[np.ndarray], some: np.ndarray) -> tuple[bool, ...]:
     positive = least > np.finfo("float32").tiny
     values = np.where(positive, some, 1.0).astype("float64")
     skew = _skewness(values)
-    found = positive & (skew > SKEWED) & (np.abs(_skewness(np.log(values))) < 0.8 * skew)
+    chance = 3.0 * math.sqrt(6.0 / len(values))  # three deviations of a normal's skewness
+    found = positive & (skew > max(SKEWED, chance))
+    found &= np.abs(_skewness(np.log(values))) < 0.8 * skew
     return tuple(found.tolist()) if found.any() else ()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from keras_cvae.data.kinds import HUB
 from keras_cvae.data.listing import LABEL, Listing
 from keras_cvae.data.places import PICTURES, Places, made_once
-from keras_cvae.errors import DataError, listed
+from keras_cvae.errors import DataError, listed, to_install
 from keras_cvae.files import parsed
 
 _PICTURES = ("image", "img", "picture", "jpg", "jpeg", "png", "webp")  # columns of bytes
@@ -49,9 +49,7 @@ def list_parquet(source: Path, paths: Sequence[Path]) -> Listing:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise DataError(
-            f"Reading {source} needs pyarrow: pip install 'keras-cvae[tables]'"
-        ) from error
+        raise DataError(f"Reading {source} needs pyarrow: {to_install('tables')}") from error
     splits: dict[str, list[Path]] = {}
     for path in paths:
         splits.setdefault(_split(path, source), []).append(path)
@@ -86,9 +84,7 @@ def list_hub(name: str) -> Listing:
     try:
         import datasets
     except ImportError as error:
-        raise DataError(
-            f"'{name}' is read by the package datasets: pip install 'keras-cvae[hub]'"
-        ) from error
+        raise DataError(f"'{name}' is read by the package datasets: {to_install('hub')}") from error
     path, _, configuration = name.removeprefix(HUB).partition(":")
     try:
         found = datasets.load_dataset(path, configuration or None)

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cvae.errors import listed, nearest
+from keras_cvae.errors import listed, nearest, to_install
 from keras_cvae.exports import onnx, saved_model
 from keras_cvae.exports.graphs import (
     SUMMARIES,
@@ -147,8 +147,7 @@ def check_installed(format: str) -> None:
     missing = [one for one in (backend, *packages) if importlib.util.find_spec(one) is None]
     if missing:
         raise ImportError(
-            f"Exporting as {format} takes {listed(missing)}: "
-            f"pip install 'keras-cvae[{EXTRAS[format]}]'"
+            f"Exporting as {format} takes {listed(missing)}: {to_install(EXTRAS[format])}"
         )
 
 

@@ -152,7 +152,7 @@ def _prior(model: ConditionalVAE, y: Any, n: int) -> dict[str, np.ndarray]:
 def manifold(
     model: ConditionalVAE, condition: Any, name: str = "", grid: str = "linear", size: int = 13
 ) -> Figure:
-    """Sweep two latent dimensions for one condition, the others at the prior's mean.
+    """Sweep two latent dimensions, or the only one, with the others at the prior's mean.
 
     Steps are in standard deviations of p(z|y), from -1.5 to 1.5; for the standard normal prior they
     are the values of z. "quantile" spaces them evenly in probability, from 5 % to 95 %.
@@ -164,10 +164,11 @@ def manifold(
     prior = {key: value[0] for key, value in _prior(model, condition, 1).items()}
     spread = np.exp(0.5 * prior["log_var"])
     first, second = _active(model, condition)
-    z = np.tile(prior["mean"], (size, size, 1))
+    rows = values if second != first else np.zeros(1)  # of one dimension a single row
+    z = np.tile(prior["mean"], (len(rows), size, 1))
     z[..., first] += values[None, :] * spread[first]
     if second != first:
-        z[..., second] += values[:, None] * spread[second]
+        z[..., second] += rows[:, None] * spread[second]
     images = brightness(model, model.decode(z.reshape(-1, model.latent_dim), condition))
     given = "|y" if model.condition.width else ""
     of_prior = f" in standard deviations of p(z{given}) from its mean"
@@ -179,12 +180,13 @@ def manifold(
         else ""
     )
     return sheets.manifold(
-        images.reshape(size, size, *model.x_shape),
-        values,
+        images.reshape(len(rows), size, *model.x_shape),
+        rows,
+        column_values=values,
         title=name or None,
         caption=f"Sweep of the latent{unit}, {'quantile' if grid == 'quantile' else 'linear'} "
         f"grid{rest}.",
-        axis_labels=(f"$z_{{{first + 1}}}$", f"$z_{{{second + 1}}}$"),
+        axis_labels=(f"$z_{{{first + 1}}}$", f"$z_{{{second + 1}}}$" * (second != first)),
     )
 
 

@@ -243,6 +243,7 @@ def manifold(
     for j in across:
         sheet.write(texts[j], (j + 0.5) * sheet.w, height + tick, ha="center", va="top")
     upwards, texts = _ticks(second)
+    upwards = upwards if rows > 1 else upwards[:0]
     upwards = upwards[:: math.ceil((SMALL + 4) / sheet.points(sheet.h))]
     tall = max(text_points(text, SMALL) for text in texts)
     for i in upwards:
@@ -251,7 +252,8 @@ def manifold(
     name = {"fontsize": TEXT, "ha": "center", "parse_math": True}
     sheet.write(axis_labels[0], width / 2, height + tick + sheet.dots(11.5), va="top", **name)
     aside = -tick - sheet.dots(tall + 5)
-    sheet.write(axis_labels[1], aside, height / 2, va="bottom", rotation=90, **name | _ANCHORED)
+    if axis_labels[1]:
+        sheet.write(axis_labels[1], aside, height / 2, va="bottom", rotation=90, **name | _ANCHORED)
 
     sheet.x_ticks = [(j + 0.5) * sheet.w for j in across]
     sheet.y_ticks = [height - (i + 0.5) * sheet.h for i in upwards]

@@ -31,7 +31,7 @@ from keras_cvae.probability.priors import ConditionalNormal, Prior, StandardNorm
 from keras_cvae.probability.schedules import Cyclical, Warmup
 from keras_cvae.runs import declaration
 from keras_cvae.runs.conditions import build_condition, mask_of
-from keras_cvae.runs.config import COUNTS, RunConfig, between
+from keras_cvae.runs.config import COUNTS, RunConfig, bounds_of
 
 STEPS = 19_000  # of a run whose epochs are not given
 
@@ -150,9 +150,7 @@ def _likelihood(config: RunConfig, x_shape: tuple[int, ...]) -> Likelihood:
 
 
 def _bounded(config: RunConfig, x_shape: tuple[int, ...]) -> Bounded:
-    pairs = [between(text) for text in config.bounds]
-    if len(pairs) == 1:
-        pairs *= x_shape[-1]
+    pairs = bounds_of(config.bounds, x_shape[-1])
     low, high = ([pair[i] for pair in pairs] for i in (0, 1))
     return Bounded(low, high, config.variance, config.sigma if config.variance == "fixed" else 1.0)
 

@@ -233,9 +233,10 @@ def _of_vectors(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> It
     if facts.values == "counts":
         over = facts.spread > 1.5
         how = "more than a Poisson's" if over else "as a Poisson's do"
+        within = " within a class" if facts.classes else ""
         yield (
             {"likelihood": "negative_binomial" if over else "poisson"},
-            f"they spread {how} (variance over mean {facts.spread:.3g})",
+            f"they spread {how} (variance over mean {facts.spread:.3g}{within})",
         )
         return
     if any(facts.ratios) and "likelihood" not in asked:
@@ -244,7 +245,7 @@ def _of_vectors(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> It
         yield (
             {
                 "likelihood": "bounded",
-                "bounds": tuple("0.." if ratio else ".." for ratio in facts.ratios),
+                "bounds": ("0..",) if all(facts.ratios) else (f"{','.join(named)}=0..",),
                 "variance": "predicted",
             },
             "each value gets a density of its own width, standardised whatever its unit; "

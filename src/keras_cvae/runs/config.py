@@ -2,6 +2,7 @@
 
 import tomllib
 import typing
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -111,8 +112,8 @@ class RunConfig(BaseModel):
     bounds: tuple[str, ...] = _setting(
         (),
         "Model",
-        "bounded: between what x lie, 0..1 or 0.. or ..5 for all values; or repeat it, once for "
-        "each value, with .. for one without bounds.",
+        "bounded: between what x lie, 0..1 or 0.. or ..5 for all values. Of some alone, counted "
+        "from 1: 2,3=0.. and the others have none; or repeat it, once for each value.",
     )
     sigma: float = _setting(0.1, "Model", "Standard deviation if variance is fixed.", gt=0)
     backbone: Literal["mlp", "residual", "conv", "topdown", "topdown-conv"] = _setting(
@@ -302,7 +303,7 @@ class RunConfig(BaseModel):
             raise ValueError(
                 "bounds: received none with likelihood=bounded, expected --bounds 0..1"
             )
-        for text in self.bounds:
+        for text in (one.rpartition("=")[2] for one in self.bounds):
             between(text)
         if self.binarize == "dynamic" and self.likelihood not in _BINARY:
             raise ValueError(
@@ -312,7 +313,41 @@ class RunConfig(BaseModel):
         return self
 
 
-def between(text: str) -> tuple[float | None, float | None]:
+Between = tuple[float | None, float | None]
+
+
+def bounds_of(texts: Sequence[str], size: int) -> list[Between]:
+    """Read the bounds of each of so many values.
+
+    Args:
+        texts: One for all values, one for each, or some with the values that they are of, counted
+            from 1, as in `2,3=0..`; other values then have no bounds.
+        size: How many values there are.
+
+    Raises:
+        ValueError: Another number of bounds, or no such value.
+    """
+    if not any("=" in text for text in texts):
+        if len(texts) not in (1, size):
+            raise ValueError(
+                f"bounds: received {len(texts)}, expected one for all values, or {size}, one for "
+                "each; or those of some values, as in 2,3=0.."
+            )
+        return [between(text) for text in texts] * (size if len(texts) == 1 else 1)
+    found: list[Between] = [(None, None)] * size
+    for text in texts:
+        which, _, range_ = text.rpartition("=")
+        for one in which.split(","):
+            if not one.strip().isdecimal() or not 1 <= int(one) <= size:
+                raise ValueError(
+                    f"bounds: received '{text}' for {size} values, expected numbers of values from "
+                    f"1 to {size} before the =, as in 2,3=0.."
+                )
+            found[int(one) - 1] = between(range_)
+    return found
+
+
+def between(text: str) -> Between:
     """Read bounds written as `0..1`, `0..`, `..5` or `..`.
 
     Raises:

@@ -125,13 +125,12 @@ class Run:
     @property
     def start_command(self) -> str:
         """What to type to train in its folder."""
-        many = ["--processes", devices.count()] if devices.count() > 1 else []
-        return command.line("train", self.source, "--out", self.folder, *many)
+        return command.line("train", self.source, "--out", self.folder, *_processes())
 
     @property
     def resume_command(self) -> str:
         """What to type to go on with it."""
-        return f"{self.start_command} --resume"
+        return command.line("train", self.source, "--out", self.folder, "--resume", *_processes())
 
     @property
     def complete(self) -> bool:
@@ -209,6 +208,10 @@ class Run:
             path = self.model_path if self.complete else self.checkpoint
             warnings.warn(f"{error} What '{path.name}' says is taken instead.", stacklevel=3)
             return within(position_of(path))
+
+
+def _processes() -> list[object]:
+    return ["--processes", devices.count()] if devices.count() > 1 else []
 
 
 def is_table_run(what: str | Path) -> bool:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from keras_cvae.errors import listed
+from keras_cvae.errors import listed, to_install
 from keras_cvae.serve.limits import Limits
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def check_installed() -> None:
     """
     missing = [one for one in PACKAGES if importlib.util.find_spec(one) is None]
     if missing:
-        raise ImportError(f"Serving takes {listed(missing)}: pip install 'keras-cvae[serve]'")
+        raise ImportError(f"Serving takes {listed(missing)}: {to_install('serve')}")
 
 
 def create_app(model: Any, **options: Any) -> "FastAPI":

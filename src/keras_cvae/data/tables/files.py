@@ -14,7 +14,7 @@ import pandas as pd
 
 from keras_cvae.data.kinds import CSV, PARQUET, TABLES, suffix
 from keras_cvae.data.tables.frames import from_arrow
-from keras_cvae.errors import DataError, counted
+from keras_cvae.errors import DataError, counted, to_install
 from keras_cvae.files import atomic
 
 WRITTEN = (".csv", ".parquet", ".feather")
@@ -66,9 +66,7 @@ def _damaged(path: Path, reader: Any) -> Any:
     try:
         return reader(path)
     except ImportError as error:
-        raise ImportError(
-            f"Reading '{path.name}' needs pyarrow: pip install 'keras-cvae[tables]'"
-        ) from error
+        raise ImportError(f"Reading '{path.name}' needs pyarrow: {to_install('tables')}") from error
     except (OSError, ValueError) as error:  # pyarrow's errors are subclasses of these
         raise DataError(
             f"'{path}' could not be read: {str(error).splitlines()[0].rstrip('.')}. It may be cut "

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from keras_cvae.errors import to_install
+
 
 def to_pandas(table: Any) -> pd.DataFrame:
     """A table as a pandas DataFrame: itself, or what comes of a polars or pyarrow one.
@@ -22,8 +24,8 @@ def to_pandas(table: Any) -> pd.DataFrame:
         import narwhals.stable.v2 as narwhals
     except ImportError as error:
         raise ImportError(
-            f"Received {type(table).__name__}. Tables that are not pandas' need narwhals: pip "
-            "install 'keras-cvae[tables]'"
+            f"Received {type(table).__name__}. Tables that are not pandas' need narwhals: "
+            f"{to_install('tables')}"
         ) from error
     try:
         frame = narwhals.from_native(table)
