@@ -50,6 +50,11 @@ BATCH = 4
 HALF = [1, 1, 1, 0, 0, 0]  # what is known of x
 
 
+def seldom_elsewhere(test):
+    """A test that trains for many steps: in `make test`, and on PyTorch and TensorFlow nightly."""
+    return test if keras.backend.backend() == "jax" else pytest.mark.nightly(test)
+
+
 def own_networks():
     """An encoder and a decoder as a user of Keras writes them."""
     x, z, features = (keras.Input((n,)) for n in (6, 2, 3))

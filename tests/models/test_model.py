@@ -10,7 +10,7 @@ from keras import ops
 from scipy import stats
 
 import keras_cvae
-from harness import answers, restarting
+from harness import answers, restarting, seldom_elsewhere
 from keras_cvae import ELBO, IWAE, MLP, ConditionalVAE, Gaussian
 from keras_cvae.models.serialization import precision
 from keras_cvae.probability.objectives import Terms
@@ -152,6 +152,7 @@ def test_training_improves_the_bound(data, small):
 @pytest.mark.parametrize(
     "name", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.nightly)]
 )
+@seldom_elsewhere
 def test_mixed_precision_trains_as_well_and_is_saved(name, data, small, tmp_path):
     def trained(policy):
         keras.utils.set_random_seed(0)

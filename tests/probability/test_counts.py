@@ -9,6 +9,7 @@ from keras import ops
 from scipy import special, stats
 
 import keras_cvae as kc
+from harness import seldom_elsewhere
 from keras_cvae.probability.likelihoods.counts import (
     IndependentNegativeBinomial,
     IndependentPoisson,
@@ -127,6 +128,7 @@ def fitted(likelihood, x, y, epochs=40):
     return model
 
 
+@seldom_elsewhere
 def test_counts_of_any_size_are_learned_as_they_come(counts):
     x, y, truth = counts
     model = fitted("negative_binomial", x, y)
