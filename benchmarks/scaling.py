@@ -1,16 +1,18 @@
 """Speed-up against devices: measured here, and on paper where there are 8, 64 and 512.
 
     python benchmarks/scaling.py DATA [--presets dense conv record] [--many 1x1 1x2 2x1]
-        [--steps 30] [--epochs 6] [--batch-size N] [--out scaling.json]
+        [--steps N] [--epochs 4] [--batch-size N] [--out scaling.json]
 
 DATA is `mnist` or an .npz file. `--many` says what is measured: processes x devices of each. The
 devices of one process are emulated on a CPU and share its cores: they show what dividing costs, and
 no speed-up. So do processes, once there are more of them than cores.
 
 Measured are, for each preset, milliseconds a step (the median of epochs of so many steps; the first
-two, which compile, are left out) of the same training, and how long an all-reduce takes of arrays
-like the gradients, and of as many bytes in one array. The step of two processes is compared with
-what it should be: that of half a batch on half of the cores, and the all-reduce.
+two, which compile, are left out) of the same training, and how long an all-reduce takes of as many
+bytes as the gradients have, in one array as a step sends them, and in as many arrays as there are
+weights. The step of two processes is compared with what it should be: that of half a batch on half
+of the cores, and the all-reduce. `record` takes few examples a step here: what is asked of a CPU is
+whether the formula is right, and its gradients are as many whatever the batch.
 
 On paper, for an H100, a step takes compute + reduce. Compute is a floor, the starting of kernels,
 and the rest in proportion to a device's rows. The reduction is a ring: 2 (n - 1) / n of the bytes
@@ -45,6 +47,8 @@ import numpy as np
 from training import clock
 
 PRESETS = ("dense", "conv", "record")
+STEPS = {"dense": 30, "conv": 10, "record": 2}  # of an epoch
+BATCH = {"record": 8}  # where the preset's would take minutes a step on a CPU
 STEP = {"dense": 754e-6, "conv": 936e-6, "record": 5.9e-3}  # seconds, of the preset's batch
 FLOOR = {"dense": 0.93, "conv": 0.93, "record": 0.5}  # the share of it that no rows cause
 LINKS = {  # bytes/s and seconds of the slowest link
@@ -95,7 +99,7 @@ def worker(source, preset, steps, epochs, batch_size, out):
     found = {"step": statistics.median(timer.seconds[2:]) / steps, "batch": batch_size}
     found |= {"bytes": 4 * size, "arrays": len(shapes)}
     if devices.joined():
-        found |= {"reduce": reduction(shapes), "reduce_one_array": reduction([(size,)])}
+        found |= {"reduce": reduction([(size,)]), "reduce_each_array": reduction(shapes)}
     if devices.index() == 0:
         Path(out).write_text(json.dumps(found))
     devices.leave()
@@ -107,7 +111,9 @@ def measured(source, preset, many, args, batch_size=0, cores=None):
     before = dict(os.environ), os.sched_getaffinity(0)
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={each}"
     os.environ |= {"XLA_FLAGS": flags, "SCALING_JOINS": str(int(number * each > 1))}
-    words = ["--steps", args.steps, "--epochs", args.epochs, "--batch-size", batch_size]
+    batch_size = batch_size or BATCH.get(preset, 0)
+    steps = args.steps or STEPS[preset]
+    words = ["--steps", steps, "--epochs", args.epochs, "--batch-size", batch_size]
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.json"
         words += ["--presets", preset, "--worker", found]
@@ -137,7 +143,8 @@ def here(source, preset, args):
         print(
             f"{preset}: two processes, predicted {1e3 * paper:.2f} ms ({1e3 * half['step']:.2f} of "
             f"half a batch and the all-reduce), measured {1e3 * two['step']:.2f}; the same "
-            f"{two['bytes'] / 1e6:.1f} MB in one array take {1e3 * two['reduce_one_array']:.2f} ms"
+            f"{two['bytes'] / 1e6:.1f} MB in {two['arrays']} arrays take "
+            f"{1e3 * two['reduce_each_array']:.2f} ms"
         )
         results["half"] = half
     return results
@@ -164,8 +171,8 @@ def main():
     parser.add_argument("data")
     parser.add_argument("--presets", nargs="+", default=PRESETS, choices=PRESETS)
     parser.add_argument("--many", nargs="+", default=["1x1", "1x2", "2x1"])
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--steps", type=int, help="Of an epoch; fewer where they are slow.")
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)

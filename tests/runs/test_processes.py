@@ -43,7 +43,8 @@ number, source, settings, out, fast, measure = sys.argv[1:]
 if int(number) > 1:
     processes.join(int(number))
 settings = validated(json.loads(settings))
-data = load(source, memory_limit=1) if "/" in source else load(source)
+some = {"unlabelled": settings.semisupervised} | ({"memory_limit": 1} if "/" in source else {})
+data = load(source, **some)
 
 class Stop(keras.callbacks.Callback):
     async_safe = True
@@ -68,7 +69,7 @@ model = run.model()
 if measure == "all":
     found = evaluate(model, data, samples=40, binarize=settings.binarize, limit=150).to_dict()
 else:
-    split = data.train  # so that there are several blocks
+    split = data.train.labelled  # so that there are several blocks
     with devices.dividing():
         found = {"log_prob": model.log_prob(split.floats(), split.y, 20).log_prob.tolist()}
 if devices.index() == 0:
@@ -262,6 +263,8 @@ def test_alone_there_is_nothing_to_agree_on():
 
 VECTORS = {"latent_dim": 2, "units": (8,), "batch_size": 16, "epochs": 3, "likelihood": "gaussian"}
 
+FEW = {"latent_dim": 2, "units": (8,), "batch_size": 16, "epochs": 3, "semisupervised": True}
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -284,6 +287,14 @@ def vectors(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    """150 binary vectors in a file, a quarter of which have no label."""
+    path, rng = tmp_path_factory.mktemp("data") / "labels.npz", np.random.default_rng(0)
+    np.savez(path, x=rng.integers(0, 2, (150, 5), "uint8"), y=np.arange(150) % 4 - 1)
+    return path
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     ("number", "devices_each", "source", "settings", "kind", "measure"),
@@ -297,6 +308,7 @@ def vectors(tmp_path_factory):
         (2, 1, "arrays", SETTINGS | {"patience": 2, "ema": 0.0}, "fast", "log_prob"),
         (2, 1, "arrays", SETTINGS | {"precision": "mixed_bfloat16"}, "fast", "log_prob"),
         (2, 1, "vectors", VECTORS, "fast", "log_prob"),
+        (2, 1, "labels", FEW, "fast", "log_prob"),
     ],
 )
 def test_so_it_is_for(
