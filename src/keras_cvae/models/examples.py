@@ -56,7 +56,13 @@ class Examples(NamedTuple):
 
     def for_keras(self) -> Any:
         """This as Keras' `validation_data`."""
-        return tuple(self) if is_array(self.x) else self.x
+        return (*self.pair(), self.sample_weight) if is_array(self.x) else self.x
+
+    def pair(self) -> tuple[Any, Any]:
+        """Give x and y as Keras' loops take them, which drop weights where there is no y."""
+        if self.y is None and self.sample_weight is not None and is_array(self.x):
+            return {"x": self.x}, np.zeros(len(self.x), "float32")
+        return self.x, self.y
 
 
 def unpacked(batch: Any) -> Examples:

@@ -318,7 +318,7 @@ class Training(Checks, Model):
         return self._feeding(
             decided,
             super().fit,
-            *train[:2],
+            *train.pair(),
             epochs=epochs,
             callbacks=callbacks,
             **how,
@@ -380,7 +380,7 @@ class Training(Checks, Model):
             return self._feeding(
                 {"test": test},
                 super().evaluate,
-                *held[:2],
+                *held.pair(),
                 batch_size,
                 sample_weight=held.sample_weight,
                 callbacks=[Alarm(), *as_list(callbacks)],
