@@ -21,7 +21,7 @@ from keras_cvae import devices
 from keras_cvae.backend import remembered
 from keras_cvae.data.stored import Stored
 
-SECONDS = 0.25  # that are measured, once the first step is made
+SECONDS = 0.2  # that are measured: steps of the first epoch, or epochs after it if it is shorter
 EPOCHS = 1000  # at most
 HELD = 1 / 3  # what a step of validation takes of one of training
 
@@ -46,12 +46,17 @@ class _Clock(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self.begun and self.begun >= self.done:
-            self._mark()
+            now = self._mark()
+            if not self.epochs and len(self.marks) > 1 and now - self.marks[0][0] >= SECONDS:
+                raise _EnoughError
         self.begun += 1
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if epoch:
-            self.epochs.append(self._mark())
+        if not epoch:
+            return
+        self.epochs.append(self._mark())
+        if len(self.epochs) > 1 and self.epochs[-1] - self.epochs[0] >= SECONDS:
+            raise _EnoughError
 
     def _mark(self) -> float:
         self.model.jax_state_sync()
@@ -60,14 +65,13 @@ class _Clock(keras.callbacks.Callback):
         if done > self.done:
             self.done = done
             self.marks.append((now, done))
-        if len(self.marks) > 1 and now - self.marks[0][0] >= SECONDS:
-            raise _EnoughError
         return now
 
     def seconds(self, held: int) -> float:
         """What an epoch takes, with so many steps of validation.
 
-        By whole epochs where some were seen, else by the steps: the median, as some are compiled.
+        By whole epochs where some were seen, in which nothing is compiled any more, else by the
+        steps of the first: the median, as some of them wait for compilers.
         """
         if len(self.epochs) > 1:
             return float(np.median(np.diff(self.epochs)))
