@@ -280,3 +280,11 @@ def test_enumerated_candidates():
 def test_enumerated_refuses(condition, arguments, message):
     with pytest.raises(ValueError, match=message):
         enumerated(get(condition).spec, **arguments)
+
+
+def test_a_number_ten_deviations_from_those_of_training_is_named():
+    condition = Continuous()
+    condition.adapt(np.linspace(0.0, 1.0, 101))
+    asked = condition.spec.prepare
+    assert condition.far(asked([0.0, 3.0])) == ""
+    assert condition.far(asked([0.5, 7.0])).startswith("7; in training it was 0.5 +- 0.29")

@@ -30,6 +30,7 @@ class Continuous(Standardised, ConditionEncoder):
                [20. ]], dtype=float32)
     """
 
+    beyond = 10.0  # it is asked for, not observed: nobody means an outlier
     spec: ContinuousSpec
 
     def __init__(self, dim: int = 1, **kwargs: Any) -> None:

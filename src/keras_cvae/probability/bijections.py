@@ -1,7 +1,7 @@
 """Numbers of any scale, on the scale that networks work on: around 0, of size 1."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -18,7 +18,12 @@ class Standardised(keras.layers.Layer):
 
     Mean, scale and whether they were fitted are weights, so they are saved with what holds the
     layer.
+
+    Attributes:
+        beyond: Standard deviations from which on a number is far from those of training.
     """
+
+    beyond: ClassVar[float] = FAR
 
     def add_scaling(self, size: int) -> None:
         """Create the weights, for a last axis of this length."""
@@ -63,7 +68,7 @@ class Standardised(keras.layers.Layer):
         ends = np.stack([np.fmin.reduce(values), np.fmax.reduce(values)]).astype("float64")
         away = np.nan_to_num(np.abs(ends - mean) / scale)
         end, place = np.unravel_index(np.argmax(away), away.shape)
-        if away[end, place] <= FAR:
+        if away[end, place] <= self.beyond:
             return ""
         of = f" in place {place}" if len(mean) > 1 else ""
         return (
