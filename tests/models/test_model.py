@@ -1,3 +1,5 @@
+import multiprocessing
+import operator
 import os
 import subprocess
 import sys
@@ -620,3 +622,11 @@ def test_where_there_is_no_memory_smaller_models_are_built_as_before():
     with pytest.raises(MemoryError, match="no memory for this model"):
         ConditionalVAE((10**14,), 3, backbone=MLP((8,)))  # no machine has addresses for it
     assert ConditionalVAE((4,), 3, backbone=MLP((8,))).generate(1).shape == (1, 4)
+
+
+@pytest.mark.slow
+def test_a_model_goes_to_a_spawned_process_and_draws_the_same_there():
+    model = ConditionalVAE((3,), 2, 2, backbone=MLP((4,)), seed=0)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.map(operator.methodcaller("generate", 1, 3, seed=5), [model])
+    np.testing.assert_array_equal(found[0], model.generate(1, 3, seed=5))
