@@ -97,7 +97,7 @@ CASES = {
             lambda: {
                 "likelihood": small_columns(groups=[0, 0, 1], frequencies=2, dropout=0.2, blocks=2),
                 "x_shape": (3,),
-                "condition": KnownPart((3,)),
+                "condition": KnownColumns([2, 2, 2], [0, 0, 1]),
             },
         ],
         "continuous_bernoulli": [lambda: {"likelihood": ContinuousBernoulli()}],
