@@ -11,7 +11,7 @@ AS_USERS = $(OPTIMIZED) $(PYTEST) -n 0 -m 'optimized and not nightly and not slo
 	$(shell grep -rl --include='test_*.py' mark.optimized tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help draw trained quickstart demo test test-as-users test-backends test-all test-slow coverage lint docs format clean
+.PHONY: help draw trained quickstart demo test test-as-users test-further test-backends test-all test-slow coverage lint docs format clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,9 +32,14 @@ test: $(VENV)/dev  ## Checks and tests on JAX.
 test-as-users: $(VENV)/dev
 	$(AS_USERS)
 
+test-further: $(VENV)/dev  ## Tests on JAX that run no line of code which `make test` does not.
+	$(PYTEST) -m 'further and not nightly and not slow'
+
+MORE := -m 'not nightly and not slow'
+
 test-backends: $(VENV)/backends  ## The equations and one case a class on PyTorch and TensorFlow, and across all three.
-	KERAS_BACKEND=torch $(PYTEST) $(CORE_TESTS)
-	KERAS_BACKEND=tensorflow $(PYTEST) $(CORE_TESTS) tests/exports/test_saved_model.py
+	KERAS_BACKEND=torch $(PYTEST) $(MORE) $(CORE_TESTS)
+	KERAS_BACKEND=tensorflow $(PYTEST) $(MORE) $(CORE_TESTS) tests/exports/test_saved_model.py
 	KERAS_BACKEND=jax $(PYTEST) -n 0 tests/test_across_backends.py
 
 CORE_TESTS := tests/probability tests/networks tests/models/test_lives.py tests/models/test_model.py \

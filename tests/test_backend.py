@@ -93,6 +93,7 @@ def script(text, *, cwd=None, **environment):
     return done.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.further
 def test_importing_the_package_registers_every_class_that_a_file_may_name():
     answer = script(
         """
@@ -110,6 +111,7 @@ print("done")
     assert answer == "done"
 
 
+@pytest.mark.further
 def test_a_lazy_import_waits_for_the_first_name(small, tmp_path):
     path = tmp_path / "model.keras"
     small().save(path)

@@ -29,6 +29,7 @@ def run(examples):
     return runner.summarize()
 
 
+@pytest.mark.further
 def test_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     methods = inspect.getmembers(keras_cvae.ConditionalVAE, inspect.isfunction)

@@ -79,6 +79,7 @@ def test_pickles_predict_the_same(classifier, blobs):
     np.testing.assert_array_equal(again.predict_proba(blobs[0]), classifier.predict_proba(blobs[0]))
 
 
+@pytest.mark.further
 def test_grids_pipelines_and_cross_validation(blobs):
     X, y = blobs
     small = CVAEClassifier(0, 8, learning_rate=0.02, random_state=0)

@@ -151,6 +151,7 @@ def test_quickstart_refuses_an_unknown_digit_before_training(refused):
 # Help and completion.
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(cvae, command):
     said = cvae(command, "--help")
@@ -223,6 +224,7 @@ def test_train_by_flags_file_and_preset(cvae, tmp_path):
     assert drawn_in("x.npz").shape == (3, 8, 8, 1)
 
 
+@pytest.mark.further
 def test_what_train_says_to_type_next_can_be_typed(cvae, tmp_path):
     said = cvae("train", "digits", *QUICK, "--out", "a run")
     commands = [
@@ -350,6 +352,7 @@ def test_commands_are_printed_as_they_can_be_typed(tmp_path, monkeypatch):
 # Draw.
 
 
+@pytest.mark.further
 def test_generate_a_sheet_a_table_and_a_folder(cvae, run):
     assert cvae("generate", run, "-c", 2, "-n", 5, "-o", "twos.png").code == 0
     assert pixels("twos.png")[0] >= 5 * 8
@@ -372,6 +375,7 @@ def test_generate_in_the_terminal(cvae, run):
     assert max(map(len, said.out.splitlines())) <= 80
 
 
+@pytest.mark.further
 def test_same_seed_same_pictures(cvae, run):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         cvae("generate", run, "-c", 3, "--seed", seed, "-o", f"{name}.npz")
@@ -520,6 +524,7 @@ def test_shards_are_data_like_others(cvae, tmp_path):
     assert "expected name:kind" in " ".join(said.err.replace("│", " ").split())
 
 
+@pytest.mark.further
 def test_own_pictures_by_class_name(cvae, tmp_path):
     shapes(tmp_path / "shapes")
     words = ("--units", "64", "--latent-dim", 4, "--batch-size", 16, "--learning-rate", 0.003)
@@ -553,6 +558,7 @@ def would(cvae, monkeypatch):
     return lambda *words: cvae("train", *words, "--dry-run")
 
 
+@pytest.mark.further
 def test_a_label_of_minus_one_is_a_class_and_said_to_be(cvae, would, tmp_path, rng):
     x = rng.integers(0, 2, (60, 4, 4))
     npz(tmp_path / "x.npz", x_train=x, y_train=np.arange(60) % 3 - 1)
@@ -578,6 +584,7 @@ def test_labels_that_look_like_numbers_are_said_to_be_taken_so(cvae, would, tmp_
     assert "taken as" not in said.err
 
 
+@pytest.mark.further
 def test_a_class_that_was_never_in_training_is_told(cvae, tmp_path, rng):
     x, names = rng.integers(0, 2, (60, 4, 4)), ["cat", "dog", "owl"]
     npz(tmp_path / "x.npz", x=x, y=np.arange(60) % 2, class_names=names)

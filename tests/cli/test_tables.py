@@ -139,12 +139,14 @@ def test_rows_that_are_wider_than_the_terminal_stay_readable(capsys):
     assert capsys.readouterr().out.splitlines()[0].split() == ["column", "0", "column", "1"]
 
 
+@pytest.mark.further
 def test_the_condition_that_is_printed_can_be_typed(run):
     schema = TableRun.open("run").schema()
     assert _example(schema) == ["-c", "sex=Male"]
     assert "Male" in run("generate", "run", *_example(schema), "-n", 2).out
 
 
+@pytest.mark.further
 def test_the_nats_that_training_prints_are_those_of_held_out_rows(run):
     metrics = json.loads(run("info", "run", "--json").out)["metrics"]
     table = TableRun.open("run")

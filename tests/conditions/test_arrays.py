@@ -24,6 +24,7 @@ def test_bad_arguments_are_refused(make, message):
         make()
 
 
+@pytest.mark.further
 def test_a_picture_decides_what_is_drawn(rng):
     """The other half of a picture that is black or white, drawn from the half that is known."""
     dark = np.arange(200) % 2
@@ -48,6 +49,7 @@ def test_the_encoder_grows_with_the_length(length):
     assert signal.width == 128
 
 
+@pytest.mark.further
 def test_channels_are_standardised_by_what_is_fitted(rng, tmp_path):
     y = rng.normal([1e3, 0], [1e-1, 1e3], (60, 9, 2))
     signal = Signal((9, 2), MLP((4,)))
@@ -68,6 +70,7 @@ def test_channels_are_standardised_by_what_is_fitted(rng, tmp_path):
     np.testing.assert_array_equal(model.generate(y, seed=0), again.generate(y, seed=0))
 
 
+@pytest.mark.further
 def test_draws_for_one_signal_share_its_encoding(rng):
     """As if each had been drawn with a copy of its own, whatever else is known."""
     y = {"s": rng.normal(size=(3, 9, 1)), "kind": np.array([0, 1, 1])}

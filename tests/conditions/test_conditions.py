@@ -196,6 +196,7 @@ def trained(x, y, condition, epochs=20, **kwargs):
     return model
 
 
+@pytest.mark.further
 def test_a_condition_without_information_gives_the_unconditional_likelihood(rng):
     kind = rng.integers(0, 2, 1200)
     x = (rng.random((1200, 6)) < np.where(kind, 0.9, 0.1)[:, None]).astype("float32")
@@ -206,6 +207,7 @@ def test_a_condition_without_information_gives_the_unconditional_likelihood(rng)
     assert abs(given.mean - plain.mean) < 3 * error + 0.05
 
 
+@pytest.mark.further
 def test_a_condition_with_all_information_is_read_from_x(rng):
     y = rng.integers(0, 3, 600)
     codes = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]])
@@ -217,6 +219,7 @@ def test_a_condition_with_all_information_is_read_from_x(rng):
     assert model.classify(x[y == 2][:5], 50, **several)[:, 1].min() > 0.99
 
 
+@pytest.mark.further
 def test_continuous_conditions_interpolate(rng):
     """Trained without a band in the middle; the mean inside it is that of the truth."""
     t = rng.uniform(-2, 2, 1200) + 50
@@ -230,6 +233,7 @@ def test_continuous_conditions_interpolate(rng):
     np.testing.assert_allclose(found, truth, atol=0.1)
 
 
+@pytest.mark.further
 def test_a_model_of_periodic_conditions_comes_round(rng):
     """Trained without the hours around midnight, which the hours before and after give."""
     hour = rng.uniform(1.5, 22.5, 800)

@@ -33,6 +33,7 @@ def model():
     return model
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("output", ["mean", "sample"])
 def test_twice_the_exposure_is_twice_the_mean(model, output):
     once, twice = (

@@ -102,6 +102,7 @@ def asked_here(told):
     return {one.filename for one in told if one.category is UserWarning} == {__file__}
 
 
+@pytest.mark.further
 def test_every_verb_tells_of_a_class_that_was_never_in_training(small, data, tmp_path):
     (x, y), model = data, small()
     some = y < 2
@@ -129,6 +130,7 @@ def test_every_verb_tells_of_a_class_that_was_never_in_training(small, data, tmp
     again.interpolate(condition=0, to_condition=2, steps=3)
 
 
+@pytest.mark.further
 def test_classes_are_seen_in_what_was_trained_on(small, data):
     x, y = data
     order = np.argsort(y)

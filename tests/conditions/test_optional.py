@@ -136,6 +136,7 @@ def test_fit_without_conditions_where_all_may_be_missing(small, data, condition)
         again.fit(x, verbose=0)
 
 
+@pytest.mark.further
 def test_dropout_resumes_exactly(small, data, tmp_path):
     def fit(model, epochs, initial=0):
         model.fit(*data, epochs=epochs, initial_epoch=initial, shuffle=False, verbose=0)
@@ -150,6 +151,7 @@ def test_dropout_resumes_exactly(small, data, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.further
 def test_label_dropout_learns_both_the_class_and_what_is_without_it():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 600)

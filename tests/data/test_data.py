@@ -668,6 +668,7 @@ def fitted(batches, epochs, loss=None, **kwargs):
 
 
 # A Keras loss makes `fit` take a batch to build it before the first epoch.
+@pytest.mark.further
 @pytest.mark.parametrize(("loss", "workers"), [(None, 1), (None, 3), ("mse", 1)])
 def test_fit_sees_one_order_per_epoch(loss, workers):
     batches = numbered(shuffle=True, seed=5, workers=workers)

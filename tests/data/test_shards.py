@@ -327,6 +327,7 @@ def test_spoiled_pixels_are_decoded_again(shards):
     np.testing.assert_array_equal(again[:], expected)
 
 
+@pytest.mark.further
 def test_other_processes_help_to_decode(shards):
     files = load(shards, memory_limit=0, validation=0).train.x
     helpers = Helpers(files, 2)

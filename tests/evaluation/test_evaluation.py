@@ -82,6 +82,7 @@ def test_a_limit_takes_examples_from_everywhere():
 # The bound and the latent.
 
 
+@pytest.mark.further
 def test_the_bound_is_what_keras_evaluates(trained, digits):
     x, y = digits.test.floats(), digits.test.y
     terms = bound.bound(trained, x, y, num_samples=20)
@@ -99,6 +100,7 @@ def _terms(mean, log_var):
     return bound.Bound(zeros[:, 0], zeros, z, mean, log_var, zeros, zeros, (mean.shape[1],))
 
 
+@pytest.mark.further
 def test_latent_figures_of_a_gaussian_channel():
     # z | x ~ N(m, v) with m ~ N(0, 1 - v): the aggregate is N(0, 1), I = -1/2 log v.
     rng, n, v = np.random.default_rng(0), 4000, 0.25
@@ -248,6 +250,7 @@ def test_the_judge_knows_digits_and_is_reproducible(measured, digits):
     np.testing.assert_allclose(again.features(few), other.features(few), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.further
 def test_shuffled_labels_leave_the_judge_at_chance(digits):
     labels = np.random.default_rng(0).permutation(digits.train.y)
     with optimized():
@@ -255,6 +258,7 @@ def test_shuffled_labels_leave_the_judge_at_chance(digits):
     assert own.accuracy(digits.test.x, digits.test.y) < 0.25
 
 
+@pytest.mark.further
 def test_the_judge_takes_vectors():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 600)
@@ -292,6 +296,7 @@ def test_frechet_distance_is_that_of_its_formula(rng):
     )
 
 
+@pytest.mark.further
 def test_diversity_of_known_cases():
     rng = np.random.default_rng(0)
     real = rng.normal(size=(2000, 8))
@@ -551,6 +556,7 @@ def test_data_of_another_kind_are_refused_in_words(trained, data, words):
         evaluate(trained, data(), samples=1)
 
 
+@pytest.mark.further
 def test_grey_levels_are_no_likelihood(trained, few_digits):
     found = evaluate(trained, few_digits, samples=10, limit=20)
     grey = found.grey_level_cross_entropy
@@ -560,6 +566,7 @@ def test_grey_levels_are_no_likelihood(trained, few_digits):
     assert found.conditional is found.marginal is found.bits_per_dimension is None
 
 
+@pytest.mark.further
 def test_metrics_that_do_not_apply_are_absent():
     rng = np.random.default_rng(0)
     y = rng.normal(size=(120, 2)).astype("float32")

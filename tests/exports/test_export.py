@@ -74,6 +74,7 @@ def test_every_kind_has_every_graph(kind, name, case, tmp_path):
     assert made.graphs == tuple(SUMMARIES)
 
 
+@pytest.mark.further
 def test_the_graphs_of_a_model(model, tmp_path):
     made = keras_cvae.export(model, tmp_path / "model")
     assert sorted(made.files) == sorted(tmp_path.glob("model/*"))
@@ -109,6 +110,7 @@ def test_a_seed_draws_what_the_model_draws(model, tmp_path):
     np.testing.assert_array_equal(x, model.generate("eel", 4, seed=7, output="sample"))
 
 
+@pytest.mark.further
 def test_what_the_file_says_of_itself(model, tmp_path):
     made = keras_cvae.export(model, tmp_path / "draw.onnx")
     proto = onnx.load(tmp_path / "draw.onnx")

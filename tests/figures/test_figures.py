@@ -349,6 +349,7 @@ def test_history_refuses_what_is_none():
 # --- files ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("suffix", ["png", "PDF", "svg"])
 def test_save_is_deterministic_and_leaves_only_its_file(digits, tmp_path, suffix):
     paths = [tmp_path / f"{name}.{suffix}" for name in "ab"]

@@ -35,6 +35,7 @@ def classes(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("run") / "classes", rng.random((40, 6, 6)), y)
 
 
+@pytest.mark.further
 def test_all_pictures_of_classes(classes):
     run, data = classes
     written = draw(run, "all", data=data)
@@ -57,6 +58,7 @@ def test_all_pictures_of_classes(classes):
             assert getattr(image, "n_frames", 1) >= (9 if path.suffix == ".gif" else 1)
 
 
+@pytest.mark.further
 def test_pictures_are_the_same_again(classes, tmp_path):
     run, data = classes
     for name in "ab":
@@ -140,6 +142,7 @@ def test_the_plane_is_that_of_the_most_variance(rng):
     assert plane(z[:, :1])[0].shape == (500, 2)
 
 
+@pytest.mark.further
 def test_many_classes_are_spread(rng):
     y = np.arange(60) % 20
     data = from_arrays(rng.random((60, 4, 4)), y)

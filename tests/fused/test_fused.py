@@ -139,6 +139,7 @@ def test_pictures_to_be_completed_train_to_the_same_bits(monkeypatch):
     assert_same_fit(monkeypatch, run)
 
 
+@pytest.mark.further
 @needs_jax
 def test_evaluation_is_the_same(monkeypatch):
     def run():
@@ -170,6 +171,7 @@ def test_a_second_fit_compiles_nothing_and_many_steps_run_at_once(monkeypatch):
     assert trained.step == 16
 
 
+@pytest.mark.further
 @needs_jax
 def test_what_was_checked_before_is_not_looked_at_in_the_step(monkeypatch):
     trained = model()
@@ -179,6 +181,7 @@ def test_what_was_checked_before_is_not_looked_at_in_the_step(monkeypatch):
         assert (trained.watch.found() is not None) == looked_at
 
 
+@pytest.mark.further
 @needs_jax
 def test_a_batch_may_be_larger_than_the_data():
     trained = model()
@@ -189,6 +192,7 @@ def test_a_batch_may_be_larger_than_the_data():
 # Pictures that are moved ------------------------------------------------------------------------
 
 
+@pytest.mark.further
 def test_pictures_move_by_whole_pixels_as_far_and_as_often_as_they_should(rng):
     n, shape = 6_000, (5, 4, 2)
     x = rng.integers(1, 256, (n, *shape), np.uint8)
@@ -294,6 +298,7 @@ def test_otherwise_steps_run_one_by_one_for_a_reason(given, reason, monkeypatch)
     assert decided(trained, **given) is applies.StepByStep[reason]
 
 
+@pytest.mark.further
 @needs_jax
 def test_the_reason_is_logged(caplog):
     with caplog.at_level("DEBUG", "keras_cvae"):
@@ -316,6 +321,7 @@ def test_usual_callbacks_are_no_reason_for_single_steps(tmp_path):
     np.testing.assert_array_equal(stored.y, Y)
 
 
+@pytest.mark.further
 @needs_jax
 def test_a_callback_may_evaluate_other_data():
     trained, found = model(), []
@@ -357,6 +363,7 @@ def test_errors_are_those_of_the_plain_path():
 # Private names of Keras ---------------------------------------------------------------------------
 
 
+@pytest.mark.further
 def test_keras_says_which_evaluation_is_within_fit():
     said = []
 

@@ -6,6 +6,7 @@ import pytest
 from keras_cvae.inference import steps
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("condition", [None, 3])
 def test_drawing_is_prior_then_decoder(condition, small):
     model = small(condition=condition, prior="conditional", latent_dim=[1, 1], compiled=False)

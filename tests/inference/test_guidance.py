@@ -21,6 +21,7 @@ def model(small):
     return model
 
 
+@pytest.mark.further
 def test_one_is_the_model_and_zero_is_without_the_condition(model):
     plain = model.generate(1, 4, seed=0)
     np.testing.assert_allclose(model.generate(1, 4, seed=0, guidance=1.0), plain)
@@ -30,6 +31,7 @@ def test_one_is_the_model_and_zero_is_without_the_condition(model):
     )
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("weight", [0.5, 3.0])
 def test_means_and_logits_are_extrapolated(model, weight):
     """Against the formula, written out for one example and two groups."""
@@ -54,6 +56,7 @@ def test_means_and_logits_are_extrapolated(model, weight):
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), atol=1e-5)
 
 
+@pytest.mark.further
 def test_samples_are_guided_too(model):
     drawn = model.generate([0, 2], 3, seed=0, guidance=2.0, output="sample", batch_size=4)
     assert drawn.shape == (6, 6)
@@ -62,6 +65,7 @@ def test_samples_are_guided_too(model):
     np.testing.assert_array_equal(drawn, again)
 
 
+@pytest.mark.further
 def test_a_top_down_network_is_guided(small, data):
     x, y = data
     model = small(
@@ -74,6 +78,7 @@ def test_a_top_down_network_is_guided(small, data):
     assert np.abs(two - zero).max() > 1e-4
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("weight", [-1.0, np.nan])
 def test_bad_weights_are_refused(model, weight):
     with pytest.raises(ValueError, match="guidance: received"):
@@ -85,6 +90,7 @@ def test_nothing_to_guide_away_from(small):
         small(condition=None).generate(n=2, guidance=2.0)
 
 
+@pytest.mark.further
 def test_a_prior_without_a_condition_is_guided_where_the_decoder_has_one(small, data):
     model = small(condition=Optional(3, dropout=0.5), latent_dim=2, prior="standard")
     model.fit(*data, epochs=1, verbose=0)

@@ -114,6 +114,7 @@ CASES = {
 }
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("case", CASES)
 def test_the_truth_lies_within_the_error_bars(case):
     linear = Linear(**CASES[case])
@@ -149,6 +150,7 @@ def test_with_the_true_posterior_every_weight_is_p_of_x(learned):
     np.testing.assert_allclose(estimate.effective_sample_size, 3.0, rtol=1e-5)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("learned", [False, True])
 def test_the_elbo_is_log_p_with_the_true_posterior(learned):
     linear = Linear(learned=learned, exact=True, spread=1.0, shift=0.0)
@@ -159,6 +161,7 @@ def test_the_elbo_is_log_p_with_the_true_posterior(learned):
     assert -loss == pytest.approx(linear.log_prob(x, y).mean(), abs=0.1)
 
 
+@pytest.mark.further
 def test_the_bound_rises_to_the_truth_and_stops_there():
     linear = Linear(groups=(2, 1), spread=2.0, shift=0.5)
     x, y = linear.draw(400)
@@ -256,6 +259,7 @@ def test_score_finds_outliers():
     assert np.all((usual > 0) & (usual <= 1))
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("likelihood", "x"),
     [
@@ -305,6 +309,7 @@ def test_trained_weights_are_the_ones_used():
     assert model.log_prob(x, num_samples=10).mean > before + 0.5
 
 
+@pytest.mark.further
 def test_a_model_is_not_kept_alive():
     model = ConditionalVAE((4,), None, 2, backbone=MLP((8,)))
     model.log_prob(np.ones((2, 4)), num_samples=2)

@@ -54,6 +54,7 @@ def linear():
     return trained(*simulate(2**17, seed=0), 3, Gaussian("predicted"))
 
 
+@pytest.mark.further
 def test_the_posterior_is_the_closed_form_within_two_percent(linear):
     correlation = COVARIANCE[0, 1] / np.sqrt(COVARIANCE[0, 0] * COVARIANCE[1, 1])
     assert correlation < -0.6  # a latent is needed: p(x | z, y) is diagonal
@@ -62,6 +63,7 @@ def test_the_posterior_is_the_closed_form_within_two_percent(linear):
     assert covariance < 0.02
 
 
+@pytest.mark.further
 def test_ranks_are_uniform_and_intervals_cover(linear):
     theta, signal = simulate(1000, seed=2)
     found = calibration.calibration(linear, theta, signal, seed=0)
@@ -74,6 +76,7 @@ def test_ranks_are_uniform_and_intervals_cover(linear):
     assert (wrong.chi_square() < 1e-6).all()
 
 
+@pytest.mark.further
 def test_bounded_parameters_of_any_scale():
     """exp(theta) in units of 1e-3 and of 1e3, positive; the posterior of the logarithm is known."""
     theta, signal = simulate(2**15, seed=0)

@@ -67,6 +67,7 @@ ONE_MASK[1:3, 2] = True
 SELDOM = [pytest.param(n, marks=pytest.mark.nightly) for n in masks.NAMES if n != "left"]
 
 
+@pytest.mark.further
 def test_masks_of_every_shape_score_exactly_the_pixels_they_should(x, build, rng):
     check = scores(build(), x, rng.normal(size=(6, 2)))
     ragged = rng.random((6, *SHAPE)) < 0.5  # channels of a pixel on their own
@@ -83,6 +84,7 @@ def test_a_model_of_one_mask_scores_exactly_the_other_pixels(mask, x, build, rng
     scores(build(mask), x, rng.normal(size=(6, 2)))(mask)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "likelihood",
     ["bernoulli", "continuous_bernoulli", kc.Gaussian("predicted"), kc.CategoricalValues(2)],
@@ -112,6 +114,7 @@ def test_the_optimal_variance_is_that_of_the_unknown_values(rng):
     np.testing.assert_allclose(log_var, np.log(np.mean(x[:, 4:] ** 2)), rtol=1e-4)
 
 
+@pytest.mark.further
 def test_completions_keep_what_is_known_and_draw_the_rest(x, build, rng):
     model = build()
     y = masks.holes(x, masks.random(6, SHAPE, rng))
@@ -144,6 +147,7 @@ def test_completions_keep_what_is_known_and_draw_the_rest(x, build, rng):
     np.testing.assert_array_equal(model.predict(x, condition=y, verbose=0)[known], x[known])
 
 
+@pytest.mark.further
 def test_a_model_for_one_mask_takes_whole_examples(x, build, tmp_path):
     model = build("left")
     model.fit(x, x, epochs=1, verbose=0, validation_data=(x, x))
@@ -277,6 +281,7 @@ def test_the_baseline_learns_the_mean_and_is_scored_exactly(build, rng, tmp_path
     np.testing.assert_array_equal(again.predict(x), guess)
 
 
+@pytest.mark.further
 def test_the_guess_is_fed_to_the_networks_frozen_and_saved_with_them(x, build, tmp_path):
     baseline = kc.Baseline(SHAPE, kc.MLP((8,)), condition=kc.KnownPart(SHAPE, "left"))
     before = [numpy(w).copy() for w in baseline.weights]

@@ -28,6 +28,7 @@ def assert_scaled_by(layer, values):
     np.testing.assert_allclose(numpy(layer.scale), values.std(axis=0), rtol=1e-4)
 
 
+@pytest.mark.further
 def test_scalings_are_those_of_what_is_trained_on():
     model, y = build(Continuous()), X[:, :1] ** 2
     history = model.fit(X, y, validation_split=0.25, verbose=0).history
@@ -38,6 +39,7 @@ def test_scalings_are_those_of_what_is_trained_on():
     assert_scaled_by(model.likelihood.view, X[:30])
 
 
+@pytest.mark.further
 def test_what_counts_for_nothing_moves_no_scale_and_was_never_seen():
     x, kind = X.copy(), np.arange(N) % 3
     x[::3] = 300.0
@@ -51,6 +53,7 @@ def test_what_counts_for_nothing_moves_no_scale_and_was_never_seen():
     assert_scaled_by(model.likelihood.view, X[kind > 0])
 
 
+@pytest.mark.further
 def test_held_out_by_share_is_held_out_as_by_hand():
     model, weight = build(), np.linspace(0, 1, N)
     restart, losses = restarting(model), []

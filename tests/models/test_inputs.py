@@ -110,6 +110,7 @@ def test_named_conditions_come_as_any_table():
         np.testing.assert_array_equal(found["age"], [[1], [2]])
 
 
+@pytest.mark.further
 def test_completing_reads_tables_too(table):
     model = ConditionalVAE((3,), KnownPart((3,)), likelihood="gaussian", backbone=MLP((8,)), seed=0)
     model.compile("adam")

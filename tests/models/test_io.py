@@ -157,6 +157,7 @@ def test_a_damaged_file_is_refused_in_words_or_loads_the_same(saved, tmp_path):
     assert all(str(path) in message for message in refused)
 
 
+@pytest.mark.further
 def test_numbers_that_are_no_sizes_may_be_large(tmp_path):
     objective = ELBO(beta=Warmup(10**9))
     model = small(

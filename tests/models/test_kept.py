@@ -313,6 +313,7 @@ def test_beside_a_fit_the_weights_of_some_epoch_answer(model):
         assert any(np.array_equal(one, other) for other in allowed)
 
 
+@pytest.mark.further
 def test_two_threads_fit_and_evaluate_one_after_the_other(model):
     step = int(model.step)
     with ThreadPoolExecutor(4) as pool:
@@ -324,6 +325,7 @@ def test_two_threads_fit_and_evaluate_one_after_the_other(model):
     assert np.isfinite(values).all()
 
 
+@pytest.mark.further
 def test_callbacks_may_ask_the_model_anything(model, tmp_path):
     """In the middle of an epoch it answers with the weights of the step just made."""
     seen = []
@@ -342,6 +344,7 @@ def test_callbacks_may_ask_the_model_anything(model, tmp_path):
     assert not np.array_equal(seen[0][1], seen[1][1])
 
 
+@pytest.mark.further
 def test_an_interrupt_stays_one_wherever_weights_are_read(small, data, monkeypatch):
     """NumPy asks `Variable.__array__` for a keyword that it lacks, and that would be the error."""
 

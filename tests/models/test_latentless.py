@@ -41,6 +41,7 @@ def test_it_learns_the_distribution_of_each_class(model):
     np.testing.assert_array_equal(model.restyle(drawn[:1], "b", "a"), model.generate("a"))
 
 
+@pytest.mark.further
 def test_log_p_is_exact(model):
     x = np.array([[-2.0, -1.5], [0.0, 1.0]], "float32")
     found = model.log_prob(x, "a")
@@ -63,6 +64,7 @@ def test_it_comes_back_from_a_file(model, tmp_path):
     np.testing.assert_array_equal(again.log_prob(x, "b").log_prob, model.log_prob(x, "b").log_prob)
 
 
+@pytest.mark.further
 def test_columns_need_no_decoder_at_all():
     shares = [[[0.5, 0.5]], [[0.25, 0.75]]]
     likelihood = Columns(shares, hidden=16, layers=1, dropout=0.0, seed=0)

@@ -90,6 +90,7 @@ def test_validation_leaves_the_training_untouched(data, small):
             np.testing.assert_array_equal(other, plain)
 
 
+@pytest.mark.further
 def test_callbacks_and_early_stopping(data, small):
     seen = []
     watch = keras.callbacks.LambdaCallback(
@@ -103,6 +104,7 @@ def test_callbacks_and_early_stopping(data, small):
     assert len(seen) == 2
 
 
+@pytest.mark.further
 def test_metrics_are_exact_means_with_a_partial_batch(data, small, rng):
     x, y = data
     model, weight = small(), rng.random(40).astype("float32")
@@ -125,6 +127,7 @@ def test_metrics_are_exact_means_with_a_partial_batch(data, small, rng):
     np.testing.assert_allclose(history["loss"], total, rtol=1e-5)
 
 
+@pytest.mark.further
 def test_rows_of_weight_zero_have_no_influence(data, small):
     (x, y), model = data, small()
     weight = np.tile(np.float32([1, 0]), 20)
@@ -220,6 +223,7 @@ def test_parts_predict_on_their_own(small):
     np.testing.assert_allclose(x, model.decode(drawn["z"], y), rtol=1e-6)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("condition", "count"),
     [(2, 1), (np.array([0, 2]), 2), ("2", 1), (["0", "2"], 2), ({0: 0.5, "2": 0.5}, 1)],
@@ -249,6 +253,7 @@ def test_restyle_decodes_with_another_condition(data, model):
         np.testing.assert_allclose(model.restyle(x, y, to), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.further
 def test_restyle_moves_z_from_one_learned_prior_to_the_other(data, small, rng):
     (x, y), model = data, small(prior="conditional", latent_dim=[1, 1])
     for weight in model.prior.trainable_variables:
@@ -319,6 +324,7 @@ def linear_gaussian():
     return model, x.astype("float32"), y.astype("int32"), truth
 
 
+@pytest.mark.further
 def test_with_the_true_posterior_the_bounds_are_tight():
     model, x, y, truth = linear_gaussian()
     inputs = {"x": x, "condition": y}
@@ -336,6 +342,7 @@ def test_with_the_true_posterior_the_bounds_are_tight():
     assert np.all(np.abs(elbo - truth) < 5 * error)
 
 
+@pytest.mark.further
 def test_with_another_posterior_the_elbo_is_below():
     model, x, y, truth = linear_gaussian()
     variance = model.encoder.body.layers[-1]
@@ -359,6 +366,7 @@ def network(inputs, outputs, activation=None, reshape=None):
     return keras.Model(tensors, outs if len(outs) > 1 else outs[0])
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("alone", [True], ids=["x and z alone"])  # with features: `LIVES`
 def test_own_networks_train_and_are_saved(alone, data, small, tmp_path):
     features = [] if alone else [(3,)]
@@ -414,6 +422,7 @@ def test_own_networks_that_do_not_fit_are_refused(kwargs, message, small):
 # Saving.
 
 
+@pytest.mark.further
 def test_loads_in_a_new_process(data, model, tmp_path):
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "data.npz", x=data[0], y=data[1])
@@ -449,6 +458,7 @@ def test_training_resumes_bit_for_bit(data, small, tmp_path):
     same_weights(model, resumed)
 
 
+@pytest.mark.further
 def test_fit_goes_on_from_averaged_weights(data, small):
     model = small(compiled=False)
     model.compile(keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9))

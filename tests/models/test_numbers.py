@@ -164,6 +164,7 @@ def test_bounds_hold_for_what_is_known(rng):
         model.complete(x + np.array([2e3, 0, 0]))
 
 
+@pytest.mark.further
 def test_the_classifier_of_few_labels_sees_x_to_scale(rng, tmp_path):
     x, y = numbers(rng)
     x, few = 1e5 * x, np.where(rng.random(N) < 0.3, y, -1)
@@ -199,6 +200,7 @@ def test_a_likelihood_belongs_to_x_of_one_size():
         kc.ConditionalVAE((5,), likelihood=likelihood, backbone=kc.MLP((4,)))
 
 
+@pytest.mark.further
 def test_masks_of_pictures_complete_bytes(rng):
     x = rng.integers(0, 256, (64, 4, 4, 1)).astype("uint8")
     condition = kc.KnownPart((4, 4, 1), "left")

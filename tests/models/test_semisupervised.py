@@ -67,6 +67,7 @@ def evaluation_noise(model, n):
     return numpy(model.noise.draw((1, n, model.latent_dim)))
 
 
+@pytest.mark.further
 def test_the_unlabelled_bound_is_the_sum_over_classes_and_the_entropy(build, data):
     x, _ = data
     model = build(class_prior=PRIOR, latent_dim=[1, 1])
@@ -80,6 +81,7 @@ def test_the_unlabelled_bound_is_the_sum_over_classes_and_the_entropy(build, dat
     np.testing.assert_allclose(found["kl"], (q * kl).sum(axis=1).mean(), rtol=1e-4)
 
 
+@pytest.mark.further
 def test_the_labelled_bound_is_the_elbo_and_the_prior_of_the_class(build, data):
     x, y = data
     model = build(class_prior=PRIOR, alpha=0.0)
@@ -88,6 +90,7 @@ def test_the_labelled_bound_is_the_elbo_and_the_prior_of_the_class(build, data):
     np.testing.assert_allclose(evaluated(model, x, y)["loss"], expected, rtol=1e-4)
 
 
+@pytest.mark.further
 def test_the_unlabelled_bound_is_below_log_p_of_x(build, data):
     x, _ = data
     model = build(class_prior=PRIOR)
@@ -95,6 +98,7 @@ def test_the_unlabelled_bound_is_below_log_p_of_x(build, data):
     assert -evaluated(model, x, np.full(len(x), -1))["loss"] < log_p.mean
 
 
+@pytest.mark.further
 def test_the_loss_adds_the_classifiers_cross_entropy_on_known_labels(build, data):
     x, y = data
     mixed = np.where(np.arange(40) % 2, y, -1)
@@ -143,6 +147,7 @@ def test_consistency_is_the_cross_entropy_of_sure_answers_under_changes(build, d
     np.testing.assert_allclose(extra(False), plain, rtol=1e-4)  # evaluation changes nothing
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "unknown",
     [
@@ -162,6 +167,7 @@ def test_unknown_labels_are_written_in_many_ways(named, unknown):
     assert evaluated(named, x, ["a", "a", "c", "b"]) != marked
 
 
+@pytest.mark.further
 def test_few_labels_and_many_examples_learn_the_classes(build, tmp_path):
     rng = np.random.default_rng(0)
     y = np.arange(600) % 3

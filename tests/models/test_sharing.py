@@ -26,6 +26,7 @@ def model():
     return model
 
 
+@pytest.mark.further
 def test_a_file_with_its_card(model, tmp_path):
     path = tmp_path / "noise.keras"
     card = model.save_to(path, CARD)
@@ -127,6 +128,7 @@ def test_what_comes_trained(name):
     assert path.stat().st_size < 4e6
 
 
+@pytest.mark.further
 def test_a_digit_that_was_asked_for_without_data_or_run():
     model = keras_cvae.load("mnist-dense")
     drawn = model.generate(list("01234567"), n=4, seed=0)

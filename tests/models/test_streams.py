@@ -214,6 +214,7 @@ def test_every_kind_of_condition_is_checked_in_the_step(kind, y, message):
             fit(model, X, y)
 
 
+@pytest.mark.further
 def test_unknown_labels_are_what_semi_supervised_models_learn_from():
     model = build(cls=SemiSupervisedCVAE, classifier="mlp")
     assert np.isfinite(fit(model, X, with_(Y, LATE, -1))["loss"]).all()
@@ -227,6 +228,7 @@ def test_unknown_labels_are_what_semi_supervised_models_learn_from():
 TWO_KINDS = [generator, pytest.param(Chunks, marks=pytest.mark.nightly)]
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("kind", TWO_KINDS)
 def test_the_batches_that_were_looked_at_are_trained_on(kind):
     """Each of them once and in their order, as if they were arrays."""

@@ -67,6 +67,7 @@ def test_all_walks_meet_the_same_distributions(backbone, groups, x, rng):
     np.testing.assert_allclose(found["generated"], parameters[1], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(("backbone", "groups"), [DENSE, FACTORED], ids=["dense", "factored"])
 def test_the_ratio_averages_to_minus_the_kl(backbone, groups, x, rng):
     model, y = build(backbone, groups), np.array([0, 1, 2, 0])
@@ -86,6 +87,7 @@ def test_the_ratio_averages_to_minus_the_kl(backbone, groups, x, rng):
         assert np.all(np.abs((ratio - kl).mean(axis=0)) < 5.0 * error + 1e-4)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(("backbone", "groups"), [DENSE_TOO, pytest.param(*MAPS, id="maps")])
 def test_each_group_sees_the_groups_above_x_and_the_condition(backbone, groups, x, rng):
     model = build(backbone, groups)
@@ -122,6 +124,7 @@ def test_the_groups_of_maps_have_the_length_of_the_map():
     assert spread.latent_groups == (1, 1, 16, 16)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("shape", "new"),
     list(itertools.pairwise([(7,), (3, 4, 2), (5, 7, 3), (7,)])),

@@ -121,6 +121,7 @@ def test_what_is_held_out_is_not_weighed():
     np.testing.assert_allclose(loss, model.evaluate(X[15:], Y[15:], verbose=0)[0], rtol=1e-6)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("labelled", [0.5, None])
 def test_classes_are_weighed_where_some_are_unknown(labelled):
     trained = trainer(3, SemiSupervisedCVAE)
@@ -199,6 +200,7 @@ def test_weights_of_classes_that_do_not_fit_are_refused(condition, y, class_weig
         trainer(condition)(y, class_weight=class_weight)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("weight", "message"),
     [

@@ -88,6 +88,7 @@ def test_the_condition_reaches_the_output(name, rng):
         assert not np.allclose(one, other)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("condition", [None, 3])
 def test_the_decoder_takes_samples_by_batch(condition, rng):
     decoder = GenerationNetwork((6,), 2, MLP((4,)), "gaussian", condition)

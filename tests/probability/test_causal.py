@@ -17,6 +17,7 @@ def causal(rng, **sizes):
     return likelihood
 
 
+@pytest.mark.further
 def test_it_is_its_equation(rng):
     likelihood = causal(rng, channels=5, reach=2, near=1)
     (n, height, width), samples = (2 * CausalBernoulli.chunk, 4, 5), 3  # two parts
@@ -103,6 +104,7 @@ def test_it_draws_what_is_unknown_given_what_is_known(surround, rng):
     np.testing.assert_allclose(found[0, 1, 2, 0], expected, rtol=1e-5)
 
 
+@pytest.mark.further
 def test_the_mean_is_exact_where_pixels_do_not_depend_on_each_other(rng):
     likelihood = causal(rng, channels=4, reach=2, near=1)
     likelihood.a.assign(np.zeros(likelihood.a.shape))

@@ -64,6 +64,7 @@ def net():
     return _net()
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("known", list(itertools.product([False, True], repeat=3)))
 def test_probabilities_sum_to_one_whatever_is_known(net, known):
     known = np.array([known[0], known[1], known[1], known[2]])  # of one table's column: both
@@ -80,6 +81,7 @@ def test_what_cannot_be_has_no_probability(net):
     assert (log_p[~never] > -100).all()
 
 
+@pytest.mark.further
 def test_an_untrained_network_has_the_shares_and_no_dependence():
     net = Columns(SHARES, [None, None, 1, None], seed=0)
     net.head.assign(np.zeros(net.head.shape))
@@ -121,6 +123,7 @@ def test_draws_have_the_probabilities(net):
     assert (found[expected < 1e-30] == 0).all()
 
 
+@pytest.mark.further
 def test_draws_keep_what_is_known(net):
     n = 4_000
     values = np.tile(np.array([-1, 1, 2, -1], "float32"), (n, 1))
@@ -191,6 +194,7 @@ def test_draws_are_restricted_to_what_is_wanted(net):
     assert set(x[:, 3]) == {0, 2}
 
 
+@pytest.mark.further
 def test_training_scores_a_random_part_that_stands_for_all():
     """At the shares, where what is seen changes nothing, its mean over many steps is log p."""
     net = Columns([SHARES[0], SHARES[1], SHARES[3]], seed=0, dropout=0.0)
@@ -208,6 +212,7 @@ def test_training_scores_a_random_part_that_stands_for_all():
     np.testing.assert_allclose(given, np.log(0.3), rtol=1e-4)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_columns_of_one_step_do_not_see_each_other(blocks):
     """They are still a distribution, with any part known, and draws have its probabilities."""

@@ -72,6 +72,7 @@ def log_p_of_both(x, log_mean, log_r, logit):
     return IndependentZeroInflated(negative, logit).log_density(x), negative.log_density(x)
 
 
+@pytest.mark.further
 @given(
     x=st.integers(0, 10**6),
     log_mean=st.floats(-20, 14, width=32),
@@ -128,6 +129,7 @@ def fitted(likelihood, x, y, epochs=40):
     return model
 
 
+@pytest.mark.further
 @seldom_elsewhere
 def test_counts_of_any_size_are_learned_as_they_come(counts):
     x, y, truth = counts
@@ -218,6 +220,7 @@ def test_the_probabilities_of_small_counts_sum_to_one(make):
     np.testing.assert_allclose(np.exp(log_p).sum(), 1.0, rtol=1e-5)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("make", [Poisson, NegativeBinomial, ZeroInflated])
 def test_known_counts_are_kept_and_the_others_scored(make, rng):
     likelihood = make()

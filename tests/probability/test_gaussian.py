@@ -14,6 +14,7 @@ from numerics import gradient, log_prob, numpy, sample, tensor
 SIGMAS = st.floats(0.01, 100.0)
 
 
+@pytest.mark.further
 @given(SIGMAS, st.floats(-1e4, 1e4), st.sampled_from(["fixed", "learned", "optimal", "predicted"]))
 def test_it_is_scipys(sigma, location, variance):
     likelihood = Gaussian(variance, sigma=None if variance == "predicted" else sigma)

@@ -60,6 +60,7 @@ DENSITIES = {
 }
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", FINITE)
 def test_it_sums_to_one_and_has_the_mean_that_it_says(name):
     make, x_shape, values = FINITE[name]
@@ -102,6 +103,7 @@ def test_it_draws_what_it_says(name, seed):
     assert stats.chisquare(counts, expected * n / expected.sum()).pvalue > 1e-4
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", DENSITIES)
 def test_the_density_between_two_draws_is_what_the_uniforms_are_apart(name):
     likelihood, u = DENSITIES[name](), np.linspace(0.01, 0.99, 50)
@@ -125,6 +127,7 @@ def test_the_density_between_two_draws_is_what_the_uniforms_are_apart(name):
     check()
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", DENSITIES)
 def test_the_mean_is_that_of_draws(name):
     likelihood, n = DENSITIES[name](), 40_000

@@ -68,6 +68,7 @@ def test_sample_moments(rng):
     np.testing.assert_allclose(z.var(axis=0), np.exp(LOG_VAR), rtol=0.02)
 
 
+@pytest.mark.further
 def test_parameters_broadcast_against_samples_and_batch(rng):
     z = tensor(rng.normal(size=(5, 4, 3)))
     assert tuple(standard_normal(3).log_prob(z).shape) == (5, 4)

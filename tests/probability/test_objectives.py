@@ -116,12 +116,14 @@ def bounds():
     return bound
 
 
+@pytest.mark.further
 def test_iwae_of_one_sample_is_the_elbo_in_expectation(bounds):
     one, other = slice(0, 1), slice(1, 2)  # each with noise of its own
     (iwae, error), (elbo, of_elbo) = bounds(IWAE(1), one), bounds(ELBO(), other)
     assert abs(iwae - elbo) < 4 * np.hypot(error, of_elbo)
 
 
+@pytest.mark.further
 def test_iwae_rises_with_the_number_of_samples(bounds):
     found = [bounds(IWAE(k), slice(0, k)) for k in (1, 5, 50)]
     for (low, a), (high, b) in itertools.pairwise(found):
@@ -229,6 +231,7 @@ def test_hybrid_weighs_an_objective_and_draws_from_the_prior(terms, rng):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.further
 def test_draws_from_the_prior_are_made_where_they_are_asked_for(small, data):
     x, y = data
     assert harness.terms(small(), {"x": x, "condition": y}).from_prior == ()

@@ -29,6 +29,7 @@ def perturb(prior, rng):
         weight.assign(rng.normal(size=weight.shape, scale=0.5))
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", PRIORS.classes)
 @pytest.mark.parametrize("features", [0, 3])
 def test_starts_as_the_standard_normal(name, features, rng):
@@ -86,6 +87,7 @@ def test_ancestral_samples_have_the_moments_of_the_chain(rng):
     np.testing.assert_allclose(np.cov(z.T), [[1, b], [b, 1 + b * b]], atol=0.06)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("features", [0, 3])
 def test_noise_undoes_sampling(features, rng):
     standard = StandardNormal()

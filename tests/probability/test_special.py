@@ -40,6 +40,7 @@ def test_the_excess_over_the_logarithm_has_no_cancellation():
     np.testing.assert_allclose(found, expected, rtol=2e-5)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("rate", [1e-4, 0.3, 1.0, 7.0, 11.99, 12.01, 35.0, 1e3, 1e6])
 def test_poisson_draws_invert_the_distribution(rate):
     draws = numpy(poisson_quantile(tensor(GRID), tensor(np.full(DRAWS, rate))))
@@ -48,6 +49,7 @@ def test_poisson_draws_invert_the_distribution(rate):
     np.testing.assert_array_equal(draws, np.floor(draws))
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("shape", [0.3, 0.99, 1.0, 1.01, 2.5, 40.0, 1e5])
 def test_gamma_draws_follow_the_distribution(shape):
     uniforms = np.random.default_rng(0).random((DRAWS, 4))

@@ -17,6 +17,7 @@ CLASSES = np.arange(40) % 3
 NAMED = {"kind": CLASSES, "age": np.where(CLASSES, RNG.random(40), np.nan)}
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("y", "settings", "expected"),
     [
@@ -85,6 +86,7 @@ def test_truth_and_rows_of_tags_are_conditions():
     assert len(parts["tags"].spec.labels) == 5
 
 
+@pytest.mark.further
 def test_what_may_be_missing_and_scales_are_those_of_the_data():
     data = from_arrays(X, NAMED)
     config = keras_cvae.RunConfig(condition=("kind:embedding", "age:continuous"), units=(4,))

@@ -101,6 +101,7 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.further
 def test_a_run_folder_holds_what_it_says(whole):
     assert files(whole.folder) == [
         "history.json",
@@ -187,6 +188,7 @@ def test_one_process_trains_in_a_folder_and_may_be_killed_before_it_has_saved(wh
     assert files(out) == files(whole.folder)
 
 
+@pytest.mark.further
 def test_interrupted_says_how_to_go_on(whole, tmp_path):
     class Interrupt(keras_cvae.models.cvae.keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -293,6 +295,7 @@ def test_a_signal_saves_at_its_step_and_nothing_is_lost(source, changes, rng, fo
     assert files(out) == files(whole.folder)
 
 
+@pytest.mark.further
 def test_history_that_ran_ahead_of_the_checkpoint_is_cut_back(whole, tmp_path):
     class Die(keras_cvae.models.cvae.keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -309,6 +312,7 @@ def test_history_that_ran_ahead_of_the_checkpoint_is_cut_back(whole, tmp_path):
     assert files(out) == files(whole.folder)
 
 
+@pytest.mark.further
 def test_more_epochs_for_a_complete_run(vectors, tmp_path):
     constant = {"schedule": "constant", "warmup": 0.0, "batch_size": 16}
     long = train(vectors, settings(epochs=4, **constant), tmp_path / "long")
@@ -446,12 +450,14 @@ def test_nothing_held_out_trains_on_everything(rng, tmp_path):
         load_config(validation=0, patience=3)
 
 
+@pytest.mark.further
 def test_resuming_a_complete_run_changes_nothing(whole):
     before = (whole.folder / "model.keras").read_bytes()
     assert train("digits", settings(), whole.folder, resume=True) == whole
     assert (whole.folder / "model.keras").read_bytes() == before
 
 
+@pytest.mark.further
 def test_averages_of_a_short_run_forget_where_it_began(tmp_path):
     digits, ends = load("digits").train, []
     data = from_arrays(digits.x.reshape(len(digits), -1), digits.y)
@@ -485,6 +491,7 @@ def test_what_are_no_pictures_cannot_be_moved(rng, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.further
 def test_a_data_set_by_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
@@ -718,6 +725,7 @@ def test_what_cannot_draw_is_never_complete_and_goes_on_with_another_rate(rng, t
     assert len(again.history()["loss"]) == 2
 
 
+@pytest.mark.further
 def test_how_likely_pictures_are_is_measured_where_the_training_ends(whole, tmp_path):
     known = typical.typical(replace(whole, source=str(tmp_path / "gone")), whole.model())
     assert known.examples == 500

@@ -491,6 +491,7 @@ def test_who_sends_too_much_hears_why(model, said):
     assert not left
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "body",
     [

@@ -120,6 +120,7 @@ def test_log_p_is_that_of_the_library(pages, opened):
     assert abs(nats - exact.log_prob[0]) < 5 * off + 0.01 * abs(nats)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", ["colour", "causal", "counts"])
 def test_densities_are_those_of_the_library(name, pages, opened):
     path, model = pages(name)
@@ -137,6 +138,7 @@ def test_densities_are_those_of_the_library(name, pages, opened):
     np.testing.assert_allclose(found, exact.ravel(), rtol=0.01)  # of rounded weights
 
 
+@pytest.mark.further
 def test_counts_are_drawn_as_the_library_draws_them(pages, opened):
     path, model = pages("counts")
     y = {"batch": [1], "size": [50.0]}
@@ -438,6 +440,7 @@ def test_garbage_in_a_link_does_no_harm(pages, opened):
     assert page.evaluate("() => studio.pictures([studio.state.y]).every(isFinite)")
 
 
+@pytest.mark.further
 def test_conditions_are_counted_alike():
     y = some_conditions(made("colour"), 3, np.random.default_rng(0))
     assert trees.count(y) == 3

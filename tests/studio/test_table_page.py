@@ -46,6 +46,7 @@ def path(table, tmp_path_factory):
     return write_page(table, tmp_path_factory.mktemp("table") / "table.html", name="People")
 
 
+@pytest.mark.further
 def test_the_network_on_a_tape_is_that_of_the_table(table):
     arrays = Arrays()
     about, tape = described_table(table, arrays)
@@ -138,6 +139,7 @@ def test_rows_follow_the_joint_where_what_is_fixed_comes_late(path, table, opene
     np.testing.assert_allclose(drawn, joint, atol=0.06)
 
 
+@pytest.mark.further
 def test_in_the_mean_the_page_draws_what_the_table_does(path, table, opened):
     page = opened(path)
     drawn = page.evaluate(

@@ -14,6 +14,7 @@ from pages import made, parametrized
 DAY = ("colour", "convolutions", "maps", "signal", "direct")
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", parametrized(DAY))
 def test_tapes_are_the_networks(name):
     model, arrays = made(name), Arrays()

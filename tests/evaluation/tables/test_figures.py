@@ -125,6 +125,7 @@ def test_detection_finds_what_is_there_to_find(by):
     assert found.rows == 600
 
 
+@pytest.mark.further
 def test_trees_see_a_dependence_that_a_logistic_regression_does_not():
     real = _rows(600)
     broken = real.assign(x=real["x"].sample(frac=1, random_state=0).to_numpy())

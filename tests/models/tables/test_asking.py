@@ -31,6 +31,7 @@ def joint(table):
     return np.exp(table.log_prob(ALL))
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "asked",
     [

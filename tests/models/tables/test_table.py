@@ -47,6 +47,7 @@ def table(rows):
     return TableCVAE(hidden=48, layers=1, dropout=0.0, epochs=25, seed=0).fit(rows, verbose=0)
 
 
+@pytest.mark.further
 def test_rows_look_like_the_table(table, rows):
     drawn = table.sample(6000, seed=1)
     assert drawn.columns.tolist() == rows.columns.tolist()
