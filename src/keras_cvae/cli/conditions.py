@@ -58,7 +58,8 @@ def as_numbers(spec: ConditionSpec, conditions: Sequence[Any]) -> np.ndarray | N
     if not isinstance(spec, CategoricalSpec):
         return None
     numbers = {name: int(name) for name in spec.names if re.fullmatch("0|-?[1-9][0-9]{0,17}", name)}
-    if len(numbers) < len(spec.names) or not all(one in numbers for one in conditions):
+    classes = all(isinstance(one, str) and one in numbers for one in conditions)
+    if not classes or len(numbers) < len(spec.names):
         return None
     return np.array([numbers[one] for one in conditions])
 
