@@ -23,7 +23,6 @@ from keras_cvae.cli.shared import (
     warn,
 )
 from keras_cvae.files import check_writable
-from keras_cvae.runs.remedies import commands
 from keras_cvae.runs.run import Run, is_table_run
 
 SAMPLES = 500  # importance samples of an example, where nothing is said
@@ -286,6 +285,7 @@ def _show(evaluations: dict[str, Any], run: Run | None = None) -> None:
     """Print what was measured; of a single run, what helps it too."""
     from keras_cvae.evaluation.verdict import findings, verdict
     from keras_cvae.report.rows import compare
+    from keras_cvae.runs.remedies import commands
 
     table = Table(box=None, padding=(0, 2))
     table.add_column("")
