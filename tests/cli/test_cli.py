@@ -22,9 +22,11 @@ from PIL import Image, ImageDraw
 from typer.main import get_command
 
 import keras_cvae
+from keras_cvae import trained
 from keras_cvae.cli import app, main, shared
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.command import line
+from keras_cvae.models.card import read_card
 from keras_cvae.runs.config import RunConfig, presets
 from keras_cvae.runs.resume import Stopped
 from keras_cvae.runs.run import Run
@@ -524,7 +526,6 @@ def test_shards_are_data_like_others(cvae, tmp_path):
     assert "expected name:kind" in " ".join(said.err.replace("│", " ").split())
 
 
-@pytest.mark.further
 def test_own_pictures_by_class_name(cvae, tmp_path):
     shapes(tmp_path / "shapes")
     words = ("--units", "64", "--latent-dim", 4, "--batch-size", 16, "--learning-rate", 0.003)
@@ -804,6 +805,13 @@ def test_studio_writes_a_page(cvae, run):
 
 
 # Completing pictures.
+
+
+@pytest.mark.parametrize("name", ["mnist-dense", "adult"])
+def test_a_page_of_what_comes_trained_has_its_card(cvae, name):
+    assert cvae("studio", name).code == 0
+    page = Path(f"{name}.html").read_text()
+    assert read_card(trained.path(name)).data_licence in page
 
 
 @pytest.fixture(scope="module")

@@ -188,7 +188,6 @@ def test_one_process_trains_in_a_folder_and_may_be_killed_before_it_has_saved(wh
     assert files(out) == files(whole.folder)
 
 
-@pytest.mark.further
 def test_interrupted_says_how_to_go_on(whole, tmp_path):
     class Interrupt(keras_cvae.models.cvae.keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

@@ -51,9 +51,9 @@ class ParquetRows:
         every = self.every or self.rows + 1
         return self._gathered(lambda number: (number % every == 0) & bool(self.every))
 
-    def sample(self, rows: int = SAMPLE) -> pd.DataFrame:
-        """About so many rows that are not held out, evenly spread over the file."""
-        step = max(1, self.rows // rows)
+    def sample(self, rows: int | None = None) -> pd.DataFrame:
+        """About so many rows that are not held out, `SAMPLE` if not said, evenly spread."""
+        step = max(1, self.rows // (rows or SAMPLE))
         if self.every is None or self.every == 1:
             return self._gathered(lambda number: number % step == 0)
         # Counted among those that are not held out, which is what `step` is of.
