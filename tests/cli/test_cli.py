@@ -502,6 +502,17 @@ def test_info(cvae, run):
     assert "complete" in cvae("info", run).out
 
 
+def test_info_counts_what_can_be_read(cvae, tmp_path, rng):
+    for i in range(30):
+        noise = rng.integers(0, 256, (9, 9), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{i}.png")
+    whole = (tmp_path / "3.png").read_bytes()
+    (tmp_path / "3.png").write_bytes(whole[: len(whole) // 2])  # its header is fine
+    about = json.loads(cvae("info", tmp_path, "--json").out)
+    assert sum(about["counts"][part] for part in ("train", "validation")) == 29
+    assert about["because"][0].startswith("x are 29 ")
+
+
 def test_shards_are_data_like_others(cvae, tmp_path):
     (tmp_path / "shards").mkdir()
     with tarfile.open(tmp_path / "shards" / "0.tar", "w") as tar:

@@ -173,6 +173,9 @@ def test_ranks_that_are_not_uniform_are_found(rng):
     ):
         told = calibration.Calibration.of(calibration.Ranks(narrow.reshape(-1, *shape), draws=199))
         assert (told.place, told.worst) == (place, 2)
+    told = calibration.Calibration.of(found, np.array([True, False, True]))
+    assert told.place == "value 3"
+    assert told.least_p_value == pytest.approx(2 * found.chi_square()[[0, 2]].min())
     told = calibration.Calibration.of(found)
     assert told.least_p_value == pytest.approx(3 * found.chi_square().min())
     assert told.coverage_50 == pytest.approx(found.coverage((0.5,)).mean())
@@ -601,6 +604,37 @@ def test_signals_are_calibrated_moment_by_moment(rng):
     assert found.coverage_90 < 0.5  # draws of a width of 0.1
     assert found.place.startswith("moment ")
     assert " of channel " in found.place
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_values_that_never_vary_are_left_out_of_what_is_said_of_draws(rng, monkeypatch, classes):
+    def values(y, wobble):
+        each = rng.normal(24.1, wobble, len(y)), rng.normal(8.0 * y), rng.normal(0, 900.0, len(y))
+        return np.stack(each, axis=1).astype("float32")
+
+    def draw(model, train, conditional, *args, **kwargs):
+        rows = np.arange(len(train))
+        y = train.y if conditional else rows % 2
+        return samples.Draws(values(y, 0.02), rows, conditional, "sample")
+
+    monkeypatch.setattr("keras_cvae.evaluation.evaluate.draw", draw)
+    y = np.arange(400) % 2
+    data = from_arrays(values(y, 0.0), y if classes else None, validation=0.5)
+    model = ConditionalVAE(
+        (3,), 2 if classes else None, 1, likelihood=Gaussian("learned"), backbone=MLP((4,)), seed=0
+    )
+    model.likelihood.adapt(data.train.x)
+    found = evaluate(model, data, samples=2)
+    like = found.samples if classes else found.components
+    assert like.frechet_distance < 0.5 + 3.0 * like.frechet_distance_real
+    assert min(like.precision, like.recall, like.coverage) > 0.8
+    if classes:
+        assert min(like.on_label_accuracy, like.tstr, like.judge_accuracy) > 0.95
+    assert not found.memorising.memorised
+    assert found.calibration.place in ("value 2", "value 3")
+    assert found.baseline is None  # whose density has no upper bound either
+    (said,) = [one for one in found.left_out if "never varies" in one]
+    assert said.startswith("Value 1 never varies in training: ")
 
 
 def test_of_named_conditions_the_classes_are_judged(rng):

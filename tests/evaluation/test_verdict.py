@@ -215,4 +215,8 @@ def test_independent_values_are_scored_by_hand():
     values = np.array([[-1.0], [1.0]])
     found = Independent.of((values, None), (values, None), "density")
     assert found.nats == pytest.approx(0.5 * np.log(2 * np.pi) + 0.5)
-    assert Independent.of((np.ones((2, 1)), None), (values, None), "density") is None
+    constant = np.full((3, 1), 0.1)  # whose mean in floating point is another number
+    assert constant.var() > 0
+    for condition in (None, np.array([0.0, 1.0, 3.0])):
+        of = (constant, condition)
+        assert Independent.of(of, of, "density") is None

@@ -10,7 +10,7 @@ from matplotlib.font_manager import get_font_names
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from keras_cvae.figures import charts, lines, sheets, style, terminal, writing
+from keras_cvae.figures import charts, lines, sheets, style, tables, terminal, writing
 
 
 @pytest.fixture(scope="module")
@@ -446,3 +446,22 @@ def test_letters_of_other_scripts_are_drawn_where_a_font_is_installed(tmp_path):
         codes = np.random.default_rng(0).normal(size=(20, 2))
         figure = charts.latent_plane(codes, np.arange(20) % 2, ["中国 旅行", "München"])
         writing.save(figure, tmp_path / "plane.svg")
+
+
+@pytest.mark.parametrize("low", [0.0, 24.0])  # of two values, or of one that never varies
+def test_marginals_show_what_is_drawn_between_two_values(rng, low):
+    real = np.where((rng.random(500) < 0.3) & (low == 0), 1.0, low)
+    drawn = np.concatenate([real[:250], rng.normal(low + 0.5, 0.1, 250)])
+
+    def bars(synthetic):
+        figure = tables.marginals({"v": real}, {"v": synthetic}, {"v": 0.5})
+        return [patch.get_data() for patch in figure.axes[0].patches]
+
+    (known, edges, _), (new, *_) = bars(drawn)
+    ((own,),) = np.nonzero((edges[:-1] < low) & (low < edges[1:]))
+    middle = (edges[:-1] > low + 0.2) & (edges[1:] < low + 0.8)
+    assert known[own] == np.mean(real == low)
+    assert known[middle].sum() == 0
+    assert new[own] < 0.9 * known[own]
+    assert new[middle].sum() > 0.45
+    np.testing.assert_array_equal(*(shares for shares, *_ in bars(real)))

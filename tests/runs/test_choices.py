@@ -233,6 +233,21 @@ def test_values_that_differ_by_factors_are_learned_by_their_logarithm(rng, tmp_p
     assert chosen(saved(tmp_path / "test.npz", **spread))["likelihood"] == "gaussian"
 
 
+def test_a_density_of_two_values_is_named(rng, tmp_path):
+    x = rng.normal(size=(60, 4))
+    x[:, 1], x[:, 3] = np.arange(60) % 2, 7.0  # one that never varies is no pair
+    facts = look(saved(tmp_path / "x.npz", x=x))
+    assert facts.pairs == (False, True, False, False)
+    assert "value 2 has two values only, but is drawn in between" in str(choose(facts, {}))
+    assert ".csv or .parquet" in str(choose(facts, {"likelihood": "gaussian"}))
+    assert "two values" not in str(choose(facts, {"likelihood": "bernoulli"}))
+    x[7, 1] = 0.5
+    assert look(saved(tmp_path / "half.npz", x=x)).pairs == ()
+    x[:, 0], x[:, 1] = rng.choice([2.0, 9.0], 60), rng.choice([-1.0, 0.0], 60)
+    words = "values 1, 2 have two values only, but are drawn in between"
+    assert words in str(choose(look(saved(tmp_path / "both.npz", x=x)), {}))
+
+
 def test_no_reason_is_given_for_what_was_not_chosen():
     facts = Facts(kind="vectors", shape=(9,), values="counts", examples=300)
     assert "an end where held-out ones" in str(choose(facts, {}))

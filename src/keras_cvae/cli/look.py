@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -183,6 +184,8 @@ def _about_data(what: str) -> dict[str, Any]:
 
     config = choice.config
     data = load_data(what, config, progress_bar)
+    held = 0 if data.validation is data.test else len(data.validation)
+    choice = choose(replace(facts, examples=len(data.train) + held), {})  # what could be read
     about = facts.describe() | data.describe()
     lines = [command.line("train", what)]
     if facts.named and not config.condition:

@@ -22,6 +22,7 @@ Values = Literal["binary", "drawn", "shades", "counts", "numbers"]
 _SAMPLE = 64  # files that are decoded
 SMOOTH = 0.4  # below this ratio vectors are signals
 SKEWED = 0.5  # skewness above which values may differ by factors
+FEW = 20  # examples, of which nothing is said that two values explain
 _ROWS = 5000  # examples whose values are looked at
 
 
@@ -46,6 +47,7 @@ class Facts:
         spread: Of counts, the median of variance over mean, within classes; 1 is a Poisson's.
         ratios: Of vectors of numbers, which values are above 0 and differ by factors: their
             logarithm is less skewed than they are. Empty if none are.
+        pairs: Of vectors of numbers, which values are one of two. Empty if none are.
         notes: What was left out, or is doubtful, a sentence each.
     """
 
@@ -61,6 +63,7 @@ class Facts:
     light: bool = False
     spread: float = 1.0
     ratios: tuple[bool, ...] = ()
+    pairs: tuple[bool, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -161,7 +164,8 @@ def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | Non
         if facts["values"] == "counts":
             facts["spread"] = _spread(some, None if y is None or _are_numbers(y) else y[rows])
         if kind == "vectors" and facts["values"] == "numbers":
-            facts["ratios"] = _ratios([x] if test is None else [x, np.asarray(test[0])], some)
+            all_x = [x] if test is None else [x, np.asarray(test[0])]
+            facts |= {"ratios": _ratios(all_x, some), "pairs": _pairs(all_x)}
     numbers = y is not None and _are_numbers(y)
     return Facts(
         kind=kind,
@@ -277,6 +281,17 @@ def _ratios(all_x: list[np.ndarray], some: np.ndarray) -> tuple[bool, ...]:
     found = positive & (skew > max(SKEWED, chance))
     found &= np.abs(_skewness(np.log(values))) < 0.8 * skew
     return tuple(found.tolist()) if found.any() else ()
+
+
+def _pairs(all_x: list[np.ndarray]) -> tuple[bool, ...]:
+    """Which values of vectors are their least or their greatest, never in between."""
+    low = np.min([x.min(axis=0, initial=np.inf) for x in all_x], axis=0)
+    high = np.max([x.max(axis=0, initial=-np.inf) for x in all_x], axis=0)
+    found = low < high
+    for x in all_x:
+        found &= ((x == low) | (x == high)).all(axis=0)
+    few = sum(map(len, all_x)) < FEW  # any value of two examples is one of two
+    return tuple(found.tolist()) if found.any() and not few else ()
 
 
 def _skewness(x: np.ndarray) -> np.ndarray:

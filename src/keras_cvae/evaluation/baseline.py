@@ -59,6 +59,8 @@ class Independent(Metrics):
         (learn, y), (score, y_test) = (
             (x.reshape(len(x), -1).astype(float), c) for x, c in (train, test)
         )
+        if values == "density" and not (_variance(learn) > 0).all():
+            return None
         if y is not None and y_test is not None and (y.dtype.kind == "f" or y.ndim == 2):
             learn_y, test_y = (np.reshape(c, (len(c), -1)).astype(float) for c in (y, y_test))
             if values == "binary" or values == "counts" or len(learn) < 10 * learn_y.shape[1]:
@@ -69,7 +71,7 @@ class Independent(Metrics):
             found = _scored(learn - mean, score - mean_test, values, mean_test)
         else:
             found = np.zeros(len(score))
-            pooled = learn.var(axis=0)
+            pooled = _variance(learn)
             for label in [None] if y_test is None else np.unique(y_test):
                 one = slice(None) if label is None else y == label
                 rows = slice(None) if label is None else y_test == label
@@ -95,6 +97,11 @@ def kind_of(model: Any) -> tuple[Values, Callable[[np.ndarray], np.ndarray]] | N
     if isinstance(likelihood, CategoricalValues):
         return likelihood.levels, lambda x: np.rint(likelihood.level(x))
     return None if likelihood.discrete else ("density", np.asarray)
+
+
+def _variance(x: np.ndarray) -> np.ndarray:
+    """Variances of columns `(n, d)`: 0 where all are the same, whatever their mean rounds to."""
+    return np.where((x == x[:1]).all(axis=0), 0.0, x.var(axis=0))
 
 
 def _lines(x: np.ndarray, y: np.ndarray, y_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +136,7 @@ def _scored(
         p = (learn.sum(axis=0) + 1.0) / (n + 2.0)
         return (score * np.log(p) + (1.0 - score) * np.log1p(-p)).sum(axis=1)
     mean = learn.mean(axis=0) if n else np.zeros(learn.shape[1])
-    variance = learn.var(axis=0) if n > 1 else np.zeros(learn.shape[1])
+    variance = _variance(learn) if n > 1 else np.zeros(learn.shape[1])
     if values == "counts":
         mean = (learn.sum(axis=0) + 0.5) / (n + 1.0)
         over = np.maximum(variance - mean, 1e-6 * mean)

@@ -93,11 +93,20 @@ class Calibration(Metrics):
     place: str = ""
 
     @classmethod
-    def of(cls, ranks: Ranks) -> "Calibration":
-        """The metrics of ranks."""
-        each = ranks.coverage((0.5, 0.9)).reshape(2, -1)
-        inside, p = each.mean(axis=1), ranks.chi_square()
-        worst = int(p.argmin())
+    def of(cls, ranks: Ranks, varies: np.ndarray | None = None) -> "Calibration":
+        """The metrics of ranks.
+
+        Args:
+            ranks: Of all values of x.
+            varies: Which of them count, `(*x_shape)` booleans, at least one; None: all.
+        """
+        x_shape = ranks.ranks.shape[1:]
+        which = np.arange(math.prod(x_shape)) if varies is None else np.flatnonzero(varies)
+        counted = Ranks(ranks.ranks.reshape(len(ranks.ranks), -1)[:, which], ranks.draws)
+        each = counted.coverage((0.5, 0.9))
+        inside, p = each.mean(axis=1), counted.chi_square()
+        least = int(p.argmin())
+        worst = int(which[least])
         return cls(
             draws=ranks.draws,
             examples=len(ranks.ranks),
@@ -105,12 +114,13 @@ class Calibration(Metrics):
             coverage_90=float(inside[1]),
             least_p_value=min(1.0, float(p.min() * p.size)),
             worst=worst,
-            worst_coverage_90=float(each[1, worst]),
-            place=_in_words(worst, ranks.ranks.shape[1:]),
+            worst_coverage_90=float(each[1, least]),
+            place=in_words(worst, x_shape),
         )
 
 
-def _in_words(value: int, x_shape: tuple[int, ...]) -> str:
+def in_words(value: int, x_shape: tuple[int, ...]) -> str:
+    """Name a value of x: "value 3" of a vector, "moment 3 of channel 2" of a signal."""
     if len(x_shape) < 2:
         return f"value {value + 1}"
     moment, channel = divmod(value, x_shape[1])

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +16,10 @@ import numpy as np
 import pydantic
 
 from keras_cvae import devices
-from keras_cvae.data.containers import Data, Split
+from keras_cvae.data.containers import Data, Split, shortened
 from keras_cvae.evaluation.baseline import Independent, kind_of
 from keras_cvae.evaluation.bound import Elbo, Generalization, Latent, bound
-from keras_cvae.evaluation.calibration import Calibration, calibration
+from keras_cvae.evaluation.calibration import Calibration, calibration, in_words
 from keras_cvae.evaluation.likelihood import (
     BitsPerDimension,
     Classification,
@@ -38,8 +39,11 @@ from keras_cvae.evaluation.prepare import (
     examples,
     in_parts,
     is_binary,
+    is_continuous,
     is_image,
     tested,
+    varying,
+    without,
 )
 from keras_cvae.evaluation.samples import (
     MOST,
@@ -300,7 +304,11 @@ def evaluate(
             found |= measured.completions()
     if not model.condition.knows_part and devices.index() == 0:
         found |= measured.draws()
-        found["left_out"] = _left_out(model, condition, found) + measured.too_few(found)
+        found["left_out"] = (
+            *_left_out(model, condition, found),
+            *measured.constants(),
+            *measured.too_few(found),
+        )
     settings = Settings(
         data=data.name,
         split=split,
@@ -345,6 +353,11 @@ class _Measured:
     judges: Path | None
     drawing: dict[str, Any]
     clock: _Clock
+
+    @cached_property
+    def varies(self) -> np.ndarray:
+        """Which values of x are compared with those of draws: see `varying`."""
+        return varying(self.data.train)
 
     @property
     def too_many_pairs(self) -> bool:
@@ -454,13 +467,15 @@ class _Measured:
         return {"from_prior": LogLikelihood.of(estimate)}
 
     def draws(self) -> dict[str, Any]:
-        model, test, train, clock = self.model, self.test, self.data.train, self.clock
+        model, train, clock, varies = self.model, self.data.train, self.clock, self.varies
         found: dict[str, Any] = {}
         most = at_most(train.x, MOST if self.limit is None else max(self.limit, FEWEST), 1)
         asked = (model, train, self.condition is not None, self.seed)
         draws = draw(*asked, most, self.progress, **self.drawing)
         clock.lap("sampling")
-        classes = labels(model, self.data, test)
+        classes = labels(model, self.data, self.test)
+        test, train = (replace(s, x=without(s.x, varies)) for s in (self.test, train))
+        draws = draws._replace(x=without(draws.x, varies))
         if classes and len(classes.names) <= CLASSES:
             limited = self.limit is not None and self.limit < len(train)
             judge = judge_of(train, classes, self.seed, self.progress, self.judges, quick=limited)
@@ -470,18 +485,19 @@ class _Measured:
                 found["samples"] = judged(judge, draws, *by, limited)
                 if set(self.drawing.values()) != {1.0}:
                     plain = draw(*asked, min(most, PLAIN), self.progress)
+                    plain = plain._replace(x=without(plain.x, varies))
                     found["from_model"] = judged(judge, plain, *by, limited=True)
         elif len(test) > NEIGHBOURS:
             found["components"] = by_components(draws, train, test, self.seed, self.progress)
             clock.lap("components")
-        found["memorising"] = self._memorising(draws)
+        found["memorising"] = self._memorising(draws, train, test)
         clock.lap("memorising")
-        if len(model.x_shape) < 3 and not is_binary(model):
+        if len(model.x_shape) < 3 and not is_binary(model) and varies.any():
             most = RANKED // math.prod(model.x_shape)  # of long signals fewer
             some, y = slice(0, min(1000, max(100, most))), self.condition
             y = None if y is None else take(y, some)
             ranks = calibration(model, self.x[some], y, seed=self.seed, progress=self.progress)
-            found["calibration"] = Calibration.of(ranks)
+            found["calibration"] = Calibration.of(ranks, varies)
             clock.lap("calibration")
         return found
 
@@ -523,12 +539,27 @@ class _Measured:
             )
         return tuple(said)
 
-    def _memorising(self, draws: Draws) -> Memorising | None:
-        if len(self.test) < FEWEST:
+    def _memorising(self, draws: Draws, train: Split, test: Split) -> Memorising | None:
+        if len(test) < FEWEST:
             return None
         few = slice(0, 1000)
-        shown, held = Split(draws.x).floats(few), self.test.floats(few)
-        return memorising(shown, self.data.train, held, self.progress)
+        return memorising(Split(draws.x).floats(few), train, test.floats(few), self.progress)
+
+    def constants(self) -> tuple[str, ...]:
+        """Which values never vary in training, and what leaves them out."""
+        found = [in_words(i, self.varies.shape) for i in np.flatnonzero(~self.varies).tolist()]
+        if not found:
+            return ()
+        one = len(found) == 1
+        which = f"{shortened(found)} never {'varies' if one else 'vary'} in training"
+        each = "it" if one else "them"
+        said = f"{which}: whatever compares draws with real data leaves {each} out."
+        if is_continuous(self.model):
+            said += (
+                f" {'Its' if one else 'Their'} density has no upper bound, so −log p is compared "
+                "with no independent values."
+            )
+        return (said[0].upper() + said[1:],)
 
 
 def _rows(estimate: LogProb, rows: np.ndarray) -> LogProb:

@@ -61,6 +61,23 @@ def check_fits(model: Any, data: Data) -> None:
         )
 
 
+def varying(train: Split) -> np.ndarray:
+    """Find which values of x are not the same in all training examples, `(*x_shape)` booleans.
+
+    A measure that divides by how much a value varies cannot take the others: the rounding of a draw
+    would outweigh all else. All of a picture's count as varying, as nothing divides by theirs.
+    """
+    x = train.x
+    if isinstance(x, ImageFiles) or x.ndim > 3 or not len(x):
+        return np.ones(x.shape[1:], bool)
+    return np.asarray((x != x[:1]).any(axis=0))
+
+
+def without(x: Any, varies: np.ndarray) -> Any:
+    """Put 0 in place of values of x that do not vary, `(*x_shape)`, which no measure then sees."""
+    return x if varies.all() else np.where(varies, x, 0).astype(x.dtype)
+
+
 class Streamed:
     """x as the likelihood expects it, of pictures in files: looks like an array `(n, *x_shape)`.
 

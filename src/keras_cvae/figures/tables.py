@@ -78,7 +78,9 @@ def _numbers(
     present = real[~np.isnan(real)]
     low, high = np.quantile(present, [0.005, 0.995]) if len(present) else (0.0, 1.0)
     distinct = np.unique(present[(present >= low) & (present <= high)])
-    if len(distinct) <= 40 and len(distinct) > 1:
+    if _between(synthetic, distinct):
+        edges = _around(low, high, synthetic[~np.isnan(synthetic)])
+    elif len(distinct) <= 40 and len(distinct) > 1:
         edges = np.append(distinct, 2 * distinct[-1] - distinct[-2])
     else:
         edges = np.linspace(low, high if high > low else low + 1.0, 41)
@@ -95,6 +97,29 @@ def _numbers(
         return
     ticks = np.linspace(low, high, 2)
     axes.set_xticks(ticks, [written(tick) for tick in ticks])
+
+
+def _between(synthetic: NDArray[Any], distinct: NDArray[Any]) -> bool:
+    """Whether real values are few and synthetic ones lie between them, as those of a density do."""
+    drawn = synthetic[~np.isnan(synthetic)]
+    whole = not (distinct % 1).any() and not (drawn % 1).any()
+    if whole or not 0 < len(distinct) <= 40:
+        return False
+    if len(distinct) > 1:
+        drawn = drawn[(drawn > distinct[0]) & (drawn < distinct[-1])]
+    away = np.abs(drawn[:, None] - distinct).min(axis=1)
+    return bool((away > 1e-6 * np.abs(distinct).max()).any())
+
+
+def _around(low: float, high: float, drawn: NDArray[Any]) -> NDArray[Any]:
+    """Edges of bins from `low` to `high`, each in the middle of one, and on to what was drawn."""
+    least, most = np.quantile(drawn, [0.005, 0.995])
+    step = (high - low or max(low - least, most - low) or 1.0) / 40
+    below, above = (
+        int(np.clip(np.ceil(away / step), 0, 40)) for away in (low - least, most - high)
+    )
+    inside = round((high - low) / step)
+    return low + step * (np.arange(-below, inside + above + 2) - 0.5)
 
 
 def _words(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_cvae.data.containers import shortened
 from keras_cvae.data.look import Facts
 from keras_cvae.runs.config import ConfigError, RunConfig, load_config, presets
 
@@ -263,6 +264,20 @@ def _of_vectors(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> It
         yield {"latent_dim": size}, f"{facts.shape[0]} values need no more latent dimensions"
 
 
+def _pairs(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
+    """Says that a density does not keep to two values, and chooses nothing."""
+    density = asked.get("likelihood") in (None, "gaussian", "bounded") and not asked.get("binarize")
+    if density and any(facts.pairs):
+        named = [str(i + 1) for i, pair in enumerate(facts.pairs) if pair]
+        one = len(named) == 1
+        yield (
+            {},
+            f"value{'' if one else 's'} {shortened(named)} {'has' if one else 'have'} two values "
+            f"only, but {'is' if one else 'are'} drawn in between, too, as by any density (a "
+            "table, .csv or .parquet, keeps to the two)",
+        )
+
+
 def _few(facts: Facts, asked: Mapping[str, Any], accelerated: bool) -> Iterator[Found]:
     """Fewer weights and early stopping, so that few examples are not learned by heart."""
     if facts.examples >= FEW:
@@ -304,6 +319,7 @@ RULES: tuple[Callable[[Facts, Mapping[str, Any], bool], Iterator[Found]], ...] =
     _guided,
     _of_signals,
     _of_vectors,
+    _pairs,
     _few,
     _conditions,
     _precision,
