@@ -404,7 +404,10 @@ def test_restyle(cvae, run):
     Image.fromarray((255 * digit).astype("uint8")).convert("RGB").resize((16, 16)).save("dark.png")
     said = cvae("restyle", run, "dark.png", "--to", 7)
     assert "16x16, the run's pictures 8x8: resized, taken in grey" in said.err
-    assert "unlike what the model knows: its log p is" in said.err
+    warned, read = said.err.index("unlike what the model knows: its log p"), said.err.index("Most")
+    assert warned < read
+    assert "of its classes; --from says otherwise" in said.err
+    assert "%" not in said.err
     assert "try --invert" in said.err
     assert "unlike" not in cvae("restyle", run, "dark.png", "--invert", "--to", 7).err
 
@@ -464,6 +467,9 @@ def test_evaluate_then_compare(cvae, tmp_path, rng, monkeypatch):
     (tmp_path / "b" / "evaluation" / "metrics.json").write_text(json.dumps(changed))
     said = cvae("compare", "a", "b")
     assert "cannot be compared: they were measured with different importance samples" in said.err
+    changed = metrics | {"settings": metrics["settings"] | {"kind": "signals"}}
+    (tmp_path / "b" / "evaluation" / "metrics.json").write_text(json.dumps(changed))
+    assert "cannot be compared: they were judged as" in cvae("compare", "a", "b").err
     shutil.rmtree(tmp_path / "b" / "evaluation")  # it is then measured as the other was
     said = cvae("compare", "a", "b")
     assert (said.code, said.err) == (0, "")

@@ -16,6 +16,7 @@ from keras_cvae.cli import draw
 from keras_cvae.cli.shared import in_words
 from keras_cvae.data import drawn
 from keras_cvae.errors import DataError
+from keras_cvae.runs import processes as many
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +171,17 @@ def test_processes_each_write_their_share_of_a_folder(cvae, vectors, tmp_path, m
     assert [len(one) for one in written] == [5, 7]
     for name in names_in("one"):
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_where_processes_end_it_is_said_how_to_go_on(cvae, vectors, monkeypatch):
+    def spawn(command, count, signals):
+        raise many.EndedError(1, count, -9, "out of paper")
+
+    monkeypatch.setattr(many, "spawn", spawn)
+    asked = ("generate", vectors, "-n", 5, "--processes", 2)
+    said = cvae(*asked, "--shard-rows", 3, "-o", "draws")
+    assert f"Continue with: cvae generate {vectors} -n 5" in " ".join(said.err.split())
+    assert "Continue" not in cvae(*asked, "-o", "x.npz").err
 
 
 def test_of_one_file_the_first_process_writes_all(cvae, vectors, tmp_path, monkeypatch):

@@ -13,11 +13,13 @@ from keras_cvae import MLP, ConditionalVAE
 from keras_cvae.exports.exporting import Exported
 
 
-def model(path, **arguments):
+def model(path, dropped=False, **arguments):
     own = {"latent_dim": 2, "backbone": MLP((4,)), "seed": 0}
     made, rng = ConditionalVAE(**own | arguments), np.random.default_rng(0)
     for weight in made.trainable_variables:  # as if it had learned something
         weight.assign(weight + rng.normal(size=weight.shape).astype("float32"))
+    for weight in made.memory.met if dropped else ():  # conditions were missing, as all else
+        weight.assign(weight.value + 1)
     made.save(path)
 
 
@@ -96,6 +98,30 @@ def test_restyle_changes_only_what_is_named(cvae, models, picture, monkeypatch):
     assert asked == [({"kind": "cat", "size": "big"}, {"kind": "dog", "size": "big"})]
     with Image.open("dog.png") as drawn:
         assert min(drawn.size) > 100
+
+
+def test_what_guidance_makes_of_numbers_is_said_before_anything_is_written(cvae, tmp_path):
+    spec = keras_cvae.Optional(keras_cvae.Categorical(["a", "b"]), dropout=0.5)
+    path = tmp_path / "model.keras"
+    about = {"x_shape": (4, 4, 3), "likelihood": "gaussian", "prior": "conditional"}
+    model(path, dropped=True, condition=spec, **about)
+    ask = ("generate", path, "-c", "a", "-n", 2, "--guidance", "1e38")
+    for name in ("x.npz", "x.png", "x"):
+        said = cvae(*ask, "-o", name)
+        assert said.code == 1
+        assert "goes far beyond what is of use, 1 to 5 as a rule" in said.err
+        assert "With --guidance 1e+38 draws are no longer finite numbers" in words(said.err)
+        assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+    assert "far beyond" not in cvae(*ask[:-1], 3, "-o", "x.npz").err
+
+
+def test_a_grey_picture_is_named_where_the_model_knows_colours(cvae, models, picture, tmp_path):
+    model(tmp_path / "colour.keras", x_shape=(4, 4, 3), condition=["a", "b"], likelihood="gaussian")
+    said = cvae("restyle", tmp_path / "colour.keras", picture, "--to", "b")
+    assert said.code == 0, said.err
+    assert "the run's pictures 4x4: grey, where the model knows colours." in said.err
+    Image.new("RGB", (4, 4), (200, 10, 10)).save("red.png")
+    assert "grey" not in cvae("restyle", tmp_path / "colour.keras", "red.png", "--to", "b").err
 
 
 def test_a_folder_with_a_model_is_one(cvae, models):

@@ -45,6 +45,21 @@ def test_a_dry_run_as_json_with_what_there_is_to_note(cvae, monkeypatch, rng):
     assert "y holds 3 whole numbers as floats (0, 1, 2)" in said.err
 
 
+@pytest.mark.parametrize("flag", ["--signals", "--no-signals", None])
+def test_what_may_be_signals_is_what_the_flag_says(cvae, monkeypatch, rng, flag):
+    monkeypatch.setattr("keras_cvae.runs.measure.seconds", lambda data, config: 5.9)
+    peaks = np.exp(-(((np.arange(64) - rng.uniform(0, 64, (60, 1))) / 0.9) ** 2))
+    np.savez("x.npz", x=peaks + rng.normal(0, 0.02, peaks.shape))
+    said = cvae("train", "x.npz", *([flag] if flag else []), "--dry-run", "--json")
+    settings, hint = json.loads(said.out)["settings"], "If these are signals in time: --signals."
+    assert (hint in said.err) == (flag is None)
+    assert ("signals of length 64" in said.err) == (flag == "--signals")
+    assert settings.get("backbone") == ("conv" if flag == "--signals" else None)
+    assert settings.get("signals", False) == (flag == "--signals")
+    if flag is None:
+        assert hint in cvae("info", "x.npz").out
+
+
 def test_a_signal_before_the_training_is_said_too(cvae, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

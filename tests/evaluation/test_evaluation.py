@@ -755,6 +755,7 @@ def test_few_effective_samples_are_named(measured, tmp_path):
     assert row.written(few) == "2 of 40 (few)"
     assert row.written(many) == "31 of 40"
     assert "by about 0.20 nats" in few.conditional.warning
+    assert "on at most 2.5 effective samples of 40" in few.conditional.warning
     assert many.conditional.warning == ""
     density = dataclasses.replace(
         measured, conditional=dataclasses.replace(measured.conditional, nats=-7.0)
@@ -783,6 +784,35 @@ def test_compare_marks_the_best_only_beyond_the_errors(measured):
     assert found["accuracy of p(y | x)"]["values"][1] == ""
     assert found["accuracy of p(y | x)"]["best"] is None
     assert all(len(row["values"]) == 2 for row in found.values())
+
+
+def test_shares_within_chance_are_not_called_better(measured):
+    n = measured.settings.examples
+    for gain, best in ((0.5 / n, None), (0.4, 1)):
+        a, b = (
+            dataclasses.replace(
+                measured,
+                samples=dataclasses.replace(measured.samples, on_label_accuracy=0.5 + more),
+            )
+            for more in (0.0, gain)
+        )
+        found = {row["label"]: row["best"] for row in rows.compare({"a": a, "b": b})}
+        assert found["on-label accuracy"] == best
+
+
+def test_draws_that_other_judges_saw_are_not_compared(measured):
+    assert measured.settings.kind == "pictures"
+    other = dataclasses.replace(
+        measured,
+        settings=dataclasses.replace(measured.settings, kind="vectors"),
+        conditional=dataclasses.replace(measured.conditional, nats=measured.conditional.nats - 10),
+        samples=dataclasses.replace(measured.samples, on_label_accuracy=1.0),
+    )
+    both = {"a": measured, "b": other}
+    assert rows.apart(both) == rows.judged_apart({"a": measured, "b": measured}) == ""
+    assert "(a: pictures, b: vectors), by judges that differ" in rows.judged_apart(both)
+    found = {row["label"]: row["best"] for row in rows.compare(both)}
+    assert (found["on-label accuracy"], found["−log p(x | y)"]) == (None, 1)
 
 
 def test_no_two_rows_have_the_same_name():

@@ -73,6 +73,38 @@ def test_the_choice_follows_what_the_arrays_are(rng, tmp_path):
     assert found["bits"] == {}
 
 
+def test_what_may_be_signals_or_not_is_said_and_the_flag_decides(rng, tmp_path):
+    noise, t = rng.normal(0, 1, (300, 128)), np.arange(128)
+    spikes = np.exp(-(((t - rng.uniform(0, 128, (300, 1))) / 0.9) ** 2)) + noise / 50
+    clear = np.sin(t / 9 + rng.uniform(0, 6, (300, 1)))
+    walk = noise.copy()
+    for i in range(1, 128):
+        walk[:, i] += 0.7 * walk[:, i - 1]
+    found = {}
+    for name, x in (("noise", noise), ("spikes", spikes), ("clear", clear), ("walk", walk)):
+        source = saved(tmp_path / f"{name}.npz", x=x.astype("float32"))
+        facts = look(source)
+        found[name] = (facts.kind, facts.perhaps)
+        said = str(choose(facts, {}))
+        assert ("If these are signals in time: --signals." in said) == (name == "spikes")
+        assert ("order means nothing: --no-signals." in said) == (name == "walk")
+        for signals, kind in ((True, "signals"), (False, "vectors")):
+            facts = look(source, signals=signals)
+            assert (facts.kind, facts.perhaps) == (kind, None)
+            choice = choose(facts, {"signals": signals})
+            assert choice.config.signals is signals
+            assert (choice.config.backbone == "conv") is signals
+            assert "--" not in choice.doubt
+    assert found == {
+        "noise": ("vectors", None),
+        "spikes": ("vectors", "signals"),
+        "clear": ("signals", None),
+        "walk": ("signals", "vectors"),
+    }
+    short = saved(tmp_path / "short.npz", x=noise[:, :20])
+    assert (look(short).perhaps, look(short, signals=True).shape) == (None, (20, 1))
+
+
 def test_pictures_of_mixed_sizes_become_one(rng, tmp_path):
     for i in range(20):
         size = (70, 50) if i else (9, 9)  # one in twenty decides nothing

@@ -1,12 +1,14 @@
 """`cvae generate`, `cvae restyle`, `cvae complete`."""
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from keras_cvae import devices, masks
+from keras_cvae import command, devices, masks
 from keras_cvae.cli import drawing
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.conditions import read
@@ -59,7 +61,7 @@ def generate(
         typer.Option(
             min=1,
             help="-o is a folder, of .npz files of so many draws each (of Parquet files, if it is "
-            "called NAME.parquet). Stopped, the same command goes on.",
+            "called NAME.parquet). Stopped, the same command continues.",
         ),
     ] = None,
     temperature: Temperature = None,
@@ -91,7 +93,8 @@ def generate(
         generate_table(run, condition, n, output, seed, overwrite, as_json)
         return
     drawing.check_asked(output, shard_rows, overwrite, as_json)
-    together(processes, signals="all", on="\nThe same command goes on." if shard_rows else "")
+    again = f"\nContinue with:\n{command.line(*sys.argv[1:])}"
+    together(processes, signals="all", on=again if shard_rows else "")
     model = open_model(run)
     if output is not None and drawing.of_pictures(output, shard_rows):
         images_only(model, "Use -o FILE.npz, FILE.csv or FILE.parquet to save it.")
@@ -157,12 +160,20 @@ def restyle(
     if not model.condition.width:
         raise UsageError("This run has no condition, so there is nothing to restyle to.")
     x = read_image(image, model.x_shape, opened.config.fit if opened else "crop")[None]
-    _say_how_it_was_read(image, model.x_shape, opened)
+    _say_how_it_was_read(image, x, opened)
     x = 1.0 - x if invert else x
     spec = model.condition.spec
-    source = read(spec, is_a) if is_a is not None else _read(model, x)
+    asked = None if is_a is None else read(spec, is_a)
+    source, sure = (asked, 1.0) if is_a is not None else _read(model, x)
     targets = [read(spec, text, before=source) for text in to]
-    _say_if_unlike(opened, model, x, [source])
+
+    def condition(x: Any) -> list[Any]:
+        return [asked if is_a is not None else _read(model, x)[0]]
+
+    unlike = _say_if_unlike(opened, model, x, condition)
+    if is_a is None:
+        found = f"Most like a {source} of its classes" if unlike else f"Read as a {source}"
+        err.print(f"{found}{'' if unlike else f' ({sure:.0%})'}; --from says otherwise.")
     restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
     is_a = str(source) if is_a is None else is_a
     labels = [f"{is_a} (yours)", *to]
@@ -253,13 +264,13 @@ def complete(
         raise UsageError(f"'{known}' says that all is known. Expected black where it is not.")
     opened = open_or_none(run)
     x = read_image(image, model.x_shape, opened.config.fit if opened else "crop")[None]
-    _say_how_it_was_read(image, model.x_shape, opened)
+    _say_how_it_was_read(image, x, opened)
     x = 1.0 - x if invert else x
-    _say_if_unlike(opened, model, x, None)
+    _say_if_unlike(opened, model, x, lambda x: None)
     kind = "sample" if sample else "mean"
-    drawn = model.complete(
-        x, mask, n, seed, temperature=1.0 if temperature is None else temperature, output=kind
-    )
+    temperature = 1.0 if temperature is None else temperature
+    drawn = model.complete(x, mask, n, seed, temperature=temperature, output=kind)
+    drawing.check_finite(drawn, temperature=temperature)
     shown = np.concatenate([np.where(masks.known(mask, model.x_shape), x, 0.5), drawn])
     labels = ["known", *map(str, range(1, n + 1))]
     if output is None:
@@ -274,9 +285,11 @@ def complete(
         out.print(f"{counted(n, 'completion')}, written to {output}")
 
 
-def _say_how_it_was_read(image: Path, x_shape: tuple[int, ...], run: Run | None) -> None:
-    """Say what was done to a picture so that it has the shape of the run's."""
+def _say_how_it_was_read(image: Path, x: Any, run: Run | None) -> None:
+    """Say what was done to a picture so that it is x `(1, *x_shape)`, one of the run's."""
     from keras_cvae.data.images import opened
+
+    x_shape = x.shape[1:]
 
     with opened(image) as file:
         (width, height), mode = file.size, file.mode
@@ -288,6 +301,8 @@ def _say_how_it_was_read(image: Path, x_shape: tuple[int, ...], run: Run | None)
         done.append("resized")
     if x_shape[2] == 1 and mode in ("RGB", "RGBA", "P", "CMYK"):
         done.append("taken in grey")
+    if x_shape[2] == 3 and (x.max(axis=-1) - x.min(axis=-1)).max() < 0.02:
+        done.append("grey, where the model knows colours")
     if done:
         err.print(
             f"'{image}' is {width}x{height}, the run's pictures {x_shape[1]}x{x_shape[0]}: "
@@ -296,34 +311,45 @@ def _say_how_it_was_read(image: Path, x_shape: tuple[int, ...], run: Run | None)
         )
 
 
-def _say_if_unlike(run: Run | None, model: Any, x: Any, condition: Any) -> None:
-    """Warn of a picture that is less likely than all that the model was trained on."""
+def _say_if_unlike(run: Run | None, model: Any, x: Any, condition: Callable[[Any], Any]) -> bool:
+    """Warn of a picture that is less likely than all that the model was trained on.
+
+    Args:
+        run: The run; None of a model that came alone, of which nothing is said.
+        model: Its model.
+        x: The picture.
+        condition: What a picture is conditioned on.
+
+    Returns:
+        Whether there was something to warn of.
+    """
     if run is None:
-        return
+        return False
     from keras_cvae.runs.typical import log_probs, typical
 
     known = typical(run, model, progress_bar)
     if known is None:
-        return
-    found = float(log_probs(model, x, condition)[0])
+        return False
+    found = float(log_probs(model, x, condition(x))[0])
     if found >= known.least:
-        return
+        return False
     text = (
         f"This picture is unlike what the model knows: its log p is {found:.0f} nats, the least of "
         f"{known.examples} training pictures has {known.least:.0f}."
     )
-    if model.x_shape[-1] == 1:  # nobody takes the negative of a colour photograph
-        inverted = float(log_probs(model, 1.0 - x, condition)[0])
-        if inverted > found + 0.5 * (known.least - found):
-            text += f" Inverted it has {inverted:.0f}: try --invert."
+    inverted = float(log_probs(model, 1.0 - x, condition(1.0 - x))[0])
+    share = 0.5 if model.x_shape[-1] == 1 else 1.0  # few take the negative of a photograph
+    if inverted > found + share * (known.least - found):
+        text += f" Inverted it has {inverted:.0f}: try --invert."
     warn(text)
+    return True
 
 
-def _read(model: Any, x: Any) -> str:
+def _read(model: Any, x: Any) -> tuple[str, float]:
+    """The class that a picture is read as, and its probability."""
     classes = model.condition.spec.classes
     if classes is None:
         raise UsageError("Say what the picture is with --from; only classes can be read from it.")
     p = model.classify(x)[0]
     best = int(p.argmax())
-    err.print(f"Read as a {classes.names[best]} ({p[best]:.0%}); --from says otherwise.")
-    return classes.names[best]
+    return classes.names[best], float(p[best])

@@ -79,7 +79,8 @@ class Asked:
         rows = most or max(1, PART // math.prod(self.model.x_shape))
         for draws in self.draws:
             if start < len(draws):
-                yield from draws.parts(rows, start)
+                for part in draws.parts(rows, start):
+                    yield check_finite(part, **self.options)
             start = max(0, start - len(draws))
 
     def shown(self, received: list[int], start: int = 0, stop: int | None = None) -> Iterator[Any]:
@@ -113,6 +114,20 @@ def check_asked(
     check_output(output, kinds, overwrite or going_on)
     if output.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise UsageError(f"Parquet needs pyarrow: {to_install('tables')}")
+
+
+def check_finite(x: Any, guidance: float = 1.0, temperature: float = 1.0, **_: Any) -> Any:
+    """Return draws x as they are; refuse what guidance or temperature drove out of all numbers."""
+    import numpy as np
+
+    how = {"guidance": guidance, "temperature": temperature}
+    extreme = [f"--{name} {value:g}" for name, value in how.items() if value > 1]
+    if extreme and not np.isfinite(x).all():
+        raise UsageError(
+            f"With {' and '.join(extreme)} draws are no longer finite numbers. Expected less: 1 is "
+            "the model's own."
+        )
+    return x
 
 
 def of_pictures(output: Path, shard_rows: int | None) -> bool:

@@ -198,6 +198,7 @@ def _about_data(what: str) -> dict[str, Any]:
             f"Classes of one example ({alone}) cannot be held out, nor learned well: more are "
             "needed, or they may be left out."
         )
+    notes += [choice.doubt] if choice.doubt else []
     about["because"] = list(choice.reasons)
     chosen = " ".join(flags(choice.settings)) or "the defaults"
     return about | {"notes": notes, "train_with": {"chooses": chosen, "type": lines}}

@@ -139,15 +139,16 @@ def compare(
                 "for those that were not.",
                 soft_wrap=True,
             )
-    from keras_cvae.report.rows import apart, drawn_apart
+    from keras_cvae.report.rows import apart, drawn_apart, judged_apart
 
     extent = extent or _alike([*opened.values()])
     evaluations = {
         name: _known(one) or _evaluated(one, None, extent, seed, False, one.config.drawing)
         for name, one in opened.items()
     }
-    if different := apart(evaluations) or drawn_apart(evaluations):
-        warn(different)
+    reasons = [one(evaluations) for one in (apart, judged_apart, drawn_apart)]
+    for reason in reasons[:1] if reasons[0] else filter(None, reasons):
+        warn(reason)
     if as_json:
         print(json.dumps({name: one.to_dict() for name, one in evaluations.items()}))
     else:

@@ -20,6 +20,7 @@ from keras_cvae.runs.run import Run, RunError, is_table_run
 
 LISTED = 100  # facts of one kind that are printed
 PRINTED = 20  # rows of numbers that are printed
+FAR = 20.0  # guidance that is said to be beyond what is of use
 
 
 def open_run(folder: Path) -> Run:
@@ -50,6 +51,11 @@ def how_to_draw(
 
     One of them alone leaves the other at 1, the model's own. `say`: print what is recommended.
     """
+    if guidance is not None and guidance > FAR:
+        warn(
+            f"--guidance {guidance:g} goes far beyond what is of use, 1 to 5 as a rule: draws show "
+            "little but what tells conditions apart."
+        )
     if temperature is not None or guidance is not None:
         one = {"temperature": temperature, "guidance": guidance}
         return {name: 1.0 if value is None else value for name, value in one.items()}

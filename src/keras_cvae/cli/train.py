@@ -178,7 +178,10 @@ def _with_kinds(data: str, asked: dict[str, Any]) -> dict[str, Any]:
 
 def _chosen(data: str, asked: dict[str, Any]) -> RunConfig:
     """The settings that the data ask for, beside those of the user; said on standard error."""
-    facts = look(data, progress_bar)  # before Keras, which what is not there need not wait for
+    signals = asked.get("signals")
+    facts = look(
+        data, progress_bar, signals
+    )  # before Keras, which what is not there need not wait for
     import_light_keras()
     choice = choose(facts, asked, accelerated())
     err.print(str(choice), soft_wrap=True)

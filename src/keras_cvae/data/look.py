@@ -20,7 +20,7 @@ Kind = Literal["pictures", "signals", "vectors"]
 Values = Literal["binary", "drawn", "shades", "counts", "numbers"]
 
 _SAMPLE = 64  # files that are decoded
-SMOOTH = 0.4  # below this ratio vectors are signals
+SMOOTH = 0.4  # below this ratio vectors are signals; within a factor of two they may be either
 SKEWED = 0.5  # skewness above which values may differ by factors
 FEW = 20  # examples, of which nothing is said that two values explain
 _ROWS = 5000  # examples whose values are looked at
@@ -49,6 +49,7 @@ class Facts:
             logarithm is less skewed than they are. Empty if none are.
         pairs: Of vectors of numbers, which values are one of two. Empty if none are.
         notes: What was left out, or is doubtful, a sentence each.
+        perhaps: What they may be as well, of vectors and signals that can hardly be told apart.
     """
 
     kind: Kind
@@ -65,6 +66,7 @@ class Facts:
     ratios: tuple[bool, ...] = ()
     pairs: tuple[bool, ...] = ()
     notes: tuple[str, ...] = ()
+    perhaps: Kind | None = None
 
     @property
     def color(self) -> bool:
@@ -97,24 +99,28 @@ class Facts:
         return about
 
 
-def look(source: str | Path, progress: Progress | None = None) -> Facts:
+def look(
+    source: str | Path, progress: Progress | None = None, signals: bool | None = None
+) -> Facts:
     """Look at a data set without splitting it.
 
     Args:
         source: As in `sources.load`.
         progress: Wraps long loops, as there.
+        signals: Whether x `(n, length)` or `(n, length, channels)` are signals; None looks at how
+            smooth they are.
 
     Raises:
         DataError: As there, but for pictures that differ in size.
     """
     path = Path(source).expanduser()
     if isinstance(source, str) and source in sources.NAMED:
-        return _of_arrays(sources.named(source))
+        return _of_arrays(sources.named(source), signals=signals)
     if listing := pictures_of(source, progress):
         return _of_pictures(listing, progress)
     if path.is_file() and path.suffix.lower() == ".npz":
         arrays = sources.read_npz(path)
-        return _of_arrays(arrays, sources.other_arrays(path, len(arrays["x"])))
+        return _of_arrays(arrays, sources.other_arrays(path, len(arrays["x"])), signals)
     raise sources.unknown(source, path)
 
 
@@ -143,7 +149,11 @@ def _of_pictures(listing: Listing, progress: Progress | None) -> Facts:
     )
 
 
-def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | None = None) -> Facts:
+def _of_arrays(
+    arrays: Mapping[str, Any],
+    others: Mapping[str, np.ndarray] | None = None,
+    signals: bool | None = None,
+) -> Facts:
     x = np.asarray(arrays["x"])
     test = arrays.get("test")
     rows = slice(0, None, max(1, math.ceil(len(x) / _ROWS))) if x.ndim else slice(0)
@@ -153,7 +163,7 @@ def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | Non
         return Facts(kind="vectors", shape=x.shape[1:], values="numbers", examples=len(x))
     if some.dtype.kind == "f":  # whoever reads them says what is wrong with them
         some = np.nan_to_num(some, posinf=0.0, neginf=0.0)
-    kind, shape = _kind(some)
+    kind, shape, perhaps = _kind(some, signals)
     facts: dict[str, Any] = {"light": False, "spread": 1.0}
     if kind == "pictures":
         facts["values"], facts["light"] = _shades([some * _scale(some)])
@@ -175,6 +185,7 @@ def _of_arrays(arrays: Mapping[str, Any], others: Mapping[str, np.ndarray] | Non
         classes=None if y is None or numbers else _counted(y, arrays.get("class_names")),
         numbers=numbers,
         named={n: _condition(v) for n, v in (others or {}).items()} or None,
+        perhaps=perhaps,
         **facts,
     )
 
@@ -184,30 +195,40 @@ def _are_numbers(y: np.ndarray) -> bool:
     return y.dtype.kind == "f" or (y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "iub")
 
 
-def _kind(x: np.ndarray) -> tuple[Kind, tuple[int, ...]]:
-    """What x `(n, ...)` are, and the shape of one."""
-    if x.ndim == 3 and x.dtype.kind == "f" and x.shape[1] >= 4 * x.shape[2]:
-        return "signals", x.shape[1:]
-    if x.ndim == 2 and _numbers(x) == "numbers" and _smooth(x):
-        return "signals", (x.shape[1], 1)
-    if x.ndim > 2:
-        return "pictures", x.shape[1:] if x.ndim == 4 else (*x.shape[1:], 1)
-    return "vectors", x.shape[1:]
+def _kind(x: np.ndarray, signals: bool | None) -> tuple[Kind, tuple[int, ...], Kind | None]:
+    """What x `(n, ...)` are, the shape of one, and what they may be as well; see `look`."""
+    if x.ndim == 2:
+        roughness = _roughness(x) if signals is None and _numbers(x) == "numbers" else math.inf
+        near = 0.5 * SMOOTH <= roughness < _rough(x.shape[1])
+        if signals or roughness < SMOOTH:
+            return "signals", (x.shape[1], 1), "vectors" if near else None
+        return "vectors", x.shape[1:], "signals" if near else None
+    if signals is None:
+        signals = x.dtype.kind == "f" and x.shape[1] >= 4 * x.shape[2]
+    if x.ndim == 3 and signals:
+        return "signals", x.shape[1:], None
+    return "pictures", x.shape[1:] if x.ndim == 4 else (*x.shape[1:], 1), None
 
 
-def _smooth(x: np.ndarray) -> bool:
-    """Whether neighbouring values of vectors `(n, d)` go together as those of a signal do.
+def _rough(length: int) -> float:
+    """The ratio from which vectors are no signals: of noise it is 1 with deviation 1 / sqrt(d), so
+    that two of these below 1 the order begins to mean something."""
+    return min(2.0 * SMOOTH, 1.0 - 2.0 / math.sqrt(length))
 
-    By the ratio of von Neumann (1941): the mean squared difference of neighbours over twice the
-    variance, which is 1 where their order means nothing.
+
+def _roughness(x: np.ndarray) -> float:
+    """How little neighbouring values of vectors `(n, d)` go together; infinite of short ones.
+
+    The median of the ratio of von Neumann (1941): the mean squared difference of neighbours over
+    twice the variance, which is 1 where their order means nothing.
     """
     if x.shape[1] < 32:
-        return False
+        return math.inf
     x = x.astype("float64")
     variance = x.var(axis=1)
     moving = variance > 0
     ratio = np.square(np.diff(x[moving])).mean(axis=1) / (2.0 * variance[moving])
-    return bool(moving.mean() > 0.5) and float(np.median(ratio)) < SMOOTH
+    return float(np.median(ratio)) if moving.mean() > 0.5 else math.inf
 
 
 def _scale(x: np.ndarray) -> float:

@@ -298,7 +298,7 @@ def read_draws(folder: Path) -> dict[str, Any]:
     if missing := [path.name for path in paths if not path.is_file()]:
         raise DataError(
             f"Of the {count} files of draws in '{folder}' {len(missing)} are missing, among them "
-            f"{missing[0]}. Expected all of them, as .npz: the command that drew them goes on."
+            f"{missing[0]}. Expected all of them, as .npz: the command that drew them continues."
         )
     parts = [read_npz(path) for path in paths]
     y = None if parts[0]["y"] is None else np.concatenate([part["y"] for part in parts])

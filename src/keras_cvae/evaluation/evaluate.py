@@ -41,6 +41,7 @@ from keras_cvae.evaluation.prepare import (
     is_binary,
     is_continuous,
     is_image,
+    judged_as,
     tested,
     varying,
     without,
@@ -86,6 +87,8 @@ class Settings(Metrics):
         limit: The most examples that it was to take, or None.
         temperature: Of the draws that are judged.
         guidance: Of these; both are 1 for draws from p(x | y) itself.
+        kind: What x were to the judge of draws: "pictures", "signals" or "vectors"; "" if that was
+            not kept.
     """
 
     data: str
@@ -100,6 +103,7 @@ class Settings(Metrics):
     scored: int | None = None
     temperature: float = 1.0
     guidance: float = 1.0
+    kind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,6 +326,7 @@ def evaluate(
         scored=scored,
         temperature=temperature,
         guidance=guidance,
+        kind=judged_as(model),
     )
     return Evaluation(settings=settings, **found, seconds=measured.clock.laps)
 

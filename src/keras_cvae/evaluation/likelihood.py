@@ -64,7 +64,7 @@ class LogLikelihood(Metrics):
         if effective >= FEW:
             return ""
         return (
-            f"Half of the estimates rest on fewer than {effective:.1f} effective samples of "
+            f"Half of the estimates rest on at most {effective:.1f} effective samples of "
             f"{self.num_samples}: −log p is too high, by about {0.5 / effective:.2f} nats or more, "
             "and its errors are too small. Take more samples; if that changes little, q(z | x, y) "
             "misses part of the true posterior."

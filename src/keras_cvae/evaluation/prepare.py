@@ -140,6 +140,11 @@ def digest(x: Any) -> str:
     return about.hexdigest()[:16]
 
 
+def judged_as(model: Any) -> str:
+    """What x are to whatever judges them: "pictures", "signals" or "vectors"."""
+    return {1: "vectors", 2: "signals"}.get(len(model.x_shape), "pictures")
+
+
 def coding(model: Any) -> str:
     """What a likelihood is of: "binary" values, "counts", "levels", or a "density"."""
     if is_binary(model):

@@ -39,6 +39,15 @@ class Row:
         """Its standard error; 0 if there is none."""
         return self._field(evaluation, self.shown.error) or 0.0
 
+    def spread(self, evaluation: Evaluation) -> float:
+        """How far it may be from another for chance alone: its error; of a share, that of one
+        among as many as the test examples."""
+        number = self.value(evaluation)
+        if self.shown.unit != "%" or number is None:
+            return self.error(evaluation)
+        share = min(max(number, 0.0), 1.0)
+        return math.sqrt(share * (1.0 - share) / max(1, evaluation.settings.examples))
+
     def written(self, evaluation: Evaluation) -> str:
         """The number with its error and unit; "" if it does not apply."""
         number, shown = self.value(evaluation), self.shown
@@ -92,9 +101,11 @@ def compare(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
     Returns:
         For each metric that any run has: `group`, `label`, `values` (written, one a run), `best`
         (index of the best run; None if better has no meaning, if the error bars of the best two
-        meet, if they are `apart`, or if it is about draws and these were `drawn_apart`).
+        meet, if they are `apart`, or if it is about draws and these were `drawn_apart` or
+        `judged_apart`).
     """
-    table, different, drawn = [], apart(evaluations), drawn_apart(evaluations)
+    table, different = [], apart(evaluations)
+    drawn = drawn_apart(evaluations) or judged_apart(evaluations)
     for row in ROWS:
         cells = [row.written(one) for one in evaluations.values()]
         if any(cells):
@@ -140,6 +151,18 @@ def drawn_apart(evaluations: Mapping[str, Evaluation]) -> str:
     )
 
 
+def judged_apart(evaluations: Mapping[str, Evaluation]) -> str:
+    """Says that the draws of runs were judged by judges of other kinds; "" if all are alike."""
+    kinds = {name: one.settings.kind for name, one in evaluations.items() if one.settings.kind}
+    if len({*kinds.values()}) < 2:
+        return ""
+    each = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
+    return (
+        f"What is said of draws cannot be compared: they were judged as what x are to each run "
+        f"({each}), by judges that differ. Likelihoods are of the same x, and can."
+    )
+
+
 _SETTINGS = {
     "data": "data",
     "split": "splits",
@@ -157,5 +180,5 @@ def _best(row: Row, evaluations: list[Evaluation]) -> int | None:
     if not row.shown.better or len(numbers) < 2:
         return None
     first, second, *_ = sorted(numbers, key=lambda i: -row.shown.better * numbers[i])
-    errors = (row.error(evaluations[i]) for i in (first, second))
-    return first if abs(numbers[first] - numbers[second]) > math.hypot(*errors) else None
+    bars = sum(row.spread(evaluations[i]) for i in (first, second))
+    return first if abs(numbers[first] - numbers[second]) > bars else None

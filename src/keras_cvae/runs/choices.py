@@ -25,15 +25,19 @@ class Choice:
         config: What was asked for, and the rest chosen.
         settings: What was chosen, by name.
         reasons: Why, a clause each.
+        doubt: What to ask for if the data are something else than they were taken for; "" where
+            that is clear.
     """
 
     config: RunConfig
     settings: dict[str, Any]
     reasons: tuple[str, ...]
+    doubt: str = ""
 
     def __str__(self) -> str:
         chosen = " ".join(flags(self.settings)) or "the defaults, a dense network"
-        return f"Chosen: {chosen}\nBecause {'; '.join(self.reasons)}."
+        lines = [f"Chosen: {chosen}", f"Because {'; '.join(self.reasons)}.", self.doubt]
+        return "\n".join(filter(None, lines))
 
 
 def flags(settings: Mapping[str, Any]) -> list[str]:
@@ -80,7 +84,7 @@ def choose(facts: Facts, asked: Mapping[str, Any], accelerated: bool = False) ->
     except ConfigError:
         settings, config = {}, load_config(**asked)
         reasons = [reasons[0], "what you ask for leaves nothing to choose"]
-    return Choice(config, settings, tuple(reasons))
+    return Choice(config, settings, tuple(reasons), _DOUBTS[facts.perhaps])
 
 
 _OF_DRAWS = ("label_dropout", "guidance", "temperature")  # of the preset: `_guided` sets them
@@ -108,6 +112,12 @@ _WITH = {
     "task": ("condition", "conditional"),
     "guidance": ("temperature",),
     "temperature": ("guidance",),
+}
+
+_DOUBTS: dict[str | None, str] = {
+    "signals": "If these are signals in time: --signals.",
+    "vectors": "If these are no signals, but vectors whose order means nothing: --no-signals.",
+    None: "",
 }
 
 Found = tuple[dict[str, Any], str]
