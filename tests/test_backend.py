@@ -141,7 +141,8 @@ for words in (
     "--help", "--version", "train --help", "presets", "train digits --preset notbook",
     "train digits --epochs 0", "train digits --out taken", "train digits --resume",
     "generate nowhere", "evaluate nowhere", "plot nowhere", "info nowhere", "trian",
-    "quickstart --out taken",
+    "quickstart --out taken", "train none.csv --dry-run", "generate nowhere -n 0",
+    "generate nowhere --temperature -1",
 ):
     sys.argv[1:] = words.split()
     try:
@@ -205,3 +206,19 @@ print(jax.config.jax_compilation_cache_dir)
     none = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "none")}
     script(text, JAX_ENABLE_COMPILATION_CACHE="0", **none)
     assert not (tmp_path / "none").exists()
+
+
+def test_ctrl_c_while_the_command_imports_what_it_needs_ends_in_words(monkeypatch, capsys):
+    import keras_cvae_command
+    from keras_cvae.cli import main
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "main", interrupted)
+    monkeypatch.setattr(keras_cvae_command.os, "_exit", sys.exit)
+    monkeypatch.delenv("KERAS_CVAE_LAZY", raising=False)
+    with pytest.raises(SystemExit) as end:
+        keras_cvae_command.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "\nStopped.\n"

@@ -56,9 +56,13 @@ def test_a_training_that_cannot_go_on_is_not_told_to():
 
 
 @pytest.mark.parametrize(
-    ("early", "words"), [(False, ""), (True, ", or less if validation no longer improves")]
+    ("early", "takes"),
+    [
+        (False, "about 2 minutes"),
+        (True, "at most about 2 minutes, less if validation no longer improves"),
+    ],
 )
-def test_how_long_it_takes_is_said_before_it_begins(clock, early, words):
+def test_how_long_it_takes_is_said_before_it_begins(clock, early, takes):
     console = Console(file=io.StringIO(), width=100)
     bar = EpochBar(console, early=early)
     bar.before_training(lambda: 130.0)
@@ -68,8 +72,26 @@ def test_how_long_it_takes_is_said_before_it_begins(clock, early, words):
         clock.now += 60.0
         bar.on_train_batch_end(0)
     first, *rest = console.file.getvalue().splitlines()
-    assert first.startswith(f"6 more epochs of 1 step, about 2 minutes{words}. Stop at any moment")
+    assert first.startswith(f"6 more epochs of 1 step, {takes}. Stop at any moment")
     assert not rest
+
+
+@pytest.mark.parametrize("said", [60.0, 6000.0])
+def test_what_turns_out_to_take_another_time_is_said_in_the_line_of_an_epoch(clock, said):
+    console = Console(file=io.StringIO(), width=100)
+    bar = EpochBar(console)
+    bar.before_training(lambda: said)
+    bar.set_params({"epochs": 100, "steps": 1})
+    for epoch in range(100):
+        bar.on_epoch_begin(epoch)
+        clock.now += 30.0 if epoch == 0 else 6.0  # the first compiles
+        bar.on_train_batch_end(0)
+        bar.on_epoch_end(epoch, {"loss": 1.0})
+    lines = console.file.getvalue().splitlines()
+    assert [line for line in lines if "now about" in line] == [
+        "epoch 3/100  loss 1.00  now about 10 minutes to go"
+    ]
+    assert not any("from here on" in line for line in lines)
 
 
 def test_how_long_it_takes_is_said_once_some_epochs_are_done(clock):

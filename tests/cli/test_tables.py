@@ -354,6 +354,8 @@ def test_what_cannot_be_asked_is_refused_by_name(run, words, message):
     [
         (["train", "people.csv", "--out", "x", "--units", "5"], "--units is not for tables"),
         (["train", "people.csv", "--out", "x", "--preset", "dense"], "--preset is not for tables"),
+        (["train", "people.csv", "--dry-run"], "--dry-run is not for tables. How long"),
+        (["train", "people.csv", "--resume"], "--resume is not for tables. A table is learned in"),
         (["train", "none.csv", "--out", "x"], "There is no file 'none.csv'"),
         (
             ["train", "digits", "--missing", "state"],

@@ -15,6 +15,7 @@ SECONDS_BETWEEN_LINES = 10.0
 WINDOW = 3.0  # seconds in which steps are counted, at least
 SETTLED = 1.5  # ratio of two such rates in a row below which nothing is compiled any more
 LATE = 10  # windows after which their mean is taken, however they differ
+OFF = 1.5  # ratio of what was said to what it takes above which that is said
 
 
 class EpochBar(keras.callbacks.Callback):
@@ -33,6 +34,7 @@ class EpochBar(keras.callbacks.Callback):
         self.estimated = False
         self.marks: list[tuple[float, int]] = []  # moments, and how many steps were done then
         self.epoch = 0
+        self.settled: float | None = None  # the moment when the first epoch was done
 
     def before_training(self, measure: Callable[[], float]) -> None:
         """Called before the training with what says how long it takes, where that can be told."""
@@ -88,8 +90,26 @@ class EpochBar(keras.callbacks.Callback):
             if done == total:
                 self.bar.stop()
         elif time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES or done == total:
-            self.console.print(f"epoch {done}/{total}  {words}", soft_wrap=True)
+            self.console.print(f"epoch {done}/{total}  {words}{self._now(done)}", soft_wrap=True)
             self.printed = time.monotonic()
+        if self.settled is None:
+            self.settled = time.monotonic()
+
+    def _now(self, done: int) -> str:
+        """Says how long the rest takes, where that is far from what was said.
+
+        By the epochs after the first, in which programs may be compiled, once there are two. A bar
+        has its own column for it.
+        """
+        made, left = done - (self.first or 0) - 1, self.params["epochs"] - done
+        if self.expected is None or self.settled is None or made < 2:
+            return ""
+        said = self.expected * left / (made + 1 + left)
+        found = left * (time.monotonic() - self.settled) / made
+        if max(said, found) < SECONDS_BETWEEN_LINES or 1 / OFF < found / said < OFF:
+            return ""
+        self.expected *= found / said
+        return f"  now about {in_time(found)} to go{' at most' if self.early else ''}"
 
     def _mark(self, done: int) -> None:
         """Note how many steps are done, and say how long the rest takes once that can be told.
@@ -130,8 +150,9 @@ def ahead(epochs: str, steps: int, seconds: float | None, early: bool) -> str:
         seconds: Of all.
         early: Whether it may end before.
     """
-    takes = "" if seconds is None else f", about {in_time(seconds)}"
-    less = ", or less if validation no longer improves" if early else ""
+    most = "at most " if early else ""
+    takes = "" if seconds is None else f", {most}about {in_time(seconds)}"
+    less = ", less if validation no longer improves" if early else ""
     return f"{epochs} of {counted(steps, 'step')}{takes}{less}"
 
 

@@ -30,6 +30,10 @@ from keras_cvae.runs.config import RunConfig, load_config, presets, validated
 from keras_cvae.runs.run import Run, check_folder, default_folder
 
 LOGS = ("csv", "tensorboard")
+_NOT_FOR_TABLES = {
+    "--resume": " A table is learned in one piece: give --overwrite to start again.",
+    "--dry-run": " How long one takes is said as its training begins; `cvae info` says the rest.",
+}
 
 
 @app.command()
@@ -59,12 +63,15 @@ def train(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Continue a stopped run, or with --epochs a complete one for longer."
+            "--resume",
+            help="Continue a stopped run, or with --epochs a complete one for longer; no table.",
         ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would be trained and how long it takes; no more."),
+        typer.Option(
+            "--dry-run", help="Say what would be trained and how long it takes; no table."
+        ),
     ] = False,
     overwrite: Overwrite = False,
     processes: Processes = 1,
@@ -108,15 +115,14 @@ def train(
     """Train a conditional VAE into a run folder.
 
     Without a preset or a config file the settings are chosen by what the data are, which is said.
-    Stop it at any moment with Ctrl-C; --resume goes on to the same result. Flags win over the
-    config file, the file over the preset, the preset over the defaults.
+    Stop it at any moment with Ctrl-C; --resume goes on to the same result. A table alone is learned
+    in one piece: stopped, it is learned anew. Flags win over the config file, the file over the
+    preset, the preset over the defaults.
     """
     if dry_run and processes > 1:
         raise UsageError("--dry-run measures one process. Expected no --processes.")
     together(processes, out_folder or default_folder(data, preset))
     if is_plain_table(data):
-        from keras_cvae.cli.tables import train_table
-
         own: dict[str, Any] = {
             "--preset": preset,
             "--config": config,
@@ -125,7 +131,10 @@ def train(
         }
         own |= {"--seeds": seeds > 1, "--log": log}
         if given := [name for name, value in own.items() if value]:
-            raise UsageError(f"{given[0]} is not for tables.")
+            why = _NOT_FOR_TABLES.get(given[0], "")
+            raise UsageError(f"{given[0]} is not for tables.{why}")
+        from keras_cvae.cli.tables import train_table  # late: what is refused need not wait for it
+
         for name, value in (("missing", missing), ("hidden", hidden)):
             settings |= {} if value is None else {name: value}
         train_table(data, settings, out_folder, schema, overwrite, as_json)

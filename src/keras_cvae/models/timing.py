@@ -21,9 +21,12 @@ from keras_cvae import devices
 from keras_cvae.backend import remembered
 from keras_cvae.data.stored import Stored
 
-SECONDS = 0.2  # that are measured: steps of the first epoch, or epochs after it if it is shorter
+SECONDS = 0.5  # that are measured, at least
+PARTS = 3  # that these consist of, at least, as the slowest one does not count
+LONG = 5.0  # seconds after which two parts are enough
+SHORT = 2.0  # seconds of an epoch up to which whole ones are measured, with their validation
 EPOCHS = 1000  # at most
-HELD = 1 / 3  # what a step of validation takes of one of training
+HELD = 1 / 3  # what a step of validation takes of one of training, where it is not measured
 
 
 class _EnoughError(Exception):
@@ -46,8 +49,9 @@ class _Clock(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self.begun and self.begun >= self.done:
-            now = self._mark()
-            if not self.epochs and len(self.marks) > 1 and now - self.marks[0][0] >= SECONDS:
+            self._mark()
+            told = not self.epochs and _enough([moment for moment, _ in self.marks])
+            if told and self.params["steps"] * self._step() > SHORT:
                 raise _EnoughError
         self.begun += 1
 
@@ -55,7 +59,7 @@ class _Clock(keras.callbacks.Callback):
         if not epoch:
             return
         self.epochs.append(self._mark())
-        if len(self.epochs) > 1 and self.epochs[-1] - self.epochs[0] >= SECONDS:
+        if _enough(self.epochs):
             raise _EnoughError
 
     def _mark(self) -> float:
@@ -67,18 +71,47 @@ class _Clock(keras.callbacks.Callback):
             self.marks.append((now, done))
         return now
 
+    def _step(self) -> float:
+        """What a step takes, by those of the first epoch."""
+        moments, counts = zip(*self.marks, strict=True)
+        return usual(np.diff(moments), np.diff(counts))
+
     def seconds(self, held: int) -> float:
         """What an epoch takes, with so many steps of validation.
 
         By whole epochs where some were seen, in which nothing is compiled any more, else by the
-        steps of the first: the median, as some of them wait for compilers.
+        steps of the first.
         """
         if len(self.epochs) > 1:
-            return float(np.median(np.diff(self.epochs)))
-        moments, counts = np.array(self.marks).T
-        parts = np.diff(counts).astype(int)
-        step = float(np.median((np.diff(moments) / parts).repeat(parts)))
-        return (self.params["steps"] + HELD * held) * step
+            lasted = np.diff(self.epochs)
+            return usual(lasted, np.ones(len(lasted)))
+        return float(self.params["steps"] + HELD * held) * self._step()
+
+
+def _enough(moments: Sequence[float]) -> bool:
+    """Whether what was measured between these moments tells how long the rest takes."""
+    parts = len(moments) - 1
+    if parts < 2:
+        return False
+    passed = moments[-1] - moments[0]
+    return passed >= (SECONDS if parts >= PARTS else LONG)
+
+
+def usual(seconds: Any, counts: Any) -> float:
+    """What one of many takes, by parts of so many each; the slowest part is left out.
+
+    In a part a program may be compiled, or the machine stall, which will not be so all the time. A
+    machine that others use as well is as slow in what follows: the mean, not the fastest.
+
+    Args:
+        seconds: That each part took.
+        counts: How many were in each.
+    """
+    seconds, counts = np.asarray(seconds, float), np.asarray(counts, float)
+    if len(seconds) > 1:
+        kept = np.arange(len(seconds)) != np.argmax(seconds / counts)
+        seconds, counts = seconds[kept], counts[kept]
+    return float(seconds.sum() / counts.sum())
 
 
 def asking(callbacks: Sequence[keras.callbacks.Callback]) -> list[Any]:

@@ -180,6 +180,10 @@ class _Recorder(keras.callbacks.Callback):
         self.saved = time.monotonic()
         self.started = self.saved - position.seconds
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        # What was compiled and timed to say how long it takes is no part of that.
+        self.started = time.monotonic() - self.reached.seconds
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.first = int(self.model.step) - self.reached.step
 
