@@ -301,7 +301,7 @@ def test_a_dry_run_says_what_would_be_trained_and_how_long(cvae, tmp_path, rng):
     assert "--units" not in chosen
     assert because.startswith("Because x are 60 vectors of 3 numbers")
     assert "--units 4" in said.out
-    assert "300 epochs of 2 steps, about" in said.out
+    assert "300 epochs of 2 steps, at most about" in said.out
     assert ", less if validation no longer improves; 54 examples. Nothing was" in said.out
     assert [path.name for path in tmp_path.iterdir()] == ["sensors.npz"]
     about = json.loads(cvae("info", "sensors.npz", "--json").out)
