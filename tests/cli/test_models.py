@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 
 import keras_cvae
 from keras_cvae import MLP, ConditionalVAE
+from keras_cvae.cli import draw
 from keras_cvae.exports.exporting import Exported
+from keras_cvae.runs import typical
 
 
 def model(path, dropped=False, **arguments):
@@ -122,6 +125,27 @@ def test_a_grey_picture_is_named_where_the_model_knows_colours(cvae, models, pic
     assert "the run's pictures 4x4: grey, where the model knows colours." in said.err
     Image.new("RGB", (4, 4), (200, 10, 10)).save("red.png")
     assert "grey" not in cvae("restyle", tmp_path / "colour.keras", "red.png", "--to", "b").err
+
+
+@pytest.mark.parametrize(
+    ("channels", "inverted", "named"),
+    [(1, -40, True), (1, -60, False), (3, -40, False), (3, 9, True)],
+)
+def test_a_negative_is_named_where_it_is_the_likelier(
+    capsys, monkeypatch, channels, inverted, named
+):
+    def log_probs(model, x, condition):
+        assert condition == ["light" if x.max() else "dark"]  # each picture is read by itself
+        return [-100.0 if x.max() else inverted]
+
+    monkeypatch.setattr(typical, "typical", lambda *_: typical.Typical(0.0, 1.0, 50))
+    monkeypatch.setattr(typical, "log_probs", log_probs)
+    x, of = np.ones((1, 4, 4, channels)), SimpleNamespace(x_shape=(4, 4, channels))
+    read = ["dark", "light"]
+    assert draw._say_if_unlike(SimpleNamespace(), of, x, lambda x: [read[int(x.max())]])
+    said = words(capsys.readouterr().err)
+    assert "its log p is -100 nats, the least of 50 training pictures has 0." in said
+    assert (f"Inverted it has {inverted}: try --invert." in said) == named
 
 
 def test_a_folder_with_a_model_is_one(cvae, models):

@@ -163,17 +163,16 @@ def restyle(
     _say_how_it_was_read(image, x, opened)
     x = 1.0 - x if invert else x
     spec = model.condition.spec
-    asked = None if is_a is None else read(spec, is_a)
-    source, sure = (asked, 1.0) if is_a is not None else _read(model, x)
+
+    def source_of(x: Any) -> tuple[Any, float]:
+        return _read(model, x) if is_a is None else (read(spec, is_a), 1.0)
+
+    source, sure = source_of(x)
     targets = [read(spec, text, before=source) for text in to]
-
-    def condition(x: Any) -> list[Any]:
-        return [asked if is_a is not None else _read(model, x)[0]]
-
-    unlike = _say_if_unlike(opened, model, x, condition)
+    unlike = _say_if_unlike(opened, model, x, lambda x: [source_of(x)[0]])
     if is_a is None:
-        found = f"Most like a {source} of its classes" if unlike else f"Read as a {source}"
-        err.print(f"{found}{'' if unlike else f' ({sure:.0%})'}; --from says otherwise.")
+        likely = "Most like a {} of its classes" if unlike else f"Read as a {{}} ({sure:.0%})"
+        err.print(f"{likely.format(source)}; --from says otherwise.", soft_wrap=True)
     restyled = np.concatenate([model.restyle(x, source, target) for target in targets])
     is_a = str(source) if is_a is None else is_a
     labels = [f"{is_a} (yours)", *to]
