@@ -27,7 +27,6 @@ from keras_cvae import (
     Gaussian,
     Joint,
     Optional,
-    Warmup,
     load_data,
 )
 from keras_cvae.data.arrays import from_arrays
@@ -118,17 +117,14 @@ def test_latent_figures_of_a_gaussian_channel():
     np.testing.assert_allclose(bound.aggregate_gap(shifted), 0.5, atol=0.1)
 
 
-def test_collapse_is_named_with_its_remedy():
+def test_collapse_is_named():
     ignored = bound.verdict(0, 8, 0.01)
     assert ignored["state"] == "collapsed"
     assert ignored["verdict"].startswith("Collapsed")
-    assert ignored["advice"].startswith("Warm beta up")
-    assert Warmup(10)  # what the advice names exists
     partly = bound.verdict(2, 8, 5.0)
     assert partly["state"] == "partly collapsed"
-    assert "2 of 8 dimensions" in partly["verdict"]
-    assert "To use more of them: warm beta up" in partly["advice"]
-    assert bound.verdict(8, 8, 20.0)["advice"] == "Nothing to do."
+    assert partly["verdict"] == "2 of 8 dimensions of z carry information."
+    assert bound.verdict(8, 8, 20.0)["state"] == "healthy"
 
 
 def test_the_metrics_of_a_bound_are_means_of_its_terms():
@@ -730,8 +726,10 @@ def test_a_report_escapes_and_warns(measured, tmp_path):
         memorising=dataclasses.replace(measured.memorising, memorised=True, share=0.9),
         left_out=("<i>this</i>",),
     )
-    text = page.report_html(bad, {'<u>"': Figure()}, tmp_path / "r.html").read_text()
-    assert not re.search("<b>&|<i>this|<u>", text)
+    typed = [("train longer", "cvae train '<s>.npz' --out \"a & b\"")]
+    path = tmp_path / "r.html"
+    text = page.report_html(bad, {'<u>"': Figure()}, path, typed=typed).read_text()
+    assert not re.search("<b>&|<i>this|<u>|<s>", text)
     said = _Page(text).text
     assert "A conditional VAE on <b>&" in said
     assert '<u>"' in said
@@ -739,6 +737,7 @@ def test_a_report_escapes_and_warns(measured, tmp_path):
     assert "Collapsed" in said
     assert "Let beta grow slowly (--warmup 0.3)" in said
     assert "90 % of the draws are copies" in said
+    assert typed[0][1] in said
 
 
 def test_few_effective_samples_are_named(measured, tmp_path):

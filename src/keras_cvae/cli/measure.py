@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from keras_cvae import command
 from keras_cvae.backend import cache_folder
 from keras_cvae.cli.app import UsageError, app, err, out
 from keras_cvae.cli.flags import AsJson, Guidance, Overwrite, RunFolder, Seed, Temperature
@@ -22,6 +23,7 @@ from keras_cvae.cli.shared import (
     say_next,
     warn,
 )
+from keras_cvae.errors import DataError
 from keras_cvae.files import check_writable
 from keras_cvae.runs.run import Run, is_table_run
 
@@ -139,15 +141,12 @@ def compare(
                 "for those that were not.",
                 soft_wrap=True,
             )
-    from keras_cvae.report.rows import apart, drawn_apart, judged_apart
-
     extent = extent or _alike([*opened.values()])
     evaluations = {
         name: _known(one) or _evaluated(one, None, extent, seed, False, one.config.drawing)
         for name, one in opened.items()
     }
-    reasons = [one(evaluations) for one in (apart, judged_apart, drawn_apart)]
-    for reason in reasons[:1] if reasons[0] else filter(None, reasons):
+    for reason in _unlike(opened, evaluations):
         warn(reason)
     if as_json:
         print(json.dumps({name: one.to_dict() for name, one in evaluations.items()}))
@@ -181,7 +180,29 @@ def _known(run: Run) -> Any:
     from keras_cvae.evaluation.evaluate import Evaluation
 
     metrics = run.evaluation()
-    return Evaluation.from_dict(metrics) if metrics else None
+    try:
+        return Evaluation.from_dict(metrics) if metrics else None
+    except ValueError as error:
+        raise UsageError(f"{error} {command.line('evaluate', run.folder)}") from None
+
+
+def _to_compare(runs: dict[str, Run], evaluations: dict[str, Any]) -> str:
+    """What to type so that runs which were measured differently can be compared."""
+    from keras_cvae.report.rows import apart
+
+    if apart(evaluations):
+        source = next(iter(runs.values())).source
+        least = min(one.settings.samples for one in evaluations.values())
+        words: tuple[Any, ...] = (source, "--samples", least)
+        what = "Evaluate the runs alike"
+        chosen = [*runs]
+    else:
+        words, what = ("--guidance", 1, "--temperature", 1), "For figures of p(x | y) alone"
+        plain = (1.0, 1.0)
+        how = {name: one.settings for name, one in evaluations.items()}
+        chosen = [n for n, one in how.items() if (one.guidance, one.temperature) != plain]
+    lines = [command.line("evaluate", name, *words) for name in chosen]
+    return f"{what}: {'; '.join(lines)}"
 
 
 Extent = dict[str, Any]  # samples, limit and scored, as `evaluate` takes them
@@ -219,6 +240,7 @@ def _evaluated(
     from keras_cvae.evaluation.budget import affordable
     from keras_cvae.evaluation.evaluate import evaluate
     from keras_cvae.evaluation.prepare import tested
+    from keras_cvae.evaluation.verdict import findings
     from keras_cvae.files import write_json
     from keras_cvae.report.page import report_html
     from keras_cvae.report.pictures import pictures
@@ -230,8 +252,11 @@ def _evaluated(
         split = load_data(data, config, progress_bar)
     else:
         split = run.data(progress_bar)
-    if extent is None:
+    try:
         count = len(tested(split)[0])
+    except DataError as error:
+        raise UsageError(f"{error} {command.line('evaluate', run.folder, 'DATA')}") from None
+    if extent is None:
         few = affordable(model, count)
         extent = {"samples": few.samples, "limit": None, "scored": few.examples}
         if few != (count, SAMPLES):
@@ -257,7 +282,9 @@ def _evaluated(
     write_json(folder / "metrics.json", evaluation.to_dict())
     if page:
         drawn = pictures(model, split, evaluation, seed)
-        report_html(evaluation, drawn, folder / "report.html", _improving(run))
+        known = _of_training(run)
+        typed = commands(run, findings(evaluation, **known))
+        report_html(evaluation, drawn, folder / "report.html", **known, typed=typed)
     return evaluation
 
 
@@ -277,9 +304,12 @@ def _drawn(evaluation: Any) -> str:
     )
 
 
-def _improving(run: Run) -> bool | None:
-    """Whether validation still improved when a run ended; None if that is not known."""
-    return run.progress().improving if run.complete and not run.shared else None
+def _of_training(run: Run | None) -> dict[str, Any]:
+    """What a verdict should know of a run's training, as `findings` takes it."""
+    if run is None:
+        return {}
+    ended = run.complete and not run.shared
+    return {"improving": run.progress().improving if ended else None, "has": had(run)}
 
 
 def _show(evaluations: dict[str, Any], run: Run | None = None) -> None:
@@ -311,11 +341,11 @@ def _show(evaluations: dict[str, Any], run: Run | None = None) -> None:
         prefix = f"{name}: " if len(evaluations) > 1 else ""
         if how := _drawn(one):
             out.print(f"{prefix}{how}", soft_wrap=True)
-        improving = None if run is None else _improving(run)
-        out.print(f"\n{prefix}{verdict(one, improving)}", soft_wrap=True)
+        known = _of_training(run)
+        out.print(f"\n{prefix}{verdict(one, **known)}", soft_wrap=True)
         if one.conditional and one.conditional.warning:
             out.print(f"{prefix}{one.conditional.warning}")
         if one.left_out:
             out.print(f"{prefix}Left out: {' '.join(one.left_out)}")
-        if run and (typed := commands(run, findings(one, improving))):
+        if run and (typed := commands(run, findings(one, **known))):
             say_next(*typed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from keras_cvae import devices
+from keras_cvae import command, devices
 from keras_cvae.backend import import_light_keras
 from keras_cvae.cli.app import UsageError, err, out
 from keras_cvae.cli.processes import end_without_the_others, first_alone, written_by_the_first
@@ -286,7 +286,7 @@ def evaluate_table_run(
     if not len(held):
         raise UsageError(
             "This run held no rows out (--validation 0). Expected a table that it has not seen: "
-            "cvae evaluate RUN OTHER.csv"
+            f"{command.line('evaluate', run.folder, 'OTHER.csv')}"
         )
     synthetic = model.sample(len(learned), seed=seed)
     evaluation = evaluate_table(

@@ -240,7 +240,6 @@ class Latent(Metrics):
         aggregate_gap: KL of the aggregate posterior from the prior, nats, see `aggregate_gap`.
         state: Whether the posterior has collapsed onto the prior.
         verdict: The state in a sentence.
-        advice: What to do about it.
     """
 
     latent_dim: int
@@ -265,7 +264,6 @@ class Latent(Metrics):
     ]
     state: Literal["healthy", "partly collapsed", "collapsed"]
     verdict: str
-    advice: str
 
     @classmethod
     def of(cls, terms: Bound, classes: np.ndarray | None = None) -> "Latent":
@@ -283,32 +281,20 @@ class Latent(Metrics):
 
 
 def verdict(active: int, latent_dim: int, kl: float) -> dict[str, Any]:
-    """Whether the posterior has collapsed: `state`, `verdict` and `advice` of `Latent`.
+    """Whether the posterior has collapsed: `state` and `verdict` of `Latent`.
 
     Args:
         active: How many dimensions carry information about x.
         latent_dim: Out of how many.
         kl: Mean KL of all of them, nats.
     """
-    remedy = (
-        "arm beta up (objective=ELBO(beta=Warmup(steps))), give free bits "
-        "(ELBO(free_bits=...)), lower beta, or weaken the decoder"
-    )
     if active == 0 or kl < 0.1:
-        return {
-            "state": "collapsed",
-            "verdict": "Collapsed: the latent is ignored. All samples of a condition look alike.",
-            "advice": f"W{remedy}. Check that the reconstruction term is a sum over x, not a mean.",
-        }
-    some = f"{active} of {latent_dim} dimensions carry information."
-    if active < 0.5 * latent_dim:
-        return {
-            "state": "partly collapsed",
-            "verdict": f"Partly collapsed: {some}",
-            "advice": "Harmless if the likelihood is good: a smaller latent_dim, about "
-            f"{active + 2}, does the same faster. To use more of them: w{remedy}.",
-        }
-    return {"state": "healthy", "verdict": f"Healthy: {some}", "advice": "Nothing to do."}
+        said = "Collapsed: the latent is ignored. All samples of a condition look alike."
+        return {"state": "collapsed", "verdict": said}
+    return {
+        "state": "partly collapsed" if active < 0.5 * latent_dim else "healthy",
+        "verdict": f"{active} of {latent_dim} dimensions of z carry information.",
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -224,7 +224,7 @@ class Evaluation(Metrics):
             where = ".".join(map(str, error.errors()[0]["loc"]))
             raise ValueError(
                 f"These are not the metrics of an evaluation: {where}: {error.errors()[0]['msg']}. "
-                "Evaluate the run again: cvae evaluate RUN."
+                "Evaluate the run again."
             ) from None
 
 

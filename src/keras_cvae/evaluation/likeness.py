@@ -9,6 +9,7 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
 from keras_cvae.data.containers import Split
+from keras_cvae.evaluation.chance import SURE, Gap, share_error
 from keras_cvae.evaluation.metrics import Metric, Metrics
 from keras_cvae.inference.importance import Progress
 
@@ -28,6 +29,8 @@ class Likeness(Metrics):
         recall: Share of test data within a ball of draws.
         density: How many balls of test data hold a draw, over the number of neighbours.
         coverage: Share of balls of test data that hold a draw.
+        compared_draws: Of how many draws precision is a share.
+        compared_examples: Of how many test examples recall and coverage are.
     """
 
     frechet_distance: Annotated[
@@ -38,15 +41,53 @@ class Likeness(Metrics):
         float | None, Metric("the same, of training data", note="What perfect samples would get.")
     ] = None
     precision: Annotated[
-        float | None, Metric("precision", unit="%", better=1, note="Samples that look real.")
+        float | None,
+        Metric(
+            "precision",
+            unit="%",
+            better=1,
+            note="Samples that look real.",
+            error="precision_error",
+        ),
     ] = None
     recall: Annotated[
-        float | None, Metric("recall", unit="%", better=1, note="Real data that samples reach.")
+        float | None,
+        Metric(
+            "recall",
+            unit="%",
+            better=1,
+            note="Real data that samples reach.",
+            error="recall_error",
+        ),
     ] = None
     density: Annotated[float | None, Metric("density", note="1 is like real data.")] = None
     coverage: Annotated[
-        float | None, Metric("coverage", unit="%", better=1, note="Real data with a sample near.")
+        float | None,
+        Metric(
+            "coverage",
+            unit="%",
+            better=1,
+            note="Real data with a sample near.",
+            error="coverage_error",
+        ),
     ] = None
+    compared_draws: int | None = None
+    compared_examples: int | None = None
+
+    @property
+    def precision_error(self) -> float | None:
+        """Standard error of `precision`."""
+        return share_error(self.precision, self.compared_draws)
+
+    @property
+    def recall_error(self) -> float | None:
+        """Standard error of `recall`."""
+        return share_error(self.recall, self.compared_examples)
+
+    @property
+    def coverage_error(self) -> float | None:
+        """Standard error of `coverage`."""
+        return share_error(self.coverage, self.compared_examples)
 
 
 def likeness(
@@ -66,6 +107,8 @@ def likeness(
         frechet_distance=frechet_distance(draws, real),
         frechet_distance_real=frechet_distance(train, real),
         **diversity(real, draws[: len(real)], NEIGHBOURS, progress),
+        compared_draws=min(len(draws), len(real)),
+        compared_examples=len(real),
     )
 
 
@@ -167,7 +210,7 @@ class Memorising(Metrics):
 
     Args:
         share: Of draws that are as near to a training example as 1 % of unseen real data.
-        memorised: Whether that is more than 0.05.
+        memorised: Whether that is more than 0.05, and more than chance explains of so few.
         median_ratio: Of the draws: distance of the nearest training example over the mean of the
             50 nearest.
         median_ratio_held_out: The same of real data that was not trained on.
@@ -210,9 +253,10 @@ def memorising(
 
     of_samples, of_real = ratio(samples), ratio(held_out)
     share = float(np.mean(of_samples < np.quantile(of_real, 0.01)))
+    more = Gap.between(0.01, len(of_real), share, len(of_samples))
     return Memorising(
         share=share,
-        memorised=share > 0.05,
+        memorised=share > 0.05 and more.exceeds(SURE),
         median_ratio=float(np.median(of_samples)),
         median_ratio_held_out=float(np.median(of_real)),
     )

@@ -29,7 +29,7 @@ def tested(data: Data) -> tuple[Split, str]:
     if not len(data.validation):
         raise DataError(
             "The model was trained on all examples (--validation 0), so none are left to measure "
-            "it on. Give others: cvae evaluate RUN DATA."
+            "it on. Expected other data."
         )
     return data.validation, "validation"
 

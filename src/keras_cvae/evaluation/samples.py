@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_cvae.conditions.spec import JointSpec
 from keras_cvae.data.containers import Data, Split
+from keras_cvae.evaluation.chance import Gap, share_error
 from keras_cvae.evaluation.judge import Judge, epochs_for
 from keras_cvae.evaluation.likeness import Likeness, likeness
 from keras_cvae.evaluation.metrics import Metric, Metrics
@@ -48,6 +49,10 @@ class Judged(Metrics):
         chance: Share of the commonest class in the test data: what a guess gets.
         on_label_per_class: `on_label_accuracy` of each class of which there are `ENOUGH` draws.
         judge_per_class: `judge_accuracy` of each class of which there are `ENOUGH` examples.
+        judged_draws: Of how many draws `on_label_accuracy` is a share.
+        judged_examples: Of how many test examples `judge_accuracy` and `tstr` are.
+        draws_per_class: How many draws of each class `on_label_per_class` is of.
+        examples_per_class: How many test examples of each `judge_per_class` is of.
         label: Name of the condition that is judged, of a model with several.
     """
 
@@ -58,6 +63,7 @@ class Judged(Metrics):
             unit="%",
             better=1,
             note="How often the judge sees the class that was asked for.",
+            error="on_label_error",
         ),
     ] = None
     tstr: Annotated[
@@ -67,6 +73,7 @@ class Judged(Metrics):
             unit="%",
             better=1,
             note="A classifier that saw only samples.",
+            error="tstr_error",
         ),
     ] = None
     judge_accuracy: Annotated[
@@ -75,17 +82,38 @@ class Judged(Metrics):
             "train on real, test on real",
             unit="%",
             note="The same classifier on real data: what the line above can reach.",
+            error="judge_error",
         ),
     ]
     chance: float = 0.0
     on_label_per_class: dict[str, float] | None = None
     judge_per_class: dict[str, float] | None = None
+    judged_draws: int | None = None
+    judged_examples: int | None = None
+    draws_per_class: dict[str, int] | None = None
+    examples_per_class: dict[str, int] | None = None
     label: str | None = None
 
     @property
-    def knows(self) -> bool:
-        """Whether the judge is right about half of what a guess gets wrong."""
-        return self.judge_accuracy - self.chance >= 0.5 * (1.0 - self.chance)
+    def on_label_error(self) -> float | None:
+        """Standard error of `on_label_accuracy`."""
+        return share_error(self.on_label_accuracy, self.judged_draws)
+
+    @property
+    def tstr_error(self) -> float | None:
+        """Standard error of `tstr`, of the test examples alone."""
+        return share_error(self.tstr, self.judged_examples)
+
+    @property
+    def judge_error(self) -> float | None:
+        """Standard error of `judge_accuracy`, of the test examples alone."""
+        return share_error(self.judge_accuracy, self.judged_examples)
+
+    @property
+    def ignorance(self) -> Gap:
+        """By how much the judge misses being right about half of what a guess gets wrong."""
+        bar = self.chance + 0.5 * (1.0 - self.chance)
+        return Gap.below(self.judge_accuracy, self.judged_examples, bar)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,12 +249,13 @@ def judged(
     own = judge.features(train.x[draws.rows[: len(real)]])
     like = likeness(real, judge.features(x[COMPARED]), own, progress)
     lap("judge")
-    on_label = tstr = each = None
+    on_label = tstr = each = count = drawn_of = None
     if classes.asked and draws.conditional:
         asked = classes.train[draws.rows]
         said = np.flatnonzero(asked[COMPARED] >= 0)
         drawn = judge.predict(x[said])
         on_label, each = _share(drawn, asked[said]), _per_class(drawn, asked[said], classes.names)
+        count, drawn_of = len(said), _counts(asked[said], classes.names)
         if not limited:
             student = Judge(judge.x_shape, len(classes.names), seed=seed)
             student.fit(x[asked >= 0], asked[asked >= 0], progress)
@@ -239,6 +268,10 @@ def judged(
         chance=float(np.bincount(true).max() / len(true)),
         on_label_per_class=each,
         judge_per_class=_per_class(seen, true, classes.names),
+        judged_draws=count,
+        judged_examples=len(true),
+        draws_per_class=drawn_of,
+        examples_per_class=_counts(true, classes.names),
         label=classes.name,
         output=draws.output,
         count=len(x),
@@ -251,9 +284,15 @@ def _share(seen: np.ndarray, true: np.ndarray) -> float:
 
 
 def _per_class(seen: np.ndarray, true: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    counts = np.bincount(true, minlength=len(names))
-    enough = np.flatnonzero(counts >= ENOUGH).tolist()
-    return {str(names[k]): float(np.mean(seen[true == k] == k)) for k in enough}
+    right = np.bincount(true[seen == true], minlength=len(names))
+    number = dict(zip(map(str, names), right.tolist(), strict=True))
+    return {name: number[name] / n for name, n in _counts(true, names).items()}
+
+
+def _counts(true: np.ndarray, names: Sequence[str]) -> dict[str, int]:
+    """How many there are of each class of which there are `ENOUGH`."""
+    counts = np.bincount(true, minlength=len(names)).tolist()
+    return {str(name): n for name, n in zip(names, counts, strict=True) if n >= ENOUGH}
 
 
 def _takes_long(x: np.ndarray) -> bool:

@@ -3,7 +3,7 @@
 import base64
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from keras_cvae.evaluation.evaluate import Evaluation
-from keras_cvae.evaluation.verdict import findings, verdict
+from keras_cvae.evaluation.verdict import Remedy, findings, verdict
 from keras_cvae.files import atomic
 from keras_cvae.report.rows import ROWS
 
@@ -35,6 +35,8 @@ def report_html(
     pictures: Mapping[str, Figure],
     path: str | os.PathLike[str],
     improving: bool | None = None,
+    has: Collection[Remedy] = (),
+    typed: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Write a page that needs nothing but itself: no scripts, fonts or pictures from elsewhere.
 
@@ -43,18 +45,22 @@ def report_html(
         pictures: By title, from `pictures` or one's own.
         path: Ends in .html; an existing file is replaced.
         improving: As in `verdict.findings`.
+        has: As there.
+        typed: Commands that do what is advised, each after what it is for.
 
     Raises:
         ValueError: Another suffix.
     """
-    return write_page(_content(evaluation, pictures, improving), path)
+    notes = [*_notes(evaluation, improving, has)]
+    return write_page(_content(evaluation, pictures, notes) | {"typed": typed}, path)
 
 
 def write_page(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """Fill the template of a page.
 
     Args:
-        content: What the template asks for: title, lead, cards, notes, pictures, table, foot.
+        content: What the template asks for: title, lead, cards, notes, pictures, table, typed,
+            foot.
         path: Ends in .html; an existing file is replaced.
 
     Raises:
@@ -76,7 +82,7 @@ def write_page(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Path
 
 
 def _content(
-    evaluation: Evaluation, pictures: Mapping[str, Figure], improving: bool | None
+    evaluation: Evaluation, pictures: Mapping[str, Figure], notes: list["Note"]
 ) -> dict[str, Any]:
     settings, seconds = evaluation.settings, sum(evaluation.seconds.values())
     binarised = ", binarised by one fixed draw" if settings.binarize == "dynamic" else ""
@@ -90,7 +96,7 @@ def _content(
         f"{settings.samples:,} importance samples each{few}, seed {settings.seed}. A figure after "
         "± is one standard error.",
         "cards": [*_cards(evaluation)],
-        "notes": [*_notes(evaluation, improving)],
+        "notes": notes,
         "pictures": [embedded(name, pictures[name]) for name in order],
         "table": [(group, [*rows]) for group, rows in groupby(shown, lambda row: row.group)],
         "evaluation": evaluation,
@@ -106,8 +112,8 @@ def _cards(evaluation: Evaluation) -> Iterator[dict[str, str]]:
             percent = row.shown.unit == "%"
             yield {
                 "label": row.label,
-                "number": text if percent else number,
-                "below": "" if percent else rest,
+                "number": f"{number} %" if percent else number,
+                "below": rest.removesuffix("%").strip() if percent else rest,
             }
 
 
@@ -120,10 +126,12 @@ class Note(NamedTuple):
     advice: str = ""
 
 
-def _notes(evaluation: Evaluation, improving: bool | None) -> Iterator[Note]:
-    likelihood, found = evaluation.conditional, findings(evaluation, improving)
+def _notes(
+    evaluation: Evaluation, improving: bool | None, has: Collection[Remedy]
+) -> Iterator[Note]:
+    likelihood, found = evaluation.conditional, findings(evaluation, improving, has)
     if not found:
-        yield Note("Verdict.", verdict(evaluation, improving))
+        yield Note("Verdict.", verdict(evaluation, improving, has))
     for finding in found:
         yield Note("Verdict.", finding.text, finding.severity > 1, finding.advice)
     if likelihood and likelihood.warning:

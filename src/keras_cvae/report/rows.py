@@ -54,7 +54,10 @@ class Row:
         if number is None:
             return ""
         if shown.unit == "%":
-            return f"{100 * number:.1f} %" if number < 0.9995 else "100 %"
+            if number >= 0.9995:
+                return "100 %"
+            around = f"{100 * self.error(evaluation):.1f}"
+            return f"{100 * number:.1f}" + f" ± {around}" * (around != "0.0") + " %"
         if isinstance(number, int):
             return f"{number}"
         text, error = f"{number:.{shown.digits}f}", self.error(evaluation)
@@ -134,7 +137,7 @@ def apart(evaluations: Mapping[str, Evaluation]) -> str:
         return ""
     return (
         "These figures cannot be compared: they were measured with different "
-        f"{'; '.join(differing)}. Evaluate the runs alike: cvae evaluate RUN DATA."
+        f"{'; '.join(differing)}."
     )
 
 
@@ -147,7 +150,7 @@ def drawn_apart(evaluations: Mapping[str, Evaluation]) -> str:
     each = ", ".join(f"{n}: {one.guidance:g} and {one.temperature:g}" for n, one in ours.items())
     return (
         f"Draws of each run were made as it makes them, with guidance and temperature ({each}), so "
-        "none is called the best. For figures of p(x | y) alone: cvae evaluate RUN --guidance 1."
+        "none is called the best."
     )
 
 

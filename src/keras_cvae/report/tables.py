@@ -222,6 +222,7 @@ def table_page(
         f"{len(schema.learned)} columns. A figure after ± is one standard error.",
         "cards": [dict(zip(("label", "number", "below"), card, strict=True)) for card in cards],
         "notes": list(_notes(e, schema)),
+        "typed": (),
         "pictures": [
             embedded("Marginals, the worst first", shown["marginals"]),
             embedded("How columns depend on each other", shown["dependence"]),

@@ -30,22 +30,36 @@ def commands(run: Run, findings: Iterable[Finding]) -> list[tuple[str, str]]:
     return [one for one in made if one is not None][:MOST]
 
 
+def had(run: Run) -> frozenset[Remedy]:
+    """The remedies that a run has already, or that its settings do not allow."""
+    taken = {remedy for remedy in _CHANGES if not _changed(run.config, remedy)}
+    return frozenset(taken | ({"bounded"} if run.config.likelihood == "bounded" else set()))
+
+
 def _command(run: Run, remedy: Remedy) -> tuple[str, str] | None:
     if remedy in ("marginals", "samples"):
         return "see it", command.line("plot", run.folder, remedy)
     if remedy == "longer":
         return "train longer", f"{run.resume_command} --epochs {2 * (run.config.epochs or 10)}"
-    words, change = _CHANGES[remedy]
-    changed = change(run.config)
-    try:
-        validated(run.config.model_dump() | changed)
-    except ConfigError:
-        return None
+    changed = _changed(run.config, remedy)
     if not changed:
         return None
     other = run.folder.with_name(f"{run.folder.name}-{remedy.replace(' ', '-')}")
     like = ("--config", run.folder / "run.json", *flags(changed), "--out", other)
-    return words, command.line("train", run.source, *like)
+    return _CHANGES[remedy][0], command.line("train", run.source, *like)
+
+
+def _changed(config: RunConfig, remedy: Remedy) -> dict[str, Any]:
+    """The settings that a remedy changes; none where it is there already or not allowed, or where
+    only a person can tell them, as bounds."""
+    if remedy not in _CHANGES:
+        return {}
+    changed = _CHANGES[remedy][1](config)
+    try:
+        validated(config.model_dump() | changed)
+    except ConfigError:
+        return {}
+    return changed
 
 
 def _scaled(widths: tuple[int, ...], by: float) -> tuple[int, ...]:
@@ -53,13 +67,13 @@ def _scaled(widths: tuple[int, ...], by: float) -> tuple[int, ...]:
 
 
 def _overdispersed(config: RunConfig) -> dict[str, Any]:
-    wider = {
-        "poisson": "negative_binomial",
-        "negative_binomial": "zero_inflated_negative_binomial",
-        "zero_inflated_poisson": "zero_inflated_negative_binomial",
-    }
-    found = wider.get(config.likelihood)
-    return {"likelihood": found} if found else {}
+    return {"likelihood": "negative_binomial"} if config.likelihood == "poisson" else {}
+
+
+def _zero_inflated(config: RunConfig) -> dict[str, Any]:
+    fewer_zeros = ("poisson", "negative_binomial", "zero_inflated_poisson")
+    found = config.likelihood in fewer_zeros
+    return {"likelihood": "zero_inflated_negative_binomial"} if found else {}
 
 
 _CHANGES: Mapping[Remedy, tuple[str, Callable[[RunConfig], dict[str, Any]]]] = {
@@ -82,6 +96,7 @@ _CHANGES: Mapping[Remedy, tuple[str, Callable[[RunConfig], dict[str, Any]]]] = {
         "leave some KL free",
         lambda c: {} if c.free_bits else {"free_bits": FREE_BITS},
     ),
+    "lower beta": ("a lower beta", lambda c: {"beta": c.beta / 2} if c.beta else {}),
     "own width": (
         "a width for each value",
         lambda c: (
@@ -91,4 +106,5 @@ _CHANGES: Mapping[Remedy, tuple[str, Callable[[RunConfig], dict[str, Any]]]] = {
         ),
     ),
     "overdispersed": ("counts that vary more", _overdispersed),
+    "zero-inflated": ("counts with more zeros", _zero_inflated),
 }
