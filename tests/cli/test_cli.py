@@ -26,6 +26,7 @@ from keras_cvae import trained
 from keras_cvae.cli import app, main, shared
 from keras_cvae.cli.signals import stop_after, stopped_by_signals
 from keras_cvae.command import line
+from keras_cvae.data.arrays import from_arrays
 from keras_cvae.models.card import read_card
 from keras_cvae.runs.config import RunConfig, presets
 from keras_cvae.runs.resume import Stopped
@@ -467,6 +468,12 @@ def test_evaluate_then_compare(cvae, tmp_path, rng, monkeypatch):
     (tmp_path / "b" / "evaluation" / "metrics.json").write_text(json.dumps(changed))
     said = cvae("compare", "a", "b")
     assert "cannot be compared: they were measured with different importance samples" in said.err
+    alike = "alike: cvae evaluate a --samples 20; cvae evaluate b --samples 20"
+    assert alike in " ".join(said.err.split())
+    guided = metrics | {"settings": metrics["settings"] | {"guidance": 2.0}}
+    (tmp_path / "b" / "evaluation" / "metrics.json").write_text(json.dumps(guided))
+    plain = "p(x | y) alone: cvae evaluate b --guidance 1 --temperature 1"
+    assert plain in " ".join(cvae("compare", "a", "b").err.split())
     changed = metrics | {"settings": metrics["settings"] | {"kind": "signals"}}
     (tmp_path / "b" / "evaluation" / "metrics.json").write_text(json.dumps(changed))
     assert "cannot be compared: they were judged as" in cvae("compare", "a", "b").err
@@ -495,7 +502,12 @@ def test_evaluate_then_compare(cvae, tmp_path, rng, monkeypatch):
     np.savez("other.npz", x=x[:, :5], y=y)
     assert "is 5; the model knows examples of 12" in cvae("evaluate", "a", "other.npz").err
     (tmp_path / "b" / "evaluation" / "metrics.json").write_text('{"elbo": 1}')
-    assert "Evaluate the run again" in cvae("compare", "a", "b").err
+    again = " ".join(cvae("compare", "a", "b").err.split())
+    assert again.endswith("Evaluate the run again: cvae evaluate b")
+    learned_all = from_arrays(x, y, validation=0)
+    monkeypatch.setattr(Run, "data", lambda self, progress=None: learned_all)
+    none_left = " ".join(cvae("evaluate", "a").err.split())
+    assert none_left.endswith("Expected other data: cvae evaluate a DATA")
 
 
 def test_info(cvae, run):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -183,26 +184,34 @@ def _known(run: Run) -> Any:
     try:
         return Evaluation.from_dict(metrics) if metrics else None
     except ValueError as error:
-        raise UsageError(f"{error} {command.line('evaluate', run.folder)}") from None
+        raise UsageError(_typed(error, "evaluate", run.folder)) from None
 
 
-def _to_compare(runs: dict[str, Run], evaluations: dict[str, Any]) -> str:
-    """What to type so that runs which were measured differently can be compared."""
-    from keras_cvae.report.rows import apart
+def _typed(error: Exception, *words: object) -> str:
+    """What is wrong, with the command that helps in place of the last full stop."""
+    return f"{str(error).removesuffix('.')}: {command.line(*words)}"
 
-    if apart(evaluations):
-        source = next(iter(runs.values())).source
-        least = min(one.settings.samples for one in evaluations.values())
-        words: tuple[Any, ...] = (source, "--samples", least)
-        what = "Evaluate the runs alike"
-        chosen = [*runs]
-    else:
-        words, what = ("--guidance", 1, "--temperature", 1), "For figures of p(x | y) alone"
-        plain = (1.0, 1.0)
-        how = {name: one.settings for name, one in evaluations.items()}
-        chosen = [n for n, one in how.items() if (one.guidance, one.temperature) != plain]
-    lines = [command.line("evaluate", name, *words) for name in chosen]
-    return f"{what}: {'; '.join(lines)}"
+
+def _unlike(runs: dict[str, Run], evaluations: dict[str, Any]) -> Iterator[str]:
+    """Why figures of runs cannot be compared, with what to type so that they can."""
+    from keras_cvae.report.rows import apart, drawn_apart, judged_apart
+
+    def typed(names: Iterable[str], *words: object) -> str:
+        return "; ".join(command.line("evaluate", name, *words) for name in names)
+
+    settings = {name: one.settings for name, one in evaluations.items()}
+    if reason := apart(evaluations):
+        sources = {one.source: None for one in runs.values()}
+        data = [*sources][:1] if len(sources) > 1 else []
+        least = min(one.samples for one in settings.values())
+        yield f"{reason} Evaluate the runs alike: {typed(runs, *data, '--samples', least)}"
+        return
+    if reason := judged_apart(evaluations):
+        yield reason
+    if reason := drawn_apart(evaluations):
+        own = [name for name, one in settings.items() if (one.guidance, one.temperature) != (1, 1)]
+        plain = typed(own, "--guidance", 1, "--temperature", 1)
+        yield f"{reason} For figures of p(x | y) alone: {plain}"
 
 
 Extent = dict[str, Any]  # samples, limit and scored, as `evaluate` takes them
@@ -245,6 +254,7 @@ def _evaluated(
     from keras_cvae.report.page import report_html
     from keras_cvae.report.pictures import pictures
     from keras_cvae.runs.build import load_data
+    from keras_cvae.runs.remedies import commands
 
     model = run.model()
     if data:  # of which a part has to be held out, whatever the run did with its own
@@ -255,7 +265,7 @@ def _evaluated(
     try:
         count = len(tested(split)[0])
     except DataError as error:
-        raise UsageError(f"{error} {command.line('evaluate', run.folder, 'DATA')}") from None
+        raise UsageError(_typed(error, "evaluate", run.folder, "DATA")) from None
     if extent is None:
         few = affordable(model, count)
         extent = {"samples": few.samples, "limit": None, "scored": few.examples}
@@ -306,6 +316,8 @@ def _drawn(evaluation: Any) -> str:
 
 def _of_training(run: Run | None) -> dict[str, Any]:
     """What a verdict should know of a run's training, as `findings` takes it."""
+    from keras_cvae.runs.remedies import had
+
     if run is None:
         return {}
     ended = run.complete and not run.shared

@@ -203,16 +203,15 @@ def _draws_of_another_class(evaluation: Evaluation, help: _Help) -> Iterator[Fin
     judged = evaluation.samples
     if judged is None or judged.on_label_accuracy is None:
         return
-    if judged.ignorance.size > 0:
-        yield from _short(
-            judged.ignorance,
-            0.0,
-            2,
-            f"The judge of draws is itself right about {_percent(judged.judge_accuracy)} of real "
-            f"examples only (a guess about {_percent(judged.chance)}): what it says of draws means "
-            "little.",
-            "More examples a class are needed to judge.",
-        )
+    yield from _short(
+        judged.ignorance,
+        0.0,
+        2,
+        f"The judge of draws is itself right about {_percent(judged.judge_accuracy)} of real "
+        f"examples only (a guess about {_percent(judged.chance)}): what it says of draws means "
+        "little.",
+        "More examples a class are needed to judge.",
+    )
     if not _knows(judged):
         return
     right, most = judged.on_label_accuracy, judged.judge_accuracy
@@ -254,7 +253,7 @@ def _one_class(judged: Judged) -> Iterator[Finding]:
 
 def _knows(judged: Judged) -> bool:
     """Whether the judge's word counts: chance may explain what it does not know."""
-    return judged.ignorance.size <= 0 or not judged.ignorance.exceeds(SURE)
+    return not judged.ignorance.exceeds(SURE)
 
 
 def _little_variety(evaluation: Evaluation, help: _Help) -> Iterator[Finding]:
