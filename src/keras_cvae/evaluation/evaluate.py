@@ -261,7 +261,7 @@ def evaluate(
         judges: A folder in which the judge of a data set is kept for the next evaluation.
         temperature: Of the draws that are judged, as in `ConditionalVAE.generate`; likelihoods and
             calibration are of p(x | y) in any case.
-        guidance: Of these draws likewise.
+        guidance: Of the draws that are judged, as in `ConditionalVAE.generate`.
 
     Of processes that have joined each other, all call this and divide the importance sampling; the
     figures are those of one, and the draws are judged in the first alone.

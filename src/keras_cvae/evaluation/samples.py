@@ -44,7 +44,7 @@ class Judged(Metrics):
     Args:
         on_label_accuracy: Share of draws in which the judge sees the class that was asked for;
             None where the model has no such condition.
-        tstr: Accuracy on test data of a classifier trained on draws; None likewise.
+        tstr: Accuracy on test data of a classifier trained on draws; None without such a condition.
         judge_accuracy: Accuracy on test data of the judge, trained on real data.
         chance: Share of the commonest class in the test data: what a guess gets.
         on_label_per_class: `on_label_accuracy` of each class of which there are `ENOUGH` draws.

@@ -47,7 +47,7 @@ def draw(
         condition: For the manifold, the only condition to show.
         grid: Of the manifold, in deviations of the prior: "linear" from -1.5 to 1.5, or "quantile".
         temperature: Of the samples; None: what the run recommends (`RunConfig.drawing`).
-        guidance: Of the samples, as in `ConditionalVAE.generate`; None likewise.
+        guidance: Of the samples, as in `ConditionalVAE.generate`; None: what the run recommends.
         seed: Of the samples.
         suffix: ".png", ".pdf" or ".svg".
         model: The run's model, if it is already loaded.

@@ -1,11 +1,11 @@
 """An evaluation as rows of a table, and the comparison of runs."""
 
-import math
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_cvae.evaluation.chance import share_error
 from keras_cvae.evaluation.evaluate import Evaluation
 from keras_cvae.evaluation.metrics import Metric, Section
 
@@ -40,13 +40,12 @@ class Row:
         return self._field(evaluation, self.shown.error) or 0.0
 
     def spread(self, evaluation: Evaluation) -> float:
-        """How far it may be from another for chance alone: its error; of a share, that of one
-        among as many as the test examples."""
-        number = self.value(evaluation)
-        if self.shown.unit != "%" or number is None:
-            return self.error(evaluation)
-        share = min(max(number, 0.0), 1.0)
-        return math.sqrt(share * (1.0 - share) / max(1, evaluation.settings.examples))
+        """How far it may be from another for chance alone: its error; of a share without one, that
+        of a share among the test examples."""
+        number, error = self.value(evaluation), self.error(evaluation)
+        if error or number is None or self.shown.unit != "%":
+            return error
+        return share_error(min(max(number, 0.0), 1.0), evaluation.settings.examples) or 0.0
 
     def written(self, evaluation: Evaluation) -> str:
         """The number with its error and unit; "" if it does not apply."""

@@ -219,7 +219,10 @@ class RunConfig(BaseModel):
         ge=0,
     )
     temperature: float = _setting(
-        1.0, "Draws", "What cvae generate draws with likewise: spread of the draws.", ge=0
+        1.0,
+        "Draws",
+        "What cvae generate draws with unless told otherwise: spread of the draws.",
+        ge=0,
     )
 
     @property

@@ -77,7 +77,7 @@ class TableEvaluation(Figures):
     Attributes:
         likelihood: Log p of held-out rows.
         shapes: Marginals, against the rows that were learned.
-        trends: Pairs of columns, likewise.
+        trends: Pairs of columns, against the rows that were learned.
         trees: Whether boosted trees tell synthetic rows from the learned ones.
         held_out_trees: Whether they tell them from rows that were held out.
         logistic: Whether a logistic regression does.
