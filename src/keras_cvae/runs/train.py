@@ -183,6 +183,7 @@ class _Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         # What was compiled and timed to say how long it takes is no part of that.
         self.started = time.monotonic() - self.reached.seconds
+        self.trained = self.model  # Keras puts the state back at each `self.model`
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.first = int(self.model.step) - self.reached.step
@@ -191,7 +192,7 @@ class _Recorder(keras.callbacks.Callback):
         if batch and self.reached.untrained is None:
             self.reached.untrained = self._loss()
         # Of many steps that ran at once, Keras' loop has still to hear: the model counts them.
-        signal, due = self.together.ask(self.model, self._is_due())
+        signal, due = self.together.ask(self.trained, self._is_due())
         if signal or (batch and due):
             self.model.jax_state_sync()
             self.reached.step = int(self.model.step) - self.first
@@ -203,7 +204,7 @@ class _Recorder(keras.callbacks.Callback):
         self.sums, self.put_back = sums(self.model), remembered(self.model)
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        signal, _ = self.together.ask(self.model, False)
+        signal, _ = self.together.ask(self.trained, False)
         if signal:  # the model as it was before its validation began
             self.model.jax_state_sync()
             self.put_back()
