@@ -11,7 +11,7 @@ AS_USERS = $(OPTIMIZED) $(PYTEST) -n 0 -m 'optimized and not nightly and not slo
 	$(shell grep -rl --include='test_*.py' mark.optimized tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help draw trained quickstart demo test test-as-users test-further test-backends test-all test-slow coverage lint docs format clean
+.PHONY: help draw trained quickstart demo test test-further test-backends test-all test-slow coverage lint docs format clean
 
 help:  ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,15 +25,12 @@ quickstart: $(VENV)/command  ## Train on small digits in under a minute and draw
 demo: $(VENV)/command  ## A page to play with, demo.html, of a model that comes trained.
 	$(BIN)/cvae studio mnist-dense -o demo.html --overwrite
 
-test: $(VENV)/dev  ## Checks and tests on JAX.
-	$(MAKE) --no-print-directory -j 2 lint test-as-users
+test: lint  ## Checks and tests on JAX.
 	$(PYTEST)
-
-test-as-users: $(VENV)/dev
-	$(AS_USERS)
 
 test-further: $(VENV)/dev  ## Tests on JAX that run no line of code which `make test` does not.
 	$(PYTEST) -m 'further and not nightly and not slow'
+	$(AS_USERS)
 
 MORE := -m 'not nightly and not slow'
 
@@ -57,7 +54,6 @@ test-slow: $(VENV)/dev  ## Trainings of minutes on the real MNIST; 10,000 broken
 
 coverage: $(VENV)/dev  ## Which lines and branches `make test` runs.
 	$(PYTEST) $(COVER)
-	$(AS_USERS) $(COVER) --cov-append
 	$(BIN)/coverage report
 
 COVER := --cov --cov-report= --cov-fail-under=0

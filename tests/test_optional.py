@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 OPTIONAL = ("pandas", "pyarrow", "onnx", "jax2onnx", "onnxruntime", "fastapi", "uvicorn")
 OPTIONAL += ("prometheus_client",)
 WITHOUT = f"import sys\nsys.modules |= dict.fromkeys({OPTIONAL})\n"  # None: as if not installed
@@ -41,6 +43,7 @@ for name in ("keras_cvae.TableCVAE", "keras_cvae.export(keras_cvae.load('small.k
 """
 
 
+@pytest.mark.further
 def test_every_command_and_name_works_or_says_what_to_install(small, tmp_path):
     small(x_shape=(4, 4, 1)).save(tmp_path / "small.keras")
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n")

@@ -46,6 +46,7 @@ def test_twice_the_exposure_is_twice_the_mean(model, output):
         np.testing.assert_allclose(twice.mean(axis=0), 2.0 * once.mean(axis=0), rtol=0.1)
 
 
+@pytest.mark.further
 def test_the_posterior_alone_sees_the_exposure(model):
     x = np.array([[3, 1, 2]])
     short, long = (model.encode(x, {"shop": "a", "days": days}) for days in (1.0, 30.0))

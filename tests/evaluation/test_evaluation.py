@@ -344,6 +344,7 @@ def test_nearest_reads_more_than_fits_at_once(rng):
     np.testing.assert_allclose(distance, np.sort(everything, axis=1)[:, :5], rtol=1e-5)
 
 
+@pytest.mark.further
 def test_memorising_fires_on_copies_only(digits):
     held = digits.test.floats(slice(0, 180))
     fresh = likeness.memorising(digits.test.floats(slice(180, 359)), digits.train, held)
@@ -588,6 +589,7 @@ def test_metrics_that_do_not_apply_are_absent():
     assert found.memorising is not None
 
 
+@pytest.mark.further
 def test_signals_are_calibrated_moment_by_moment(rng):
     y = np.arange(240) % 2
     x = (y[:, None, None] + rng.normal(size=(240, 6, 2))).astype("float32")

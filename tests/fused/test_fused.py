@@ -102,6 +102,7 @@ def test_batches_train_to_the_same_bits(monkeypatch):
     assert_same_fit(monkeypatch, run)
 
 
+@pytest.mark.further
 @needs_jax
 @pytest.mark.parametrize("steps", [2, pytest.param(128, marks=pytest.mark.nightly)])
 def test_an_accelerator_trains_to_the_same_bits(monkeypatch, steps):

@@ -300,6 +300,7 @@ def test_bernoulli_matches_summation_over_z():
     np.testing.assert_allclose(estimate.log_prob, truth, atol=4 * estimate.standard_error.max())
 
 
+@pytest.mark.further
 def test_trained_weights_are_the_ones_used():
     model = ConditionalVAE((4,), None, 2, backbone=MLP((8,)), seed=0)
     x = np.ones((8, 4), "float32")

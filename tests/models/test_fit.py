@@ -85,6 +85,7 @@ LABELS = np.array([3, 5, 7])[np.arange(N) % 3]
 SOME = np.where(np.arange(N) % 2, LABELS, -1)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "labels",
     [

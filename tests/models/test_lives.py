@@ -116,6 +116,7 @@ def test_a_life(life, tmp_path):
     live(LIVES[life], tmp_path)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("life", [life for life in LIVES if life != "without latent and condition"])
 def test_mixed_precision(life):
     compute_in_bfloat16(LIVES[life])

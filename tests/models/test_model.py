@@ -71,6 +71,7 @@ def test_a_data_set_trains_as_arrays_do(stream, data, small):
     )
 
 
+@pytest.mark.further
 def test_validation_leaves_the_training_untouched(data, small):
     (x, y), model = data, small()
     restart, found = restarting(model), []
@@ -140,6 +141,7 @@ def test_rows_of_weight_zero_have_no_influence(data, small):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.further
 def test_the_seed_repeats_training_which_evaluations_do_not_disturb(data, small):
     a, b, c = fresh(small), fresh(small), fresh(small, seed=2)
     assert a.evaluate(*data, verbose=0) == a.evaluate(*data, verbose=0)
@@ -154,6 +156,7 @@ def test_training_improves_the_bound(data, small):
     assert losses[-1] < losses[0] - 0.3
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "name", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.nightly)]
 )

@@ -31,6 +31,7 @@ def fitted(x, y, likelihood="gaussian", epochs=3, **kwargs):
 nightly = pytest.mark.nightly
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "variance",
     ["optimal", "predicted", *(pytest.param(one, marks=nightly) for one in ("learned", "fixed"))],
@@ -51,6 +52,7 @@ def test_another_unit_changes_log_p_by_its_logarithm_and_draws_by_itself(varianc
             np.testing.assert_allclose(two, unit * one, rtol=1e-3, atol=1e-4 * unit)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "make",
     [

@@ -251,6 +251,7 @@ def test_labels_that_do_not_fit_are_refused(build, data):
         build().fit(x, known, batch_size=0)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("labelled", [0.1, pytest.param(None, marks=pytest.mark.nightly)])
 def test_a_class_without_a_label_is_told_where_it_is_asked_for(build, data, labelled):
     x, y = data

@@ -40,6 +40,7 @@ def test_a_file_with_its_card(model, tmp_path):
     assert card.sha256 == hashlib.sha256(content).hexdigest()
 
 
+@pytest.mark.further
 def test_weights_are_rounded_and_scalings_are_not(model, tmp_path):
     model.save_to(tmp_path / "noise.keras")
     again = load(tmp_path / "noise.keras")

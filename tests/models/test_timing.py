@@ -20,6 +20,7 @@ class Asks(keras.callbacks.Callback):
         self.seconds = measure()
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("kind", ["batches", "arrays"])
 def test_a_training_that_was_timed_gives_the_same_bits(small, data, kind):
     x, y = data

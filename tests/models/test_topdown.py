@@ -30,6 +30,7 @@ def x(rng):
     return (rng.random((4, 5, 6, 1)) < 0.5).astype("float32")
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("backbone", "groups"),
     [DENSE_TOO, pytest.param(*MAPS, id="maps"), pytest.param(*FACTORED, id="factored")],

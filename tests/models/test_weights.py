@@ -90,6 +90,7 @@ def test_weights_of_classes_are_those_of_their_examples(condition, y, class_weig
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("condition", "y", "class_weight", "expected"),
     [

@@ -35,6 +35,7 @@ def test_space_to_depth_undoes_depth_to_space(rng):
 nightly = pytest.mark.nightly
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "shape",
     [
@@ -65,6 +66,7 @@ def test_residual_blocks_start_near_the_identity(rng):
     assert correlation > 0.8
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "name",
     [

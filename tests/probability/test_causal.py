@@ -64,6 +64,7 @@ def test_pixels_see_what_is_known_on_all_sides(rng):
     np.testing.assert_allclose(numpy(p.log_prob(x)), expected, rtol=1e-4)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("surround", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_it_draws_what_is_unknown_given_what_is_known(surround, rng):
     likelihood = causal(rng, channels=4, reach=1, near=1, surround=surround)

@@ -235,6 +235,7 @@ def test_columns_of_one_step_do_not_see_each_other(blocks):
     assert np.abs(found - p).sum() / 2 < 0.04
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("blocks", [None, 2])
 def test_every_column_counts_once_in_training(blocks):
     """The weights of what is scored add up to one for each column, in the mean over many steps."""

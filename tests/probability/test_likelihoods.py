@@ -84,6 +84,7 @@ def test_it_sums_to_one_and_has_the_mean_that_it_says(name):
     check()
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", FINITE)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_it_draws_what_it_says(name, seed):
@@ -202,6 +203,7 @@ def test_a_draw_is_the_same_function_of_its_uniforms_everywhere():
         np.testing.assert_allclose(found, 1 - low if logit > 0 else low, atol=2e-6)
 
 
+@pytest.mark.further
 def test_continuous_bernoulli_has_finite_right_gradients():
     likelihood = ContinuousBernoulli()
 

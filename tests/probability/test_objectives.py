@@ -169,6 +169,7 @@ def test_dreg_has_no_noise_where_q_is_exact(iwae_gradients):
     assert (plain.std(axis=0) > 0.1).all()
 
 
+@pytest.mark.further
 def test_dreg_leaves_the_bound_and_all_but_the_encoder_as_they_are():
     found = []
     for objective in (IWAE(3), DReG(3)):

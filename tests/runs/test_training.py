@@ -124,6 +124,7 @@ def test_a_run_folder_holds_what_it_says(whole):
     assert again[0] == pytest.approx(metrics["val_loss"], abs=1e-3)
 
 
+@pytest.mark.further
 def test_another_seed_is_another_run(whole, tmp_path):
     other = train("digits", settings(seed=1, epochs=1), tmp_path / "other")
     assert other.history()["loss"][0] != whole.history()["loss"][0]
@@ -324,6 +325,7 @@ def test_more_epochs_for_a_complete_run(vectors, tmp_path):
         train(vectors, RunConfig(epochs=3), short.folder, resume=True)
 
 
+@pytest.mark.further
 def test_a_schedule_starts_again_over_the_epochs_that_are_left(vectors, tmp_path):
     rates = []
 
@@ -372,6 +374,7 @@ def test_the_best_of_averages_is_its_average(small, data, tmp_path):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), average)
 
 
+@pytest.mark.further
 def test_patience_ends_a_training_and_keeps_the_best(vectors, tmp_path):
     class Die(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

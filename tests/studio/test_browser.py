@@ -263,6 +263,7 @@ def test_wander_in_the_plane_and_along_directions(pages, opened):
         assert page.evaluate("() => studio.state.style.every(v => v === 0)")
 
 
+@pytest.mark.further
 def test_complete_with_a_brush(pages, opened):
     path, _ = pages("complete")
     page = opened(path)
@@ -325,6 +326,7 @@ def test_controls_of_named_conditions(pages, opened):
     assert shown(again, ".main") == shown(page, ".main")
 
 
+@pytest.mark.further
 def test_pictures_are_opened_and_saved(pages, opened, tmp_path):
     Image.new("RGB", (70, 50), (220, 30, 30)).save(tmp_path / "red.png")
     page = opened(pages("colour")[0])
@@ -339,6 +341,7 @@ def test_pictures_are_opened_and_saved(pages, opened, tmp_path):
         assert saved.size[0] > 200
 
 
+@pytest.mark.further
 def test_a_photo_of_a_digit_is_centred_and_scaled_as_mnist_is(pages, opened, tmp_path):
     photo = Image.new("L", (300, 200), 235)
     ImageDraw.Draw(photo).line([(40, 20), (90, 20), (60, 120)], fill=30, width=9)

@@ -60,6 +60,7 @@ def test_rows_under_a_condition_follow_the_joint(table, joint, asked):
     assert np.abs(found - p).sum() / 2 < 2 * noise
 
 
+@pytest.mark.further
 def test_everything_sums_to_one_and_the_chain_rule_holds(table, joint):
     """p(a, b) = p(a) p(b | a) for what `log_prob` says is given, whatever the order."""
     assert joint.sum() == pytest.approx(1.0, abs=1e-4)

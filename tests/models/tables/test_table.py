@@ -61,6 +61,7 @@ def test_rows_look_like_the_table(table, rows):
     assert len(table.sample()) == 1
 
 
+@pytest.mark.further
 def test_conditions_hold_in_every_row_and_the_rest_follows(table):
     drawn = table.sample(2000, b=True, seed=0)
     assert drawn["b"].all()
