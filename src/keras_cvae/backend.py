@@ -438,6 +438,11 @@ def _value(variable: Any) -> Any:
     return value.read_value() if hasattr(value, "read_value") else value
 
 
+def optimizer_of(model: Any) -> Any:
+    """The optimizer that a model learns with; the one within, where another scales the loss."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+
+
 def remembered(model: Any, into: Any = None) -> Callable[[], None]:
     """Keep the values of a model and of its optimizer as they are; the answer puts them back.
 

@@ -74,9 +74,14 @@ class Asked:
         """How many draws there are."""
         return len(self.labels)
 
+    @property
+    def at_once(self) -> int:
+        """How many are drawn before any are written."""
+        return max(1, PART // math.prod(self.model.x_shape))
+
     def parts(self, start: int = 0, most: int | None = None) -> Iterator[Any]:
         """Yield the draws from a row on, as arrays of at most so many."""
-        rows = most or max(1, PART // math.prod(self.model.x_shape))
+        rows = most or self.at_once
         for draws in self.draws:
             if start < len(draws):
                 for part in draws.parts(rows, start):
@@ -87,8 +92,7 @@ class Asked:
         """Yield the draws from a row on, as long as those before `stop` are taken; show how far
         that is, and end after a signal whose exception was lost."""
         rows = (self.total if stop is None else stop) - start
-        whole = math.ceil(rows / max(1, PART // math.prod(self.model.x_shape)))
-        parts = self.parts(start, math.ceil(rows / whole))
+        parts = self.parts(start, math.ceil(rows / math.ceil(rows / self.at_once)))
         first = next(parts)
         whole = math.ceil(rows / len(first))
         for part in progress_bar(itertools.chain([first], parts), whole, "Drawing"):

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_cvae import errors
-from keras_cvae.backend import within_fit
+from keras_cvae.backend import optimizer_of, within_fit
 from keras_cvae.data.batches import NextEpoch
 from keras_cvae.data.stored import Checked, Stored
 from keras_cvae.devices import Rows
@@ -247,9 +247,9 @@ class Training(Checks, Model):
         """
         if not self.compiled:
             return  # Keras says so
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        planned = optimizer_of(self).learning_rate
         # Of the value: an interrupt in `Variable.__array__` would come out as a TypeError.
-        rate = float(ops.convert_to_numpy(ops.convert_to_tensor(optimizer.learning_rate)))
+        rate = float(ops.convert_to_numpy(ops.convert_to_tensor(planned)))
         if not 0.0 <= rate < math.inf:
             raise ValueError(f"learning_rate: received {rate:g}, expected a number above 0.")
 

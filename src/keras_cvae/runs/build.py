@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_cvae.backend import optimizer_of
 from keras_cvae.data.batches import Batches, CompletionBatches, check_shift
 from keras_cvae.data.containers import Data, Split
 from keras_cvae.data.sources import load
@@ -123,7 +124,7 @@ def plan_rate(model: ConditionalVAE, config: RunConfig, examples: int, begun: in
     rate = _rate(config, (epochs(config, examples) - begun) * steps)
     if begun and isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         rate = Later(rate, begun * steps)
-    getattr(model.optimizer, "inner_optimizer", model.optimizer).learning_rate = rate
+    optimizer_of(model).learning_rate = rate
 
 
 def _likelihood(config: RunConfig, x_shape: tuple[int, ...]) -> Likelihood:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
+from keras_cvae.backend import optimizer_of
 from keras_cvae.errors import counted
 from keras_cvae.runs.position import Position, position_of
 
@@ -78,8 +79,7 @@ def model_so_far(run: "Run", **how: Any) -> "ConditionalVAE":
 
 def take_averages(model: Any) -> None:
     """Give a model the averages of its weights, which its optimizer keeps."""
-    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    inner.finalize_variable_values(model.trainable_variables)
+    optimizer_of(model).finalize_variable_values(model.trainable_variables)
 
 
 def is_training(folder: Path) -> bool:
