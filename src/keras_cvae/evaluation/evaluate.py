@@ -65,6 +65,7 @@ from keras_cvae.trees import take
 COMPARED = 1000  # training examples whose bound is compared
 PAIRS = 10**7  # of examples and classes that log p(x) and p(y | x) are computed from
 CLASSES = 1000  # that a classifier of real data learns, and that a table has rows for
+WITHOUT = "Of draws without guidance, at temperature 1."
 PLAIN = 10_000  # draws from p(x | y) itself, where others are judged
 RANKED = 2**20  # values of x whose true ones are ranked among draws
 LEARNED = 20_000  # training examples that a model of independent values learns from
@@ -196,11 +197,11 @@ class Evaluation(Metrics):
             labels={
                 "on_label_accuracy": (
                     "on-label accuracy of p(x | y)",
-                    "Of draws without guidance, at temperature 1.",
+                    WITHOUT,
                 ),
-                "frechet_distance": ("Fréchet distance of p(x | y)", "Likewise."),
-                "precision": ("precision of p(x | y)", "Likewise."),
-                "recall": ("recall of p(x | y)", "Likewise."),
+                "frechet_distance": ("Fréchet distance of p(x | y)", WITHOUT),
+                "precision": ("precision of p(x | y)", WITHOUT),
+                "recall": ("recall of p(x | y)", WITHOUT),
             },
         ),
     ] = None
